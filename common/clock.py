@@ -1,0 +1,29 @@
+"""The broker's clock, the one time that machines agree on: deadlines are in it, so skew between them does no harm."""
+
+import time
+
+from common.broker import Broker, broker_errors
+
+
+class BrokerClock:
+    """Estimates the broker's Unix time from the local monotonic clock and one sample a heartbeat."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._offset_ms = time.time() * 1000 - time.monotonic() * 1000
+
+    def now_ms(self) -> int:
+        """Unix time in ms, as the broker would tell it (the local clock's before the first `sync`)."""
+        return int(time.monotonic() * 1000 + self._offset_ms)
+
+    async def sync(self) -> None:
+        """Ask the broker for its time; half the round trip is taken for the way back.
+
+        Raises:
+            BrokerError: it did not answer; the last estimate stays.
+        """
+        before = time.monotonic()
+        with broker_errors():
+            seconds, micros = await self._broker.commands.time()
+        middle = (before + time.monotonic()) / 2
+        self._offset_ms = seconds * 1000 + micros / 1000 - middle * 1000

@@ -1,0 +1,38 @@
+"""Errors that hub and provider share.
+
+GHubError
+├── SettingsError          a setting cannot work; one line for the person who set it
+├── BrokerError
+│   ├── BrokerUnavailable  not reachable, or no answer in time: try again
+│   └── BrokerRefused      it answered no: out of memory, not allowed, read only
+├── WireError              bytes from the broker that are no job or entry of ours
+└── SignatureError         a job that nobody with our key signed
+"""
+
+
+class GHubError(Exception):
+    """Base of everything this project raises on purpose."""
+
+
+class SettingsError(GHubError):
+    """A setting cannot work."""
+
+
+class BrokerError(GHubError):
+    """The broker could not do what was asked."""
+
+
+class BrokerUnavailable(BrokerError):
+    """The broker is not reachable or did not answer in time."""
+
+
+class BrokerRefused(BrokerError):
+    """The broker answered, and said no."""
+
+
+class WireError(GHubError):
+    """A stream holds something that is no job or entry of ours."""
+
+
+class SignatureError(GHubError):
+    """A job's signature is missing, of an unknown key, or wrong."""

@@ -1,0 +1,91 @@
+"""Every key of the project. No other module writes a key's name.
+
+| key | type | content |
+|---|---|---|
+| `ghub:node:<node>` | hash, TTL | a provider, rewritten at each heartbeat |
+| `ghub:nodes` | zset, TTL | node -> last heartbeat, ms |
+| `ghub:hub:<hub>` | hash, TTL | a hub process |
+| `ghub:{jobs}:<lane>:<model>` | stream, group `providers` | jobs waiting or running |
+| `ghub:{jobs}:waiting:<lane>:<model>` | zset, TTL | request -> published at, ms: places in the queue, a hint |
+| `ghub:{jobs}:lanes` | set, TTL | every lane in use |
+| `ghub:request:<id>` | hash, TTL | one request, for people and hubs |
+| `ghub:reply:{<hub>}:<id>` | stream, TTL | the answer on its way back |
+| `ghub:doorbell:{<hub>}` | stream, trimmed, TTL | which requests of this hub have news |
+| `ghub:control:<node>` | stream, trimmed, TTL | orders to a provider |
+| `ghub:dead` | stream, trimmed, TTL | jobs refused or failed for good, with the reason |
+
+`{...}` is a Cluster hash tag: keys that one script or one read takes together share a slot.
+"""
+
+from dataclasses import dataclass
+
+from common.types import HubId, Lane, ModelId, NodeId, RequestId
+
+GROUP = "providers"
+"""The one consumer group of every lane."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Key names under one prefix, so that several grids can share a broker."""
+
+    prefix: str = "ghub:"
+
+    def node(self, node: NodeId) -> str:
+        """Hash of one provider."""
+        return f"{self.prefix}node:{node}"
+
+    @property
+    def nodes(self) -> str:
+        """Zset of all providers by last heartbeat."""
+        return f"{self.prefix}nodes"
+
+    def hub(self, hub: HubId) -> str:
+        """Hash of one hub process."""
+        return f"{self.prefix}hub:{hub}"
+
+    def lane(self, lane: Lane, model: ModelId) -> str:
+        """Stream of the jobs of one model in one lane."""
+        return f"{self.prefix}{{jobs}}:{lane}:{model}"
+
+    def waiting(self, lane: Lane, model: ModelId) -> str:
+        """Zset that orders the requests still waiting in a lane."""
+        return f"{self.prefix}{{jobs}}:waiting:{lane}:{model}"
+
+    @property
+    def lanes(self) -> str:
+        """Set of every lane in use, as `<lane>:<model>`."""
+        return f"{self.prefix}{{jobs}}:lanes"
+
+    def request(self, request: RequestId) -> str:
+        """Hash of one request."""
+        return f"{self.prefix}request:{request}"
+
+    def reply(self, hub: HubId, request: RequestId) -> str:
+        """Stream that carries one answer back to its hub."""
+        return f"{self.prefix}reply:{{{hub}}}:{request}"
+
+    def doorbell(self, hub: HubId) -> str:
+        """Stream that tells a hub which of its replies have news."""
+        return f"{self.prefix}doorbell:{{{hub}}}"
+
+    def doorbell_of(self, reply: str) -> str:
+        """Doorbell of the hub that a reply key belongs to.
+
+        Raises:
+            ValueError: `reply` is no reply key under this prefix.
+        """
+        head = f"{self.prefix}reply:{{"
+        hub, closing, request = reply.removeprefix(head).partition("}:")
+        if not reply.startswith(head) or not (hub and closing and request):
+            raise ValueError(f"no reply key: {reply[:120]!r}")
+        return self.doorbell(HubId(hub))
+
+    def control(self, node: NodeId) -> str:
+        """Stream of orders to one provider."""
+        return f"{self.prefix}control:{node}"
+
+    @property
+    def dead(self) -> str:
+        """Stream of the jobs that were refused or failed for good."""
+        return f"{self.prefix}dead"

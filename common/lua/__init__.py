@@ -1,0 +1,1 @@
+"""Scripts that the broker runs, one atomic step each."""

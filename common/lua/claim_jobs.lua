@@ -1,0 +1,18 @@
+-- Take up to COUNT waiting jobs, looking through the lanes in the order given.
+-- KEYS: lanes, most urgent first
+-- ARGV: 1 group, 2 consumer, 3 count
+-- Returns a flat list: lane, entries, lane, entries …; empty when nothing waits.
+-- Atomic because XREADGROUP's COUNT is per stream: over many lanes at once it would take more than there are slots.
+local left = tonumber(ARGV[3])
+local found = {}
+for _, lane in ipairs(KEYS) do
+  if left <= 0 then break end
+  local read = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', left, 'STREAMS', lane, '>')
+  if read then
+    local entries = read[1][2]
+    found[#found + 1] = lane
+    found[#found + 1] = entries
+    left = left - #entries
+  end
+end
+return found

@@ -1,0 +1,142 @@
+"""The registry: who is there. Nodes and hubs are hashes that live three heartbeats: a crash cleans up after itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from common.broker import Broker, broker_errors
+from common.types import HubId, ModelId, NodeId, NodeState, RequestId
+
+INDEX_TTL_MS = 86_400_000
+FORGET_NODE_MS = 60_000
+"""How long the index names a node after its last heartbeat, ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """A provider as the registry shows it. Times are Unix ms on the broker's clock."""
+
+    node: NodeId
+    instance: str
+    """Which process of that name: new at each start."""
+    version: str
+    hostname: str
+    state: NodeState
+    reasons: tuple[str, ...]
+    """Why it takes no work; empty if it does."""
+    models: tuple[ModelId, ...]
+    loaded: tuple[ModelId, ...]
+    slots: int
+    requests: tuple[RequestId, ...]
+    engine: Mapping[str, Any]
+    started_at: int
+    heartbeat_at: int
+    gpus: tuple[Mapping[str, Any], ...] = ()
+    public_url: str = ""
+
+    def to_hash(self) -> dict[Any, Any]:
+        """The fields of the node's hash; lists and objects as JSON."""
+        return {
+            name: orjson.dumps(value) if isinstance(value, tuple | Mapping) else value
+            for name in self.__slots__
+            for value in [getattr(self, name)]
+        }
+
+    @classmethod
+    def from_hash(cls, raw: Mapping[Any, Any]) -> "NodeRecord | None":
+        """Read a hash; None if it is no node of a version that can be read here."""
+        try:
+            text = {name.decode(): value.decode() for name, value in raw.items()}
+            return cls(
+                node=NodeId(text["node"]),
+                instance=text["instance"],
+                version=text["version"],
+                hostname=text["hostname"],
+                state=NodeState(text["state"]),
+                reasons=tuple(orjson.loads(text["reasons"])),
+                models=tuple(orjson.loads(text["models"])),
+                loaded=tuple(orjson.loads(text["loaded"])),
+                slots=int(text["slots"]),
+                requests=tuple(orjson.loads(text["requests"])),
+                engine=orjson.loads(text["engine"]),
+                started_at=int(text["started_at"]),
+                heartbeat_at=int(text["heartbeat_at"]),
+                gpus=tuple(orjson.loads(text.get("gpus", "[]"))),
+                public_url=text.get("public_url", ""),
+            )
+        except (KeyError, ValueError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class HubRecord:
+    """A hub process as the registry shows it."""
+
+    hub: HubId
+    address: str
+    version: str
+    open_requests: int
+    started_at: int
+    hostname: str = field(default="")
+
+
+class Registry:
+    """Who is there. Raises BrokerUnavailable or BrokerRefused from every method."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._commands = broker.commands
+        self._keys = broker.keys
+
+    async def write_node(self, record: NodeRecord, ttl_ms: int) -> None:
+        """Renew a node's entry."""
+        key = self._keys.node(record.node)
+        pipe = self._commands.pipeline(transaction=False)
+        pipe.hset(key, mapping=record.to_hash())
+        pipe.pexpire(key, ttl_ms)
+        pipe.zadd(self._keys.nodes, {record.node: record.heartbeat_at})
+        pipe.pexpire(self._keys.nodes, INDEX_TTL_MS)
+        with broker_errors():
+            await pipe.execute()
+
+    async def remove_node(self, node: NodeId) -> None:
+        """Take a node out at once, as a provider does that stops in order."""
+        pipe = self._commands.pipeline(transaction=False)
+        pipe.delete(self._keys.node(node))
+        pipe.zrem(self._keys.nodes, node)
+        with broker_errors():
+            await pipe.execute()
+
+    async def node(self, node: NodeId) -> NodeRecord | None:
+        """A live node's entry."""
+        with broker_errors():
+            return NodeRecord.from_hash(await self._commands.hgetall(self._keys.node(node)))
+
+    async def live_nodes(self, now_ms: int) -> list[NodeRecord]:
+        """Every node whose entry lives; names long gone are swept from the index on the way."""
+        with broker_errors():
+            pipe = self._commands.pipeline(transaction=False)
+            pipe.zremrangebyscore(self._keys.nodes, "-inf", now_ms - FORGET_NODE_MS)
+            pipe.zrange(self._keys.nodes, 0, -1)
+            _, names = await pipe.execute()
+            pipe = self._commands.pipeline(transaction=False)
+            for name in names:
+                pipe.hgetall(self._keys.node(NodeId(name.decode())))
+            hashes = await pipe.execute()
+        return [record for raw in hashes if (record := NodeRecord.from_hash(raw)) is not None]
+
+    async def write_hub(self, record: HubRecord, ttl_ms: int) -> None:
+        """Renew a hub's entry."""
+        key = self._keys.hub(record.hub)
+        pipe = self._commands.pipeline(transaction=False)
+        pipe.hset(key, mapping={name: getattr(record, name) for name in record.__slots__})
+        pipe.pexpire(key, ttl_ms)
+        with broker_errors():
+            await pipe.execute()
+
+    async def remove_hub(self, hub: HubId) -> None:
+        """Take a hub out at once; its doorbell goes with it."""
+        with broker_errors():
+            await self._commands.delete(self._keys.hub(hub))
+            await self._commands.delete(self._keys.doorbell(hub))

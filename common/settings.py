@@ -1,0 +1,55 @@
+"""Settings that hub and provider share, read from the environment (`GHUB_…`); reading them does nothing."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from common.errors import SettingsError
+from common.logs import LogFormat
+
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+
+
+def _checked_name(value: str) -> str:
+    if not re.fullmatch(NAME_PATTERN, value):
+        raise ValueError("letters, digits, '.', '_' and '-', at most 64, the first a letter or digit")
+    return value
+
+
+ProcessName = Annotated[str, AfterValidator(_checked_name)]
+"""A name that can stand in a key and in a header."""
+
+
+class SharedSettings(BaseSettings):
+    """What every process of a grid must agree on."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GHUB_", env_nested_delimiter="__", extra="ignore", populate_by_name=True, frozen=True
+    )
+
+    redis_url: str = Field("redis://127.0.0.1:6379/0", validation_alias="GHUB_REDIS_URL")
+    """Where the broker is: `redis://`, `rediss://` or `unix://`."""
+    prefix: str = Field("ghub:", min_length=1, max_length=40, pattern=r"^[^{}\s]+$", validation_alias="GHUB_PREFIX")
+    """What every key starts with; no braces, they would move keys to another Cluster slot."""
+    signing_key: SecretStr | None = Field(None, validation_alias="GHUB_SIGNING_KEY")
+    """`id:secret[,id:secret …]`: hubs sign jobs with the first, providers accept any."""
+    log_format: LogFormat = Field(LogFormat.CONSOLE, validation_alias="GHUB_LOG_FORMAT")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias="GHUB_LOG_LEVEL")
+    heartbeat_s: float = Field(2.0, ge=0.1, le=60, validation_alias="GHUB_HEARTBEAT_S")
+    """How often a process renews its entry; the entry lives for three of these."""
+
+    @property
+    def lease_ms(self) -> int:
+        """How long an entry lives after its last heartbeat, ms."""
+        return int(self.heartbeat_s * 3000)
+
+
+def explain(error: ValidationError) -> SettingsError:
+    """One line that names each wrong setting and what was expected."""
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False):
+        name = "__".join(str(part) for part in problem["loc"])
+        lines.append(f"{name}: {problem['msg']}")
+    return SettingsError("; ".join(lines))

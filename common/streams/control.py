@@ -1,0 +1,58 @@
+"""Control streams: orders from hubs to one provider."""
+
+from typing import Any
+
+from redis.asyncio.client import Pipeline
+
+from common.broker import BLOCK_MS, Broker, broker_errors
+from common.errors import WireError
+from common.streams.shapes import streams_of
+from common.types import NodeId
+from common.wire import ControlEntry
+
+MAXLEN = 1000
+TTL_MS = 600_000
+"""Ten minutes: an order that nobody read by then is of no use to anyone, ms."""
+
+
+class ControlStreams:
+    """Both ends of control streams. Raises BrokerUnavailable or BrokerRefused."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._commands = broker.commands
+        self._blocking = broker.blocking
+        self._keys = broker.keys
+
+    def queue_order(self, pipe: Pipeline, node: NodeId, order: ControlEntry) -> None:
+        """Add an order to a pipeline."""
+        key = self._keys.control(node)
+        fields: dict[Any, Any] = {**order.to_fields()}
+        pipe.xadd(key, fields, maxlen=MAXLEN, approximate=True)
+        pipe.pexpire(key, TTL_MS)
+
+    async def send(self, node: NodeId, order: ControlEntry) -> None:
+        """Give an order."""
+        pipe = self._commands.pipeline(transaction=False)
+        self.queue_order(pipe, node, order)
+        with broker_errors():
+            await pipe.execute()
+
+    async def newest(self, node: NodeId) -> bytes:
+        """Id to read on from, so that a new process takes only orders that are meant for it."""
+        with broker_errors():
+            last: Any = await self._commands.xrevrange(self._keys.control(node), count=1)
+        return last[0][0] if last else b"0-0"
+
+    async def wait(self, node: NodeId, after: bytes) -> tuple[bytes, list[ControlEntry | WireError]]:
+        """Block until orders come or time is up; the id to go on from, and the orders or why one is unreadable."""
+        with broker_errors():
+            reply = await self._blocking.xread({self._keys.control(node): after}, block=BLOCK_MS)
+        orders: list[ControlEntry | WireError] = []
+        for _, entries in streams_of(reply):
+            for entry_id, fields in entries:
+                after = entry_id
+                try:
+                    orders.append(ControlEntry.from_fields(fields))
+                except WireError as exc:
+                    orders.append(exc)
+        return after, orders

@@ -1,0 +1,239 @@
+"""Job lanes: publish, claim, settle, requeue, withdraw. All their keys share one Cluster slot."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from redis import exceptions as rx
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+
+from common.broker import BLOCK_MS, Broker, broker_errors
+from common.errors import BrokerRefused
+from common.keys import GROUP, Keys
+from common.streams.scripts import Argument, Script
+from common.streams.shapes import Fields, fields_of, streams_of
+from common.types import Lane, ModelId, NodeId, RequestId
+from common.wire import Job
+
+INDEX_TTL_MS = 86_400_000
+"""A day: how long the set of lanes and the waiting indexes outlive their last use, ms."""
+DEAD_MAXLEN = 1000
+MAX_PENDING = 1000
+
+_CLAIM = Script("claim_jobs")
+_SETTLE = Script("settle_job")
+_REQUEUE = Script("requeue_job")
+_WITHDRAW = Script("withdraw_job")
+
+
+class LaneName(NamedTuple):
+    """A lane of a model."""
+
+    lane: Lane
+    model: ModelId
+
+    def __str__(self) -> str:
+        return f"{self.lane}:{self.model}"
+
+    @classmethod
+    def parse(cls, name: bytes) -> "LaneName":
+        """Read `<lane>:<model>`; models may contain colons."""
+        lane, _, model = name.decode().partition(":")
+        return cls(Lane(lane), ModelId(model))
+
+
+class Ticket(NamedTuple):
+    """Where a job lies: its lane and its entry there."""
+
+    lane: LaneName
+    entry: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A claimed entry. `fields` is None if it was trimmed away under us."""
+
+    ticket: Ticket
+    fields: Fields | None
+
+
+class LaneLoad(NamedTuple):
+    """How many jobs of a lane wait and how many are claimed."""
+
+    waiting: int
+    running: int
+
+
+def lanes_of(models: Iterable[ModelId]) -> list[LaneName]:
+    """Every lane of these models, in the order of claiming: by lane first, then as the models are given."""
+    models = list(models)
+    return [LaneName(lane, model) for lane in Lane for model in models]
+
+
+class JobLanes:
+    """The work queue. Raises BrokerUnavailable or BrokerRefused from every method."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._commands: Redis = broker.commands
+        self._blocking: Redis = broker.blocking
+        self._keys: Keys = broker.keys
+
+    async def ensure(self, lanes: Sequence[LaneName]) -> None:
+        """Make lanes and their groups where they are missing. Groups start at 0: at `$` they would skip jobs."""
+        if not lanes:
+            return
+        pipe = self._commands.pipeline(transaction=False)
+        for lane in lanes:
+            pipe.xgroup_create(self._key(lane), GROUP, id="0", mkstream=True)
+        pipe.sadd(self._keys.lanes, *map(str, lanes))
+        pipe.pexpire(self._keys.lanes, INDEX_TTL_MS)
+        with broker_errors():
+            for result in await pipe.execute(raise_on_error=False):
+                if isinstance(result, Exception) and not str(result).startswith("BUSYGROUP"):
+                    raise result
+
+    async def known(self) -> set[LaneName]:
+        """Every lane in use."""
+        with broker_errors():
+            names: Any = await self._commands.smembers(self._keys.lanes)
+            return {LaneName.parse(name) for name in names}
+
+    async def claim(self, node: NodeId, lanes: Sequence[LaneName], count: int) -> list[Delivery]:
+        """Take up to `count` waiting jobs at once, the first lanes first."""
+        keys = [self._key(lane) for lane in lanes]
+        by_key = dict(zip(keys, lanes, strict=True))
+        try:
+            with broker_errors():
+                found = await _CLAIM.run(self._commands, keys, [GROUP, node, count])
+        except BrokerRefused as exc:
+            if not _is_nogroup(exc):
+                raise
+            await self.ensure(lanes)
+            return []
+        return [
+            Delivery(Ticket(by_key[key.decode()], entry), fields_of(flat))
+            for key, entries in zip(found[::2], found[1::2], strict=True)
+            for entry, flat in entries
+        ]
+
+    async def wait(self, node: NodeId, lanes: Sequence[LaneName], block_ms: int = BLOCK_MS) -> list[Delivery]:
+        """Block until a job comes to one of the lanes or the time is up; may take one from each of several lanes."""
+        by_key = {self._key(lane).encode(): lane for lane in lanes}
+        try:
+            with broker_errors():
+                reply = await self._blocking.xreadgroup(
+                    GROUP, node, dict.fromkeys(by_key, ">"), count=1, block=block_ms
+                )
+        except BrokerRefused as exc:
+            if not _is_nogroup(exc):
+                raise
+            await self.ensure(lanes)
+            return []
+        return [
+            Delivery(Ticket(by_key[key], entry), fields or None)
+            for key, entries in streams_of(reply)
+            for entry, fields in entries
+        ]
+
+    async def pending_of(self, node: NodeId, lanes: Sequence[LaneName]) -> list[Ticket]:
+        """Jobs that were delivered under this node's name and not settled: running, or lost to a crash."""
+        pipe = self._commands.pipeline(transaction=False)
+        for lane in lanes:
+            pipe.xpending_range(self._key(lane), GROUP, "-", "+", MAX_PENDING, consumername=node)
+        with broker_errors():
+            answers = await pipe.execute(raise_on_error=False)
+        tickets = []
+        for lane, pending in zip(lanes, answers, strict=True):
+            if isinstance(pending, Exception):
+                if _is_nogroup(pending):
+                    continue
+                with broker_errors():
+                    raise pending
+            tickets += [Ticket(lane, one["message_id"]) for one in pending]
+        return tickets
+
+    async def fetch(self, ticket: Ticket) -> Delivery:
+        """Read a job once more, as a delivery."""
+        with broker_errors():
+            entries: Any = await self._commands.xrange(self._key(ticket.lane), ticket.entry, ticket.entry)
+        return Delivery(ticket, entries[0][1] if entries else None)
+
+    async def settle(self, ticket: Ticket) -> None:
+        """Take a job off its lane that needs no more work."""
+        with broker_errors():
+            await _SETTLE.run(self._commands, [self._key(ticket.lane)], [GROUP, ticket.entry])
+
+    async def requeue(self, ticket: Ticket, job: Job, now_ms: int) -> Ticket | None:
+        """Replace a claimed job by its next attempt in the retry lane; None if someone else has dealt with it."""
+        lane = LaneName(Lane.RETRY, job.model)
+        keys = [self._key(ticket.lane), self._key(lane), self._keys.waiting(*lane), self._keys.lanes]
+        args: list[Argument] = [GROUP, ticket.entry, now_ms, job.id, INDEX_TTL_MS, str(lane), *flat(job.to_fields())]
+        with broker_errors():
+            entry = await _REQUEUE.run(self._commands, keys, args)
+        return Ticket(lane, entry) if entry else None
+
+    def queue_withdraw(self, pipe: Pipeline, ticket: Ticket, request: RequestId) -> None:
+        """Add to a pipeline: take the job back if nobody has claimed it."""
+        keys = [self._key(ticket.lane), self._keys.waiting(*ticket.lane)]
+        _WITHDRAW.queue(pipe, keys, [GROUP, ticket.entry, request])
+
+    async def withdraw(self, ticket: Ticket, request: RequestId) -> bool:
+        """Take a job back; False if a provider has it, or it is gone."""
+        keys = [self._key(ticket.lane), self._keys.waiting(*ticket.lane)]
+        with broker_errors():
+            return bool(await _WITHDRAW.run(self._commands, keys, [GROUP, ticket.entry, request]))
+
+    async def places(self, tickets: Sequence[tuple[RequestId, LaneName]]) -> list[int]:
+        """How many requests wait before each of these, in its own lane and the more urgent ones of its model."""
+        pipe = self._commands.pipeline(transaction=False)
+        lanes = list(Lane)
+        for request, name in tickets:
+            pipe.zrank(self._keys.waiting(*name), request)
+            for urgent in lanes[: lanes.index(name.lane)]:
+                pipe.zcard(self._keys.waiting(urgent, name.model))
+        with broker_errors():
+            answers = iter(await pipe.execute())
+        return [sum(next(answers) or 0 for _ in range(lanes.index(name.lane) + 1)) for _, name in tickets]
+
+    async def loads(self, lanes: Sequence[LaneName]) -> dict[LaneName, LaneLoad]:
+        """Waiting and claimed jobs of each lane."""
+        pipe = self._commands.pipeline(transaction=False)
+        for lane in lanes:
+            pipe.xlen(self._key(lane))
+            pipe.xpending(self._key(lane), GROUP)
+        with broker_errors():
+            answers = await pipe.execute(raise_on_error=False)
+        loads = {}
+        for lane, length, pending in zip(lanes, answers[::2], answers[1::2], strict=True):
+            with broker_errors():
+                if isinstance(length, Exception):
+                    raise length
+                if isinstance(pending, Exception) and not _is_nogroup(pending):
+                    raise pending
+            running = 0 if isinstance(pending, Exception) else int(pending["pending"])
+            loads[lane] = LaneLoad(max(0, length - running), running)
+        return loads
+
+    async def bury(self, fields: Fields, reason: str) -> None:
+        """Write a job to the dead letters, with the reason and without its body (that may be private)."""
+        entry: dict[Any, Any] = {name: value for name, value in fields.items() if name not in (b"body", b"sig")}
+        with broker_errors():
+            await self._commands.xadd(
+                self._keys.dead, entry | {b"reason": reason.encode()}, maxlen=DEAD_MAXLEN, approximate=True
+            )
+            await self._commands.pexpire(self._keys.dead, 7 * INDEX_TTL_MS)
+
+    def _key(self, lane: LaneName) -> str:
+        return self._keys.lane(*lane)
+
+
+def flat(fields: Fields) -> list[bytes]:
+    """Fields as the arguments of XADD."""
+    return [part for pair in fields.items() for part in pair]
+
+
+def _is_nogroup(exc: BaseException) -> bool:
+    """Whether the broker says that a lane or its group is missing: flushed, restarted empty, or new."""
+    cause = exc if isinstance(exc, rx.ResponseError) else exc.__cause__
+    return isinstance(cause, rx.ResponseError) and "NOGROUP" in str(cause)

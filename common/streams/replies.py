@@ -1,0 +1,126 @@
+"""Replies and doorbells: one stream a request carries the answer, one stream a hub says which have news."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from redis import exceptions as rx
+from redis.asyncio.client import Pipeline
+
+from common.broker import BLOCK_MS, Broker, broker_errors
+from common.streams.jobs import flat
+from common.streams.shapes import Fields, streams_of
+from common.types import HubId, RequestId
+from common.wire import OPENING_ID, EntryId, ReplyEntry
+
+DOORBELL_MAXLEN = 1000
+
+
+class Written(Enum):
+    """What became of an entry."""
+
+    YES = "yes"
+    GONE = "gone"
+    """The reply is no more: the request is over."""
+    FENCED = "fenced"
+    """The broker holds this entry or a later one: a newer attempt has begun, or this was written before."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyWrite:
+    """An entry on its way to a reply."""
+
+    reply: str
+    doorbell: str
+    request: RequestId
+    id: EntryId
+    entry: ReplyEntry
+
+
+class ReplyStreams:
+    """Both ends of replies. Raises BrokerUnavailable or BrokerRefused from every method."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._commands = broker.commands
+        self._blocking = broker.blocking
+        self._keys = broker.keys
+
+    # the provider's end
+
+    async def write(self, writes: Sequence[ReplyWrite]) -> list[Written]:
+        """Append entries and ring each hub once, in one round trip.
+
+        NOMKSTREAM: a reply that is gone is not written again, and a hub that is gone is not rung. Ids are explicit, so
+        the same call may be repeated after a lost answer.
+        """
+        pipe = self._commands.pipeline(transaction=False)
+        rings: dict[str, list[str]] = {}
+        for write in writes:
+            pipe.execute_command("XADD", write.reply, "NOMKSTREAM", str(write.id), *flat(write.entry.to_fields()))
+            rings.setdefault(write.doorbell, []).append(write.request)
+        for doorbell, requests in rings.items():
+            ids = " ".join(dict.fromkeys(requests))
+            pipe.execute_command("XADD", doorbell, "NOMKSTREAM", "MAXLEN", "~", DOORBELL_MAXLEN, "*", "ids", ids)
+        with broker_errors():
+            results = await pipe.execute(raise_on_error=False)
+            return [_written(result) for result in results[: len(writes)]]
+
+    async def last_id(self, reply: str) -> EntryId | None:
+        """Id of the newest entry of a reply; None if it is gone."""
+        with broker_errors():
+            newest: Any = await self._commands.xrevrange(reply, count=1)
+        return EntryId.parse(newest[0][0]) if newest else None
+
+    # the hub's end
+
+    def queue_open(self, pipe: Pipeline, reply: str, ttl_ms: int) -> None:
+        """Add to a pipeline: open a reply, which lives as long as its hub renews it."""
+        pipe.xadd(reply, {"open": "1"}, id=OPENING_ID)
+        pipe.pexpire(reply, ttl_ms)
+
+    async def keep(self, replies: Sequence[str], ttl_ms: int) -> list[bool]:
+        """Renew open replies; False for each that the broker no longer has."""
+        pipe = self._commands.pipeline(transaction=False)
+        for reply in replies:
+            pipe.pexpire(reply, ttl_ms)
+        with broker_errors():
+            return [bool(one) for one in await pipe.execute()]
+
+    async def keep_doorbell(self, hub: HubId, ttl_ms: int) -> None:
+        """Make the doorbell if it is missing, and renew it."""
+        key = self._keys.doorbell(hub)
+        with broker_errors():
+            if not await self._commands.pexpire(key, ttl_ms):
+                await self._commands.xadd(key, {"ids": ""}, maxlen=DOORBELL_MAXLEN)
+                await self._commands.pexpire(key, ttl_ms)
+
+    async def wait_rings(self, hub: HubId, after: bytes, block_ms: int = BLOCK_MS) -> tuple[bytes, set[RequestId]]:
+        """Block until a doorbell rings; the id to go on from, and the requests that have news."""
+        with broker_errors():
+            reply = await self._blocking.xread({self._keys.doorbell(hub): after}, block=block_ms)
+        rung: set[RequestId] = set()
+        for _, entries in streams_of(reply):
+            for entry_id, fields in entries:
+                after = entry_id
+                rung.update(RequestId(one) for one in fields.get(b"ids", b"").decode().split())
+        return after, rung
+
+    async def read(self, after: Mapping[str, EntryId]) -> dict[str, Sequence[tuple[EntryId, Fields]]]:
+        """Everything new in these replies, without waiting."""
+        with broker_errors():
+            answer = await self._commands.xread({reply: str(last) for reply, last in after.items()})
+        return {
+            key.decode(): [(EntryId.parse(entry_id), fields) for entry_id, fields in entries]
+            for key, entries in streams_of(answer)
+        }
+
+
+def _written(result: object) -> Written:
+    if result is None:
+        return Written.GONE
+    if isinstance(result, rx.ResponseError) and "equal or smaller" in str(result):
+        return Written.FENCED
+    if isinstance(result, Exception):
+        raise result
+    return Written.YES

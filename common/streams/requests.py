@@ -1,0 +1,125 @@
+"""Requests: publish one in a round trip, keep its hash true, call it off."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from common.broker import Broker, broker_errors
+from common.keys import GROUP
+from common.streams.control import ControlStreams
+from common.streams.jobs import INDEX_TTL_MS, JobLanes, LaneName, Ticket, flat
+from common.streams.replies import ReplyStreams
+from common.streams.scripts import Argument, Script
+from common.types import Lane, NodeId, Order, RequestId, RequestStatus
+from common.wire import ControlEntry, Job
+
+_PUBLISH = Script("publish_job")
+
+Facts = Mapping[Any, str | int | float]
+"""Fields of a request's hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A job in its lane, and how many jobs wait before it."""
+
+    ticket: Ticket
+    ahead: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFull:
+    """The model's queue takes no more."""
+
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTtls:
+    """How long a request's keys live without being renewed, ms."""
+
+    request_ms: int
+    reply_ms: int
+
+
+class Requests:
+    """Requests as the broker keeps them. Raises BrokerUnavailable or BrokerRefused from every method."""
+
+    def __init__(self, broker: Broker, ttls: RequestTtls) -> None:
+        self._broker = broker
+        self._ttls = ttls
+        self._replies = ReplyStreams(broker)
+        self._lanes = JobLanes(broker)
+        self._control = ControlStreams(broker)
+
+    async def publish(
+        self, job: Job, lane: Lane, facts: Facts, *, max_waiting: int, now_ms: int
+    ) -> Published | QueueFull:
+        """Write the request's hash, open its reply and add the job to its lane, in one round trip and that order."""
+        keys = self._broker.keys
+        name = LaneName(lane, job.model)
+        script_keys = [
+            keys.lane(*name),
+            keys.waiting(*name),
+            keys.lanes,
+            *(keys.lane(one, job.model) for one in Lane),
+        ]
+        args: list[Argument] = [GROUP, max_waiting, now_ms, job.id, INDEX_TTL_MS, str(name), *flat(job.to_fields())]
+        pipe = self._broker.commands.pipeline(transaction=False)
+        pipe.hset(keys.request(job.id), mapping={**facts, "status": RequestStatus.QUEUED.value})
+        pipe.pexpire(keys.request(job.id), self._ttls.request_ms)
+        self._replies.queue_open(pipe, job.reply, self._ttls.reply_ms)
+        _PUBLISH.queue(pipe, script_keys, args)
+        with broker_errors():
+            results = await pipe.execute(raise_on_error=False)
+            for result in results[:-1]:
+                if isinstance(result, Exception):
+                    raise result
+            if isinstance(results[-1], NoScriptError):
+                entry, count = await _PUBLISH.run(self._broker.commands, script_keys, args)
+            elif isinstance(results[-1], Exception):
+                raise results[-1]
+            else:
+                entry, count = results[-1]
+            if not entry:
+                await self._broker.commands.delete(keys.request(job.id))
+                await self._broker.commands.delete(job.reply)
+                return QueueFull(count)
+        return Published(Ticket(name, entry), count)
+
+    async def update(self, changes: Mapping[RequestId, Facts], claimed: Mapping[RequestId, LaneName]) -> None:
+        """Write what changed in these requests, and take those that were claimed out of the waiting index."""
+        pipe = self._broker.commands.pipeline(transaction=False)
+        for request, facts in changes.items():
+            pipe.hset(self._broker.keys.request(request), mapping={**facts})
+            pipe.pexpire(self._broker.keys.request(request), self._ttls.request_ms)
+        for request, lane in claimed.items():
+            pipe.zrem(self._broker.keys.waiting(*lane), request)
+        with broker_errors():
+            await pipe.execute()
+
+    async def close(self, reply: str, linger_ms: int) -> None:
+        """Let a reply that has been read to its end go, a little later so that people can look at it."""
+        with broker_errors():
+            await self._broker.commands.pexpire(reply, linger_ms)
+
+    async def call_off(self, request: RequestId, reply: str, ticket: Ticket | None, node: NodeId | None) -> None:
+        """End a request nobody waits for: its reply goes, its job goes if unclaimed, else its node is told.
+
+        Without `ticket` the job is known to be off its lane; without `node` nobody is known to have claimed it, and if
+        someone just did, the missing reply tells them at their first write. May be repeated.
+        """
+        pipe = self._broker.commands.pipeline(transaction=False)
+        pipe.delete(reply)
+        if ticket is not None:
+            self._lanes.queue_withdraw(pipe, ticket, request)
+        if node is not None:
+            self._control.queue_order(pipe, node, ControlEntry(Order.CANCEL, request))
+        with broker_errors():
+            results = await pipe.execute(raise_on_error=False)
+            if ticket is not None and isinstance(results[1], NoScriptError):
+                await self._lanes.withdraw(ticket, request)
+            elif failed := next((one for one in results if isinstance(one, Exception)), None):
+                raise failed

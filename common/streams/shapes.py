@@ -1,0 +1,22 @@
+"""What stream reads look like in redis-py, whatever protocol it speaks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+Fields = Mapping[bytes, bytes]
+
+
+def streams_of(reply: Any) -> Iterator[tuple[bytes, Sequence[tuple[bytes, Fields]]]]:  # noqa: ANN401
+    """(key, entries) of an XREAD or XREADGROUP answer: nil, a list of pairs (RESP2) or a map (RESP3)."""
+    if not reply:
+        return
+    for key, entries in reply.items() if isinstance(reply, dict) else reply:
+        # redis-py wraps the entries of a RESP3 map in one more list
+        yield key, entries[0] if entries and isinstance(entries[0], list) else entries
+
+
+def fields_of(flat: Sequence[bytes] | None) -> Fields | None:
+    """Fields of an entry as a script returns it: name, value, name, value …; None where the entry was trimmed away."""
+    if not flat:
+        return None
+    return dict(zip(flat[::2], flat[1::2], strict=True))

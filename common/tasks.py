@@ -1,0 +1,71 @@
+"""Long-lived tasks that are named, held and watched, and waits that a stop can cut short."""
+
+import asyncio
+import random
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+
+def backoff_s(first_s: float, most_s: float) -> Iterator[float]:
+    """Endless waits that double from `first_s` to `most_s`, each shortened by up to half at random."""
+    step = first_s
+    while True:
+        yield step * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+        step = min(step * 2, most_s)
+
+
+async def wait_or_stop(stop: asyncio.Event, timeout_s: float) -> bool:
+    """Wait for the event at most so long; True if it was set."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await stop.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Uvloop's loop where it exists, else asyncio's own."""
+    try:
+        import uvloop  # noqa: PLC0415 - not there on every system
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+class Crew:
+    """The root tasks of a process: none may end before the process does, and one that does is named."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Begin a task under a name."""
+        self._tasks[name] = asyncio.create_task(work, name=name)
+
+    async def until(self, stop: asyncio.Event) -> None:
+        """Wait for the stop event.
+
+        Raises:
+            RuntimeError: a task ended before, which none may; names it and its error.
+        """
+        waiter = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            done, _ = await asyncio.wait([*self._tasks.values(), waiter], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiter.cancel()
+        for task in done - {waiter}:
+            error = None if task.cancelled() else task.exception()
+            raise RuntimeError(f"the task {task.get_name()!r} ended: {error!r}") from error
+
+    async def wait(self, name: str, timeout_s: float) -> None:
+        """Wait for a task that is to end by itself, at most so long."""
+        if (task := self._tasks.get(name)) is not None:
+            await asyncio.wait([task], timeout=timeout_s)
+
+    async def stop(self, *names: str) -> None:
+        """Cancel these tasks (all without names) and wait until they are gone."""
+        tasks = [task for name in names or list(self._tasks) if (task := self._tasks.pop(name, None))]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,51 @@
+"""The words of the project as types: ids that cannot be mixed up, and the closed sets of states."""
+
+from enum import StrEnum
+from typing import NewType
+
+RequestId = NewType("RequestId", str)
+"""One client request for its whole life: 128 random bits as 32 hex digits."""
+NodeId = NewType("NodeId", str)
+"""A provider's name in the registry; the consumer name it claims jobs under."""
+HubId = NewType("HubId", str)
+"""One hub process, new at each start."""
+ModelId = NewType("ModelId", str)
+"""A model's name as clients write it."""
+
+
+class Lane(StrEnum):
+    """Which of a model's streams a job waits in; declared in the order in which providers look."""
+
+    RETRY = "retry"
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+class RequestStatus(StrEnum):
+    """Where a request stands, as its hash shows it."""
+
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    STREAMING = "streaming"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class NodeState(StrEnum):
+    """What a node does now: `busy` has no free slot, `paused` has a reason not to take work."""
+
+    IDLE = "idle"
+    BUSY = "busy"
+    DRAINING = "draining"
+    PAUSED = "paused"
+
+
+class Order(StrEnum):
+    """What a hub can tell a provider on its control stream."""
+
+    CANCEL = "cancel"
+    DRAIN = "drain"
+    PAUSE = "pause"
+    RESUME = "resume"

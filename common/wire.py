@@ -1,0 +1,243 @@
+"""What travels through the broker, version 1: jobs to providers, reply entries and orders back and forth.
+
+Flat stream fields, readable with XRANGE. A reply entry's stream id is `<attempt>-<n>`: the broker itself refuses
+what comes twice and what an overtaken attempt still says. `0-1` is the hub's own, when it opens the reply.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import orjson
+
+from common.errors import WireError
+from common.signing import SigningKeys, canonical
+from common.types import ModelId, NodeId, Order, RequestId
+
+VERSION = b"1"
+SIGNED_FIELDS = (
+    b"v",
+    b"id",
+    b"attempt",
+    b"model",
+    b"endpoint",
+    b"stream",
+    b"body",
+    b"reply",
+    b"deadline",
+    b"trace",
+)
+OPENING_ID = "0-1"
+RELEASED_BY_RESTART = "restarted"
+"""The release reason of a job whose provider process died under it: it may have been the job's fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A request as published to a lane.
+
+    `body` is the client's own bytes. `deadline_ms` (broker's clock, Unix ms) is the moment after which the job must
+    no longer be started. `trace` is a W3C traceparent or empty. `sig` is empty until `signed`.
+    """
+
+    id: RequestId
+    attempt: int
+    model: ModelId
+    endpoint: str
+    stream: bool
+    body: bytes
+    reply: str
+    deadline_ms: int
+    trace: str = ""
+    sig: str = ""
+
+    def signed(self, keys: SigningKeys) -> "Job":
+        """The same job with the signature of these keys (an empty one where there are none)."""
+        return replace(self, sig=keys.sign(canonical(self._signed_fields().items())))
+
+    def verify(self, keys: SigningKeys) -> None:
+        """Raise SignatureError unless one of these keys signed every field."""
+        keys.verify(canonical(self._signed_fields().items()), self.sig)
+
+    def to_fields(self) -> dict[bytes, bytes]:
+        """The stream fields."""
+        return {**self._signed_fields(), b"sig": self.sig.encode()}
+
+    def _signed_fields(self) -> dict[bytes, bytes]:
+        return {
+            b"v": VERSION,
+            b"id": self.id.encode(),
+            b"attempt": b"%d" % self.attempt,
+            b"model": self.model.encode(),
+            b"endpoint": self.endpoint.encode(),
+            b"stream": b"1" if self.stream else b"0",
+            b"body": self.body,
+            b"reply": self.reply.encode(),
+            b"deadline": b"%d" % self.deadline_ms,
+            b"trace": self.trace.encode(),
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[bytes, bytes]) -> "Job":
+        """Read a lane entry.
+
+        Raises:
+            WireError: a field is missing or no number, or the version is not ours.
+        """
+        try:
+            if fields[b"v"] != VERSION:
+                raise WireError(f"job of wire version {fields[b'v'][:20]!r}, this side speaks {VERSION!r}")
+            return cls(
+                id=RequestId(fields[b"id"].decode()),
+                attempt=int(fields[b"attempt"]),
+                model=ModelId(fields[b"model"].decode()),
+                endpoint=fields[b"endpoint"].decode(),
+                stream=fields[b"stream"] == b"1",
+                body=fields[b"body"],
+                reply=fields[b"reply"].decode(),
+                deadline_ms=int(fields[b"deadline"]),
+                trace=fields[b"trace"].decode(),
+                sig=fields.get(b"sig", b"").decode(),
+            )
+        except KeyError as exc:
+            raise WireError(f"job without the field {exc.args[0]!r}") from exc
+        except ValueError as exc:
+            raise WireError(f"job with an unreadable field: {exc}") from exc
+
+
+class EntryId(NamedTuple):
+    """Id of a reply entry; compares as the broker compares."""
+
+    attempt: int
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.attempt}-{self.n}"
+
+    @classmethod
+    def parse(cls, raw: bytes) -> "EntryId":
+        """Read `<attempt>-<n>` as the broker sends it."""
+        attempt, _, n = raw.partition(b"-")
+        return cls(int(attempt), int(n))
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The engine's answer has begun: its HTTP status and content type, and the node it runs on."""
+
+    status: int
+    content_type: str
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the engine counted them; None where it did not say."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed. `status` and `code` are what a client would see; `retryable`: another attempt may work."""
+
+    status: int
+    code: str
+    message: str
+    retryable: bool = False
+    type: str = "server_error"
+    param: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyEntry:
+    """One entry of a reply; any of the parts may be there, and a short answer has them all at once.
+
+    `claim` (the node that took the job) opens each attempt at n = 0, before the engine is asked; `data` holds whole
+    events only; `release` gives the job back with a reason; `end`, `error` and `release` are the last of an attempt.
+    """
+
+    claim: NodeId | None = None
+    start: Start | None = None
+    data: bytes = b""
+    end: Usage | None = None
+    error: Failure | None = None
+    release: str | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the attempt is over with this entry."""
+        return self.end is not None or self.error is not None or self.release is not None
+
+    def to_fields(self) -> dict[bytes, bytes]:
+        """The stream fields, `start` before `data` before `end` for the eye."""
+        fields: dict[bytes, bytes] = {}
+        if self.claim is not None:
+            fields[b"claim"] = self.claim.encode()
+        if self.start is not None:
+            fields[b"start"] = orjson.dumps(self.start)
+        if self.data:
+            fields[b"data"] = self.data
+        if self.end is not None:
+            fields[b"end"] = orjson.dumps(self.end)
+        if self.error is not None:
+            fields[b"error"] = orjson.dumps(self.error)
+        if self.release is not None:
+            fields[b"release"] = self.release.encode()
+        return fields
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[bytes, bytes]) -> "ReplyEntry":
+        """Read a reply entry; fields of later versions are passed over.
+
+        Raises:
+            WireError: a part is not what it should be.
+        """
+        if len(fields) == 1 and b"data" in fields:  # nearly all of them
+            return cls(data=fields[b"data"])
+        try:
+            return cls(
+                claim=NodeId(fields[b"claim"].decode()) if b"claim" in fields else None,
+                start=Start(**_known(Start, fields[b"start"])) if b"start" in fields else None,
+                data=fields.get(b"data", b""),
+                end=Usage(**_known(Usage, fields[b"end"])) if b"end" in fields else None,
+                error=Failure(**_known(Failure, fields[b"error"])) if b"error" in fields else None,
+                release=fields[b"release"].decode() if b"release" in fields else None,
+            )
+        except (ValueError, TypeError) as exc:
+            raise WireError(f"unreadable reply entry: {exc}") from exc
+
+
+def _known(shape: type, raw: bytes) -> dict[str, Any]:
+    value = orjson.loads(raw)
+    if not isinstance(value, dict):
+        raise WireError(f"{shape.__name__} is no object")
+    return {name: value[name] for name in shape.__slots__ if name in value}  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlEntry:
+    """An order to a provider; `request` is set for `cancel`."""
+
+    order: Order
+    request: RequestId | None = None
+
+    def to_fields(self) -> dict[bytes, bytes]:
+        """The stream fields."""
+        fields = {b"op": self.order.encode()}
+        return fields if self.request is None else {**fields, b"id": self.request.encode()}
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[bytes, bytes]) -> "ControlEntry":
+        """Read a control entry.
+
+        Raises:
+            WireError: an order this version does not know.
+        """
+        try:
+            order = Order(fields.get(b"op", b"").decode())
+        except ValueError as exc:
+            raise WireError(f"unknown order: {exc}") from exc
+        request = fields.get(b"id")
+        return cls(order, RequestId(request.decode()) if request else None)

@@ -1,0 +1,46 @@
+"""Reads a request's body: as bytes, within the limit, checked as far as a hub must know it."""
+
+from typing import TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from hub.errors import BodyTooLarge, InvalidRequest
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """The body as the client sent it.
+
+    Raises:
+        BodyTooLarge: it is longer than allowed; the rest is not read.
+    """
+    told = request.headers.get("content-length", "0")
+    if told.isdigit() and int(told) > limit_bytes:
+        raise BodyTooLarge(f"the body has {told} bytes, the limit is {limit_bytes}")
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit_bytes:
+            raise BodyTooLarge(f"the body has more than {limit_bytes} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def check_body(shape: type[Shape], body: bytes) -> Shape:
+    """The part of a body that the hub reads; all else is the engine's to judge.
+
+    Raises:
+        InvalidRequest: it is no JSON object, or a field has the wrong type; names the first such field.
+    """
+    try:
+        return shape.model_validate_json(body)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
+        param = ".".join(str(part) for part in first["loc"]) or None
+        if first["type"] == "json_invalid":
+            raise InvalidRequest(f"The body is not valid JSON: {first['msg']}", code="invalid_json") from exc
+        code = "missing_required_parameter" if first["type"] == "missing" else "invalid_type"
+        raise InvalidRequest(f"{param or 'The body'}: {first['msg']}", code=code, param=param) from exc

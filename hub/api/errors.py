@@ -1,0 +1,44 @@
+"""Turns what is raised into answers, in the shape of the API that was called. No traceback ever leaves."""
+
+from uuid import uuid4
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from hub.api.openai.shape import OPENAI
+from hub.api.shape import ApiShape
+from hub.errors import RequestFailed
+
+log = structlog.get_logger()
+
+
+def error_response(error: RequestFailed, shape: ApiShape, headers: dict[str, str] | None = None) -> Response:
+    """An error as a whole answer."""
+    sent = {"x-request-id": uuid4().hex, **(headers or {})}
+    if error.retry_after_s is not None:
+        sent["retry-after"] = str(error.retry_after_s)
+    return Response(shape.error_body(error), error.status, sent, media_type="application/json")
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer every error of this app in OpenAI's shape."""
+
+    async def refused(_: Request, exc: Exception) -> Response:
+        assert isinstance(exc, RequestFailed)  # noqa: S101 - what it is installed for
+        return error_response(exc, OPENAI)
+
+    async def http_error(request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, HTTPException)  # noqa: S101
+        message = exc.detail if exc.status_code != 404 else f"Unknown request URL: {request.method} {request.url.path}"
+        code = {404: "unknown_url", 405: "method_not_allowed"}.get(exc.status_code, "http_error")
+        error = RequestFailed(message, status=exc.status_code, code=code, type="invalid_request_error")
+        return error_response(error, OPENAI, dict(exc.headers or {}))
+
+    async def broken(request: Request, exc: Exception) -> Response:
+        log.error("handler_crashed", path=request.url.path, exc_info=exc)
+        return error_response(RequestFailed("The hub failed on this request."), OPENAI)
+
+    app.add_exception_handler(RequestFailed, refused)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(Exception, broken)

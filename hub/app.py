@@ -1,0 +1,88 @@
+"""The composition root of a hub: everything long-lived is made here and handed over."""
+
+from uuid import uuid4
+
+import structlog
+from fastapi import FastAPI
+
+from common import __version__
+from common.broker import Broker
+from common.clock import BrokerClock
+from common.registry import Registry
+from common.signing import SigningKeys
+from common.streams.jobs import JobLanes
+from common.streams.replies import ReplyStreams
+from common.streams.requests import Requests, RequestTtls
+from common.tasks import Crew
+from common.types import HubId
+from hub.api.errors import install_error_handlers
+from hub.api.openai.inference import inference_router
+from hub.api.openai.models import models_router
+from hub.api.operations import operations_router
+from hub.dispatcher import Dispatcher
+from hub.ledger import Ledger
+from hub.presence import Presence
+from hub.registry_view import RegistryView
+from hub.relay.reader import ReplyReader
+from hub.request import Backstage
+from hub.settings import HubSettings
+
+log = structlog.get_logger()
+
+
+class Hub:
+    """A hub process without its HTTP server."""
+
+    def __init__(self, settings: HubSettings, broker: Broker) -> None:
+        self.id = HubId(f"{settings.name}-{uuid4().hex[:8]}")
+        signing = SigningKeys.parse(settings.signing_key)
+        if not signing:
+            log.warning("jobs_unsigned", hint="set GHUB_SIGNING_KEY on hubs and providers to refuse forged jobs")
+        replies, lanes, registry = ReplyStreams(broker), JobLanes(broker), Registry(broker)
+        reply_ttl_ms = int(settings.reply_ttl_s * 1000)
+        requests = Requests(broker, RequestTtls(int(settings.request_ttl_s * 1000), reply_ttl_ms))
+        clock = BrokerClock(broker)
+        self._view = RegistryView(registry, lanes, clock)
+        self._reader = ReplyReader(
+            self.id, replies, reply_ttl_ms=reply_ttl_ms, inbox_bytes=settings.client_buffer_bytes
+        )
+        self._ledger = Ledger(requests)
+        backstage = Backstage(
+            settings=settings,
+            clock=clock,
+            signing=signing,
+            lanes=lanes,
+            requests=requests,
+            view=self._view,
+            reader=self._reader,
+            ledger=self._ledger,
+        )
+        self.dispatcher = Dispatcher(self.id, broker.keys, backstage)
+        self._presence = Presence(self.id, settings, clock, registry, replies, self.dispatcher)
+        self.crew = Crew()
+        self.app = self._make_app(settings, lanes)
+
+    def start(self) -> None:
+        """Begin the background tasks."""
+        self.crew.start("reader", self._reader.run())
+        self.crew.start("keeper", self._reader.keep())
+        self.crew.start("ticker", self._reader.tick())
+        self.crew.start("ledger", self._ledger.run())
+        self.crew.start("registry", self._view.run())
+        self.crew.start("places", self.dispatcher.follow_places())
+        self.crew.start("presence", self._presence.run())
+
+    async def stop(self) -> None:
+        """End the background tasks after a drain, the last words first."""
+        await self.dispatcher.finish_closing(2)
+        await self._ledger.finish(2)
+        await self.crew.stop()
+        await self._presence.leave()
+
+    def _make_app(self, settings: HubSettings, lanes: JobLanes) -> FastAPI:
+        app = FastAPI(title="GhubAi hub", version=__version__, docs_url=None, redoc_url=None)
+        install_error_handlers(app)
+        app.include_router(inference_router(self.dispatcher, settings))
+        app.include_router(models_router(self._view))
+        app.include_router(operations_router(self.dispatcher, self._view, lanes))
+        return app

@@ -1,0 +1,186 @@
+"""Admits requests and publishes them as jobs; knows every request this hub holds open."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from common.errors import BrokerError
+from common.keys import Keys
+from common.streams.requests import QueueFull as LaneFull
+from common.tasks import backoff_s, wait_or_stop
+from common.types import HubId, Lane, ModelId, RequestId
+from common.wire import Job
+from hub.errors import BrokerAway, HubFull, ModelNotFound, QueueFull, ShuttingDown
+from hub.request import Backstage, OpenRequest
+
+log = structlog.get_logger()
+
+PLACES_S = 2.0
+LAST_WORDS_S = 2.0
+"""How long a stopping hub waits for its last error events to leave, s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a client asked for: the path an engine is to be asked under, and the body as it came."""
+
+    endpoint: str
+    model: ModelId
+    body: bytes
+    stream: bool
+    lane: Lane = Lane.INTERACTIVE
+    trace: str = ""
+
+
+class Dispatcher:
+    """From a submission to an open request, and back to nothing."""
+
+    def __init__(self, hub: HubId, keys: Keys, backstage: Backstage) -> None:
+        self._hub = hub
+        self._keys = keys
+        self._stage = backstage
+        self._open: dict[RequestId, OpenRequest] = {}
+        self._none_open = asyncio.Event()
+        self._none_open.set()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._is_draining = False
+
+    @property
+    def open_count(self) -> int:
+        """How many requests this hub holds open."""
+        return len(self._open)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether this hub takes no new requests."""
+        return self._is_draining
+
+    async def submit(self, submission: Submission) -> OpenRequest:
+        """Admit and publish a request.
+
+        Raises:
+            RequestFailed: it is not admitted; nothing of it is left in the broker.
+        """
+        settings, clock = self._stage.settings, self._stage.clock
+        await self._admit(submission.model)
+        request = RequestId(uuid4().hex)
+        reply = self._keys.reply(self._hub, request)
+        now_ms = clock.now_ms()
+        job = Job(
+            id=request,
+            attempt=1,
+            model=submission.model,
+            endpoint=submission.endpoint,
+            stream=submission.stream,
+            body=submission.body,
+            reply=reply,
+            deadline_ms=now_ms + int(settings.queue_timeout_s * 1000),
+            trace=submission.trace,
+        ).signed(self._stage.signing)
+        facts = {
+            "model": submission.model,
+            "endpoint": submission.endpoint,
+            "hub": self._hub,
+            "lane": submission.lane.value,
+            "attempt": 1,
+            "queued_at": now_ms,
+        }
+        inbox = self._stage.reader.open(request, reply)
+        try:
+            published = await self._stage.requests.publish(
+                job, submission.lane, facts, max_waiting=settings.max_queue, now_ms=now_ms
+            )
+        except BaseException as exc:  # a cancellation too: the job may be published all the same
+            self._stage.reader.close(inbox)
+            self._in_background(self._undo(request, reply))
+            if not isinstance(exc, BrokerError):
+                raise
+            log.warning("broker_unavailable", doing="publish", error=str(exc))
+            raise BrokerAway("the broker does not answer", retry_after_s=settings.retry_after_s) from exc
+        if isinstance(published, LaneFull):
+            self._stage.reader.close(inbox)
+            raise QueueFull(
+                f"{published.waiting} requests for {submission.model!r} are waiting already",
+                retry_after_s=settings.retry_after_s,
+            )
+        opened = OpenRequest(job, published.ticket, published.ahead, inbox, self._stage)
+        self._open[request] = opened
+        self._none_open.clear()
+        return opened
+
+    def close(self, request: OpenRequest) -> None:
+        """Clean up behind a request in the background, whatever its end."""
+        self._open.pop(request.job.id, None)
+        if not self._open:
+            self._none_open.set()
+        self._in_background(request.close())
+        log.info(
+            "request_ended",
+            request=request.job.id,
+            model=request.job.model,
+            node=request.node,
+            attempt=request.job.attempt,
+            error=request.failed_with.code if request.failed_with else None,
+            finished=request.is_finished,
+            seconds=round(request.age_s, 3),
+        )
+
+    async def drain(self, limit_s: float) -> None:
+        """Take no more; let open requests finish within the limit; end the rest with an error."""
+        self._is_draining = True
+        await wait_or_stop(self._none_open, limit_s)
+        for request in [*self._open.values()]:
+            request.end(ShuttingDown("this hub is stopping", retry_after_s=self._stage.settings.retry_after_s))
+        await wait_or_stop(self._none_open, LAST_WORDS_S)
+
+    async def finish_closing(self, limit_s: float) -> None:
+        """Wait for clean-ups that are still under way."""
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=limit_s)
+
+    async def follow_places(self) -> None:
+        """Keep the places in the queue of waiting requests up to date until cancelled."""
+        while True:
+            await asyncio.sleep(PLACES_S)
+            waiting = [request for request in self._open.values() if request.is_waiting and request.age_s > 1]
+            try:
+                lanes = [(request.job.id, request.ticket.lane) for request in waiting]
+                places = await self._stage.lanes.places(lanes) if lanes else []
+            except BrokerError as exc:
+                log.warning("broker_unavailable", doing="places", error=str(exc))
+                continue
+            for request, ahead in zip(waiting, places, strict=True):
+                request.ahead = ahead
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _undo(self, request: RequestId, reply: str) -> None:
+        """Call off a job of which nobody knows whether it was published: without its reply no provider runs it."""
+        for pause in backoff_s(0.2, 2):
+            try:
+                return await self._stage.requests.call_off(request, reply, None, None)
+            except BrokerError:
+                if pause > 1:
+                    return None  # the reply, if it is there, ends by its TTL
+            await asyncio.sleep(pause)
+        return None
+
+    async def _admit(self, model: ModelId) -> None:
+        settings = self._stage.settings
+        if self._is_draining:
+            raise ShuttingDown("this hub is stopping", retry_after_s=settings.retry_after_s)
+        if len(self._open) >= settings.max_open_requests:
+            raise HubFull("this hub holds as many requests as it may", retry_after_s=settings.retry_after_s)
+        try:
+            is_known = await self._stage.view.knows(model)
+        except BrokerError as exc:
+            raise BrokerAway("the broker does not answer", retry_after_s=settings.retry_after_s) from exc
+        if not is_known:
+            raise ModelNotFound(f"The model {model!r} does not exist: no node has served it.", param="model")

@@ -1,0 +1,74 @@
+"""This hub's picture of the grid, renewed every second, so that no request asks the broker who is there."""
+
+import asyncio
+
+import structlog
+
+from common.clock import BrokerClock
+from common.errors import BrokerError
+from common.registry import NodeRecord, Registry
+from common.streams.jobs import JobLanes
+from common.types import ModelId, NodeId
+
+log = structlog.get_logger()
+
+REFRESH_S = 1.0
+MIN_REFRESH_GAP_S = 0.2
+"""Least time between two refreshes that unknown models can provoke."""
+
+
+class RegistryView:
+    """Live nodes, the models they serve, and the models that were ever served."""
+
+    def __init__(self, registry: Registry, lanes: JobLanes, clock: BrokerClock) -> None:
+        self._registry = registry
+        self._lanes = lanes
+        self._clock = clock
+        self._refreshed_at = float("-inf")
+        self._refreshing = asyncio.Lock()
+        self.nodes: dict[NodeId, NodeRecord] = {}
+        self.models: dict[ModelId, list[NodeRecord]] = {}
+        self.known: frozenset[ModelId] = frozenset()
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the picture was taken; infinite before the first."""
+        return asyncio.get_running_loop().time() - self._refreshed_at
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the picture can be trusted to say that something is not there."""
+        return self.age_s < 3 * REFRESH_S
+
+    async def knows(self, model: ModelId) -> bool:
+        """Whether any node serves or ever served a model; looks again before it says no."""
+        if model in self.known:
+            return True
+        asked_at = asyncio.get_running_loop().time()
+        async with self._refreshing:
+            if self._refreshed_at < asked_at - MIN_REFRESH_GAP_S:
+                await self.refresh()
+        return model in self.known
+
+    async def refresh(self) -> None:
+        """Take the picture anew; BrokerError if that fails, and the old one stays."""
+        nodes = await self._registry.live_nodes(self._clock.now_ms())
+        lanes = await self._lanes.known()
+        models: dict[ModelId, list[NodeRecord]] = {}
+        for node in nodes:
+            for model in node.models:
+                models.setdefault(model, []).append(node)
+        self.nodes = {node.node: node for node in nodes}
+        self.models = models
+        self.known = frozenset(models) | {lane.model for lane in lanes}
+        self._refreshed_at = asyncio.get_running_loop().time()
+
+    async def run(self) -> None:
+        """Refresh until cancelled."""
+        while True:
+            try:
+                async with self._refreshing:
+                    await self.refresh()
+            except BrokerError as exc:
+                log.warning("broker_unavailable", doing="registry", error=str(exc))
+            await asyncio.sleep(REFRESH_S)

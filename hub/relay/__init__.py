@@ -1,0 +1,1 @@
+"""From the broker's replies to the requests that wait for them."""

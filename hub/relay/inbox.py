@@ -1,0 +1,52 @@
+"""What has come for one request and waits for its handler."""
+
+import asyncio
+from collections.abc import Sequence
+
+from common.types import RequestId
+from common.wire import EntryId, ReplyEntry
+
+
+class Inbox:
+    """Entries of one reply, in order and each once, on their way from the reader to the handler."""
+
+    def __init__(self, request: RequestId, reply: str, limit_bytes: int) -> None:
+        self.request = request
+        self.reply = reply
+        self.last = EntryId(0, 1)
+        self.is_lost = False
+        """The broker no longer has the reply."""
+        self.was_skipped = False
+        """The reader left news in the broker because the client is behind."""
+        self._limit_bytes = limit_bytes
+        self._entries: list[tuple[EntryId, ReplyEntry]] = []
+        self._bytes = 0
+        self._woken = asyncio.Event()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the client is so far behind that its reply should not be read on."""
+        return self._bytes >= self._limit_bytes
+
+    def deliver(self, entries: Sequence[tuple[EntryId, ReplyEntry]]) -> None:
+        """Add entries that are newer than all before."""
+        for entry_id, entry in entries:
+            if entry_id > self.last:
+                self.last = entry_id
+                self._entries.append((entry_id, entry))
+                self._bytes += len(entry.data)
+        self._woken.set()
+
+    def take(self) -> list[tuple[EntryId, ReplyEntry]]:
+        """All that has come."""
+        entries, self._entries, self._bytes = self._entries, [], 0
+        return entries
+
+    def poke(self) -> None:
+        """Wake the handler without news, so that it can look at its clocks."""
+        self._woken.set()
+
+    async def wait(self) -> None:
+        """Wait for news or a poke."""
+        await self._woken.wait()
+        self._woken.clear()

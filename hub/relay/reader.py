@@ -1,0 +1,119 @@
+"""The ReplyReader: one blocked read on the hub's doorbell for all its requests, whatever their number.
+
+A doorbell is a hint. Once a second every open reply is looked at, so a lost ring costs a second and never a token.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+import structlog
+
+from common.errors import BrokerError, WireError
+from common.streams.replies import ReplyStreams
+from common.tasks import backoff_s
+from common.types import HubId, RequestId
+from common.wire import ReplyEntry
+from hub.relay.inbox import Inbox
+
+log = structlog.get_logger()
+
+LOOK_AT_ALL_S = 1.0
+REPLIES_PER_READ = 100
+"""The broker's cost of one read grows with its keys; a hundred keep it near 0.1 ms (measured, pitfalls 3.2)."""
+KEEP_S = 5.0
+TICK_S = 0.5
+
+
+class ReplyReader:
+    """Brings entries from the broker to the inboxes of this hub's open requests."""
+
+    def __init__(self, hub: HubId, streams: ReplyStreams, *, reply_ttl_ms: int, inbox_bytes: int) -> None:
+        self._hub = hub
+        self._streams = streams
+        self._reply_ttl_ms = reply_ttl_ms
+        self._inbox_bytes = inbox_bytes
+        self._inboxes: dict[RequestId, Inbox] = {}
+        self._fetching = asyncio.Lock()
+
+    @property
+    def open_count(self) -> int:
+        """How many replies are being read."""
+        return len(self._inboxes)
+
+    def open(self, request: RequestId, reply: str) -> Inbox:
+        """Begin to read a reply."""
+        inbox = Inbox(request, reply, self._inbox_bytes)
+        self._inboxes[request] = inbox
+        return inbox
+
+    def close(self, inbox: Inbox) -> None:
+        """Read a reply no more."""
+        self._inboxes.pop(inbox.request, None)
+
+    async def resume(self, inbox: Inbox) -> None:
+        """Read on where a slow client has caught up."""
+        await self._fetch([inbox])
+
+    async def run(self) -> None:
+        """Follow the doorbell until cancelled."""
+        loop = asyncio.get_running_loop()
+        waits = backoff_s(0.05, 2)
+        after = b"0-0"
+        look_at = loop.time() + LOOK_AT_ALL_S
+        while True:
+            try:
+                block_ms = max(1, int((look_at - loop.time()) * 1000))
+                after, rung = await self._streams.wait_rings(self._hub, after, block_ms)
+                if loop.time() >= look_at:
+                    look_at = loop.time() + LOOK_AT_ALL_S
+                    await self._fetch([*self._inboxes.values()])
+                else:
+                    await self._fetch(self._inboxes[one] for one in rung if one in self._inboxes)
+                waits = backoff_s(0.05, 2)
+            except BrokerError as exc:
+                pause = next(waits)
+                log.warning("broker_unavailable", doing="read", error=str(exc), retry_in_s=round(pause, 2))
+                await asyncio.sleep(pause)
+                look_at = loop.time()
+
+    async def keep(self) -> None:
+        """Renew the open replies until cancelled, and tell the inboxes of those that are gone."""
+        while True:
+            await asyncio.sleep(KEEP_S)
+            inboxes = [*self._inboxes.values()]
+            try:
+                kept = (
+                    await self._streams.keep([inbox.reply for inbox in inboxes], self._reply_ttl_ms) if inboxes else []
+                )
+            except BrokerError as exc:
+                log.warning("broker_unavailable", doing="keep", error=str(exc))
+                continue
+            for inbox, is_there in zip(inboxes, kept, strict=True):
+                if not is_there:
+                    inbox.is_lost = True
+                    inbox.poke()
+
+    async def tick(self) -> None:
+        """Poke every inbox now and then until cancelled: one timer for all clocks of all requests."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            for inbox in self._inboxes.values():
+                inbox.poke()
+
+    async def _fetch(self, inboxes: Iterable[Inbox]) -> None:
+        by_reply: dict[str, Inbox] = {}
+        for inbox in inboxes:
+            inbox.was_skipped = inbox.is_full
+            if not inbox.is_full:
+                by_reply[inbox.reply] = inbox
+        replies = [*by_reply]
+        async with self._fetching:
+            for at in range(0, len(replies), REPLIES_PER_READ):
+                after = {reply: by_reply[reply].last for reply in replies[at : at + REPLIES_PER_READ]}
+                for reply, entries in (await self._streams.read(after)).items():
+                    try:
+                        by_reply[reply].deliver([(one, ReplyEntry.from_fields(fields)) for one, fields in entries])
+                    except WireError as exc:
+                        log.error("reply_unreadable", request=by_reply[reply].request, error=str(exc))
+                        by_reply[reply].is_lost = True
+                        by_reply[reply].poke()

@@ -1,0 +1,105 @@
+"""The hub process: its HTTP server, its signals, its end."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+
+import structlog
+import uvicorn
+
+from common import __version__
+from common.broker import connect
+from common.errors import GHubError, SettingsError
+from common.logs import configure_logs
+from common.tasks import new_event_loop
+from hub.app import Hub
+from hub.settings import HubSettings
+
+log = structlog.get_logger()
+
+BACKLOG = 2048
+FORCED_END_S = 1
+"""What uvicorn grants connections after the hub's own drain, s."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: this process drains before the server may stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: HubSettings) -> None:
+    """Run a hub until SIGTERM or SIGINT; then drain.
+
+    Raises:
+        SettingsError: the address cannot be bound.
+        RuntimeError: a background task or the server died.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(one, stop.set)
+    listener = _listen(settings)
+    address = listener.getsockname()
+    settings = settings.model_copy(update={"port": address[1]})
+    broker = connect(settings.redis_url, prefix=settings.prefix, client_name=f"ghub-hub-{settings.name}")
+    hub = Hub(settings, broker)
+    server = _Server(
+        uvicorn.Config(
+            hub.app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=75,  # longer than the 60 s after which common proxies let go
+            timeout_graceful_shutdown=FORCED_END_S,
+        )
+    )
+    try:
+        hub.start()
+        hub.crew.start("http", server.serve(sockets=[listener]))
+        log.info("hub_started", hub=hub.id, version=__version__, url=f"http://{address[0]}:{address[1]}")
+        await hub.crew.until(stop)
+        log.info("draining", open_requests=hub.dispatcher.open_count, limit_s=settings.shutdown_timeout_s)
+        await hub.dispatcher.drain(settings.shutdown_timeout_s)
+        server.should_exit = True
+        await hub.crew.wait("http", FORCED_END_S + 2)
+        log.info("hub_stopped", hub=hub.id)
+    finally:
+        await hub.stop()
+        await broker.aclose()
+
+
+def _listen(settings: HubSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if settings.reuse_port:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as exc:
+        listener.close()
+        raise SettingsError(f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}") from exc
+    return listener
+
+
+def run(settings: HubSettings) -> int:
+    """Run a hub to its end; the process' exit status."""
+    configure_logs(settings.log_format, settings.log_level)
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(serve(settings))
+    except GHubError as exc:
+        print(f"ghub hub: {exc}", file=sys.stderr)  # noqa: T201 - the one line for the person who started it
+        return 2
+    except RuntimeError as exc:
+        print(f"ghub hub: {exc}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0

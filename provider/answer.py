@@ -1,0 +1,137 @@
+"""One engine call: its bytes into a reply, whole events at a time, watched by the two stall clocks."""
+
+import asyncio
+
+import orjson
+
+from common.types import NodeId
+from common.wire import Failure, Job, ReplyEntry, Start
+from provider.engines.base import Engine, EngineAnswer
+from provider.engines.failures import read_error_event
+from provider.errors import EngineBroke, EngineFailed
+from provider.events import EventSplitter, is_only_comments, split_events
+from provider.settings import ProviderSettings
+from provider.usage import TAIL_BYTES, read_usage
+from provider.writer import Reply
+
+
+class StallClock:
+    """Two limits in one timer: to the first event, and from each event to the next (design, rule 13).
+
+    Moving a timer at each event would cost more than the event; it is moved at most every half second.
+    """
+
+    GRAIN_S = 0.5
+
+    def __init__(self, first_s: float, gap_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._gap_s = gap_s
+        self._moved_at = 0.0
+        self.has_begun = False
+        self.timer = asyncio.timeout(first_s)
+
+    def tick(self) -> None:
+        """An event came."""
+        now = self._loop.time()
+        if not self.has_begun or now - self._moved_at >= min(self.GRAIN_S, self._gap_s / 2):
+            self.has_begun = True
+            self._moved_at = now
+            self.timer.reschedule(now + self._gap_s)
+
+
+async def relay_answer(engine: Engine, job: Job, reply: Reply, node: NodeId, settings: ProviderSettings) -> None:
+    """Ask the engine and put its whole answer into the reply, the end included.
+
+    Raises:
+        EngineDown: it cannot be reached.
+        EngineFailed: it refused, broke off, stalled or made no sense; what came before is in the reply.
+    """
+    first_s = settings.first_token_timeout_s if job.stream else settings.answer_timeout_s
+    clock = StallClock(first_s, settings.token_timeout_s)
+    try:
+        async with clock.timer, engine.ask(job) as answer:
+            start = Start(answer.status, answer.content_type, node)
+            if answer.content_type.startswith("text/event-stream"):
+                await _relay_events(answer, start, reply, settings, clock)
+            else:
+                await _relay_whole(answer, start, reply, settings)
+    except TimeoutError as exc:
+        if not job.stream:
+            code, message = "answer_timeout", f"the engine gave no answer within {settings.answer_timeout_s:g} s"
+        elif clock.has_begun:
+            code, message = "token_timeout", f"the engine said nothing for {settings.token_timeout_s:g} s"
+        else:
+            code = "first_token_timeout"
+            message = f"the engine gave no first token within {settings.first_token_timeout_s:g} s"
+        raise EngineBroke(Failure(504, code, message, retryable=True)) from exc
+
+
+async def _relay_events(
+    answer: EngineAnswer, start: Start, reply: Reply, settings: ProviderSettings, clock: StallClock
+) -> None:
+    splitter = EventSplitter(settings.engine.max_event_bytes)
+    tail, total = b"", 0
+    head: Start | None = start
+    async for chunk in answer.chunks():
+        events = splitter.feed(chunk)
+        if not events:
+            continue
+        if not is_only_comments(events):
+            clock.tick()
+        if b'"error"' in events or events.startswith(b"error:"):
+            _raise_error_event(events, head, reply)
+        total += len(events)
+        if total > settings.max_answer_bytes:
+            raise _too_large(settings.max_answer_bytes)
+        if head is not None:
+            reply.put(ReplyEntry(start=head, data=events))
+            head = None
+        else:
+            reply.put_data(events)
+        tail = events if len(events) >= TAIL_BYTES else (tail + events)[-TAIL_BYTES:]
+        await reply.room(settings.reply_buffer_bytes)
+    rest = splitter.finish()
+    if rest.strip():
+        reply.put_data(rest + b"\n\n")
+    if head is not None:
+        raise EngineBroke(Failure(502, "engine_empty_answer", "the engine ended its answer unsaid", retryable=True))
+    reply.put(ReplyEntry(end=read_usage(tail, streamed=True)))
+
+
+def _raise_error_event(events: bytes, head: Start | None, reply: Reply) -> None:
+    """Put what stands before an error event into the reply and raise its failure; return if there is none."""
+    before = b""
+    for event in split_events(events):
+        failure = read_error_event(event)
+        if failure is not None:
+            if before:
+                reply.put(ReplyEntry(start=head, data=before))
+            raise EngineFailed(failure)
+        before += event
+
+
+async def _relay_whole(answer: EngineAnswer, start: Start, reply: Reply, settings: ProviderSettings) -> None:
+    parts: list[bytes] = []
+    total = 0
+    async for chunk in answer.chunks():
+        parts.append(chunk)
+        total += len(chunk)
+        if total > settings.max_answer_bytes:
+            raise _too_large(settings.max_answer_bytes)
+    body = b"".join(parts)
+    if "json" in answer.content_type:
+        try:
+            orjson.loads(body)
+        except ValueError as exc:
+            failure = Failure(502, "engine_bad_answer", "the engine's answer is not JSON", retryable=True)
+            raise EngineBroke(failure) from exc
+    step = settings.reply_buffer_bytes
+    reply.put(ReplyEntry(start=start, data=body[:step]))
+    for at in range(step, len(body), step):
+        await reply.room(step)
+        reply.put_data(body[at : at + step])
+    reply.put(ReplyEntry(end=read_usage(body, streamed=False)))
+
+
+def _too_large(limit: int) -> EngineBroke:
+    return EngineBroke(Failure(502, "answer_too_large", f"the answer is longer than {limit} bytes"))

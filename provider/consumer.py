@@ -1,0 +1,115 @@
+"""Takes jobs: only while the gate is open, never more than there are free slots."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from common.errors import BrokerError, WireError
+from common.streams.jobs import Delivery, JobLanes, LaneName, Ticket, lanes_of
+from common.streams.replies import ReplyStreams
+from common.tasks import backoff_s
+from common.types import NodeId
+from common.wire import RELEASED_BY_RESTART, Job
+from provider.engines.watch import EngineWatch
+from provider.gate.gate import Gate
+from provider.runner import Runner
+
+log = structlog.get_logger()
+
+NO_ROOM = "no-free-slot"
+ADOPT_INTERVAL_S = 30.0
+
+
+class Consumer:
+    """The claim loop (design, rule 2): a script takes what waits, most urgent lane first; then one blocking read."""
+
+    def __init__(
+        self, node: NodeId, lanes: JobLanes, replies: ReplyStreams, gate: Gate, runner: Runner, engine: EngineWatch
+    ) -> None:
+        self._node = node
+        self._lanes = lanes
+        self._replies = replies
+        self._gate = gate
+        self._runner = runner
+        self._engine = engine
+
+    async def run(self) -> None:
+        """Take jobs until cancelled. After any trouble with the broker, look for jobs it counts as ours."""
+        loop = asyncio.get_running_loop()
+        waits = backoff_s(0.1, 5)
+        adopt_at = 0.0
+        while True:
+            try:
+                if loop.time() >= adopt_at and self._engine.models:
+                    await self._adopt(lanes_of(self._engine.models))
+                    adopt_at = loop.time() + ADOPT_INTERVAL_S
+                await self._take()
+                waits = backoff_s(0.1, 5)
+            except BrokerError as exc:
+                pause = next(waits)
+                adopt_at = 0.0
+                log.warning("broker_unavailable", doing="claim", error=str(exc), retry_in_s=round(pause, 2))
+                await asyncio.sleep(pause)
+
+    async def hand_back(self) -> None:
+        """After `run` has ended: give back what was delivered to its last, cut-off read."""
+        try:
+            await self._adopt(lanes_of(self._engine.models))
+        except BrokerError as exc:
+            log.warning("broker_unavailable", doing="hand_back", error=str(exc))
+
+    async def _take(self) -> None:
+        """One round: what waits now, or the first that comes."""
+        await self._gate.wait_open()
+        self._runner.changed.clear()
+        free = self._runner.free_slots
+        if free == 0:
+            await self._runner.changed.wait()
+            return
+        lanes = lanes_of(self._engine.models)
+        if not lanes:
+            await asyncio.sleep(0.2)
+            return
+        deliveries = await self._lanes.claim(self._node, lanes, free)
+        if not deliveries:
+            deliveries = await self._lanes.wait(self._node, lanes)
+        for delivery in deliveries:
+            await self._start(delivery)
+
+    async def _start(self, delivery: Delivery) -> None:
+        """Run it, or give it back if the gate closed or the slots filled while it was on its way."""
+        if not self._gate.is_open:
+            await self._runner.give_back(delivery, ",".join(self._gate.reasons))
+        elif self._runner.free_slots == 0:
+            await self._runner.give_back(delivery, NO_ROOM)
+        else:
+            await self._runner.accept(delivery)
+
+    async def _adopt(self, lanes: Sequence[LaneName]) -> None:
+        """Deal with jobs that are ours by name but do not run here.
+
+        Such are the jobs of a former process of this name, those whose delivery was lost with a connection, and
+        those given back to a hub that is gone.
+        """
+        for ticket in await self._lanes.pending_of(self._node, lanes):
+            if not self._runner.has(ticket):
+                await self._adopt_one(ticket)
+
+    async def _adopt_one(self, ticket: Ticket) -> None:
+        delivery = await self._lanes.fetch(ticket)
+        try:
+            job = Job.from_fields(delivery.fields or {})
+        except WireError:
+            await self._runner.settle(ticket)
+            return
+        last = await self._replies.last_id(job.reply)
+        if self._runner.has(ticket):
+            return
+        if last is None or last.attempt > job.attempt:  # over, or run by someone else
+            await self._runner.settle(ticket)
+        elif last.attempt < job.attempt:  # delivered, but never begun
+            await self._start(delivery)
+        else:
+            log.info("job_found_begun", request=job.id, attempt=job.attempt)
+            await self._runner.give_back(delivery, RELEASED_BY_RESTART, after=last)

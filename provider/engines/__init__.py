@@ -1,0 +1,1 @@
+"""Engines: the local inference servers. The only place that speaks HTTP to them."""

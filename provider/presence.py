@@ -1,0 +1,133 @@
+"""Tells the registry that this node is there and how it stands. Its entry is the lease of every job it runs."""
+
+import asyncio
+import socket
+from uuid import uuid4
+
+import structlog
+
+from common import __version__
+from common.clock import BrokerClock
+from common.errors import BrokerError
+from common.registry import NodeRecord, Registry
+from common.streams.jobs import JobLanes, lanes_of
+from common.tasks import wait_or_stop
+from common.types import ModelId, NodeId, NodeState
+from provider.engines.watch import EngineWatch
+from provider.errors import NameTaken
+from provider.gate.gate import Gate, Reason
+from provider.runner import Runner
+from provider.settings import ProviderSettings
+
+log = structlog.get_logger()
+
+MIN_GAP_S = 0.05
+"""Least time between two writes of the entry, however fast things change."""
+LANES_INTERVAL_S = 60.0
+
+
+class Presence:
+    """Writes the node's hash at each heartbeat, and at once when something changed."""
+
+    def __init__(
+        self,
+        *,
+        node: NodeId,
+        settings: ProviderSettings,
+        clock: BrokerClock,
+        registry: Registry,
+        lanes: JobLanes,
+        gate: Gate,
+        runner: Runner,
+        engine: EngineWatch,
+    ) -> None:
+        self._node = node
+        self._instance = uuid4().hex[:12]
+        self._settings = settings
+        self._clock = clock
+        self._registry = registry
+        self._lanes = lanes
+        self._gate = gate
+        self._runner = runner
+        self._engine = engine
+        self._started_at = 0
+        self._lanes_made: list[ModelId] = []
+        self._lanes_at = 0.0
+
+    async def take_name(self) -> None:
+        """Wait until no other process holds this node's name, at most a lease and a heartbeat.
+
+        Raises:
+            NameTaken: someone else keeps renewing it.
+            BrokerError: the broker does not answer.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._settings.lease_ms / 1000 + self._settings.heartbeat_s
+        while (other := await self._registry.node(self._node)) is not None:
+            if loop.time() > give_up_at:
+                raise NameTaken(
+                    f"another provider named {self._node!r} is running on {other.hostname}; choose a --name"
+                )
+            await asyncio.sleep(self._settings.heartbeat_s / 4)
+
+    async def run(self) -> None:
+        """Renew until cancelled; trouble with the broker is told and tried again."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._gate.changed.clear()
+            try:
+                await self._beat()
+            except BrokerError as exc:
+                log.warning("broker_unavailable", doing="heartbeat", error=str(exc))
+                await asyncio.sleep(self._settings.heartbeat_s / 4)
+                continue
+            earliest = loop.time() + MIN_GAP_S
+            await wait_or_stop(self._gate.changed, self._settings.heartbeat_s)
+            await asyncio.sleep(max(0.0, earliest - loop.time()))
+
+    async def leave(self) -> None:
+        """Take the entry out at once; if that fails it ends by itself."""
+        try:
+            await self._registry.remove_node(self._node)
+        except BrokerError as exc:
+            log.warning("broker_unavailable", doing="leave", error=str(exc))
+
+    async def _beat(self) -> None:
+        await self._clock.sync()
+        await self._make_lanes()
+        await self._registry.write_node(self._record(), self._settings.lease_ms)
+
+    async def _make_lanes(self) -> None:
+        """Lanes exist before the registry names their models, so that a hub knows every model that a node serves."""
+        now = asyncio.get_running_loop().time()
+        models = self._engine.models
+        if models != self._lanes_made or now - self._lanes_at > LANES_INTERVAL_S:
+            await self._lanes.ensure(lanes_of(models))
+            self._lanes_made, self._lanes_at = models, now
+
+    def _record(self) -> NodeRecord:
+        now = self._clock.now_ms()
+        self._started_at = self._started_at or now
+        status = self._engine.status
+        return NodeRecord(
+            node=self._node,
+            instance=self._instance,
+            version=__version__,
+            hostname=socket.gethostname(),
+            state=self._state(),
+            reasons=self._gate.reasons,
+            models=tuple(self._engine.models),
+            loaded=status.loaded,
+            slots=self._engine.slots,
+            requests=self._runner.requests,
+            engine={"kind": status.kind, "version": status.version, "url": status.url},
+            started_at=self._started_at,
+            heartbeat_at=now,
+        )
+
+    def _state(self) -> NodeState:
+        if Reason.DRAINING in self._gate.reasons:
+            return NodeState.DRAINING
+        if not self._gate.is_open:
+            return NodeState.PAUSED
+        return NodeState.IDLE if self._runner.free_slots else NodeState.BUSY

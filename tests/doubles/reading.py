@@ -1,0 +1,23 @@
+"""Reading an answer back: what a stream of the test engine, or of anything in front of it, said."""
+
+import json
+import re
+from typing import Any
+
+_DATA_LINE = re.compile(r"^data: (.*?)\r?$", re.MULTILINE)
+
+
+def events_in(text: str) -> list[dict[str, Any]]:
+    """Return the JSON events of a whole SSE text, without [DONE]; raises json.JSONDecodeError."""
+    return [json.loads(payload) for payload in _DATA_LINE.findall(text) if payload != "[DONE]"]
+
+
+def said_in(text: str) -> str:
+    """Return the words a chat or completion stream's events add up to."""
+    choices = [choice for event in events_in(text) for choice in event.get("choices", [])]
+    return "".join(choice.get("text") or choice.get("delta", {}).get("content") or "" for choice in choices)
+
+
+def numbered(start: int, stop: int) -> str:
+    """Return the text of the tokens start..stop-1, to compare with."""
+    return "".join(f"t{number} " for number in range(start, stop))
