@@ -178,11 +178,12 @@ class JobLanes:
         keys = [self._key(ticket.lane), self._keys.waiting(*ticket.lane)]
         _WITHDRAW.queue(pipe, keys, [GROUP, ticket.entry, request])
 
-    async def withdraw(self, ticket: Ticket, request: RequestId) -> bool:
-        """Take a job back; False if a provider has it, or it is gone."""
+    async def withdraw(self, ticket: Ticket, request: RequestId) -> NodeId | None:
+        """Take a job back; the node that has claimed it, if one was faster."""
         keys = [self._key(ticket.lane), self._keys.waiting(*ticket.lane)]
         with broker_errors():
-            return bool(await _WITHDRAW.run(self._commands, keys, [GROUP, ticket.entry, request]))
+            holder = await _WITHDRAW.run(self._commands, keys, [GROUP, ticket.entry, request])
+        return NodeId(holder.decode()) if holder else None
 
     async def places(self, tickets: Sequence[tuple[RequestId, LaneName]]) -> list[int]:
         """How many requests wait before each of these, in its own lane and the more urgent ones of its model."""

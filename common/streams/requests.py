@@ -108,18 +108,28 @@ class Requests:
     async def call_off(self, request: RequestId, reply: str, ticket: Ticket | None, node: NodeId | None) -> None:
         """End a request nobody waits for: its reply goes, its job goes if unclaimed, else its node is told.
 
-        Without `ticket` the job is known to be off its lane; without `node` nobody is known to have claimed it, and if
-        someone just did, the missing reply tells them at their first write. May be repeated.
+        Without `ticket` the job is known to be off its lane; without `node` the hub knows of no claim. A node may have
+        claimed it all the same, its entry still on the way to the hub: the lane tells which, and it is told too.
+        May be repeated.
         """
         pipe = self._broker.commands.pipeline(transaction=False)
         pipe.delete(reply)
-        if ticket is not None:
-            self._lanes.queue_withdraw(pipe, ticket, request)
         if node is not None:
             self._control.queue_order(pipe, node, ControlEntry(Order.CANCEL, request))
+        if ticket is not None:
+            self._lanes.queue_withdraw(pipe, ticket, request)
         with broker_errors():
             results = await pipe.execute(raise_on_error=False)
-            if ticket is not None and isinstance(results[1], NoScriptError):
-                await self._lanes.withdraw(ticket, request)
-            elif failed := next((one for one in results if isinstance(one, Exception)), None):
+            holder: NodeId | None = None
+            if ticket is not None:
+                answer = results.pop()
+                if isinstance(answer, NoScriptError):
+                    holder = await self._lanes.withdraw(ticket, request)
+                elif isinstance(answer, Exception):
+                    raise answer
+                elif answer:
+                    holder = NodeId(answer.decode())
+            if failed := next((one for one in results if isinstance(one, Exception)), None):
                 raise failed
+        if holder is not None and holder != node:
+            await self._control.send(holder, ControlEntry(Order.CANCEL, request))

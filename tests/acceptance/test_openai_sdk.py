@@ -1,0 +1,192 @@
+"""The real openai-python against the real stack: what a user's code does with nothing changed but the URL."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import jsonschema
+import openai
+import pytest
+
+from tests.acceptance.conftest import MODEL, RealGrid
+from tests.support.processes import PROJECT, until
+
+pytestmark = pytest.mark.acceptance
+
+QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
+LONG: list[Any] = [{"role": "user", "content": "Count from 1 to 1000, one number a line."}]
+
+
+def test_a_chat_streams_token_by_token(client: openai.OpenAI) -> None:
+    chunks = [*client.chat.completions.create(model=MODEL, messages=QUESTION, stream=True, max_tokens=24, temperature=0)]
+    assert len(chunks) > 10
+    assert "Paris" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert chunks[-1].choices[0].finish_reason in ("stop", "length")
+    assert {chunk.id for chunk in chunks} == {chunks[0].id}
+
+
+def test_a_stream_reports_usage_when_asked(client: openai.OpenAI) -> None:
+    stream = client.chat.completions.create(
+        model=MODEL, messages=QUESTION, stream=True, max_tokens=8, stream_options={"include_usage": True}
+    )
+    last = [*stream][-1]
+    assert last.choices == []
+    assert last.usage is not None
+    assert last.usage.completion_tokens == 8
+
+
+def test_a_whole_chat_answer_says_the_same_as_the_engine_does(client: openai.OpenAI, real_grid: RealGrid) -> None:
+    body = {"model": MODEL, "messages": QUESTION, "max_tokens": 24, "temperature": 0, "seed": 1, "cache_prompt": False}
+    direct = httpx2.post(f"{real_grid.engine_url}/v1/chat/completions", json=body, timeout=60).json()
+    answer = client.chat.completions.create(
+        model=MODEL, messages=QUESTION, max_tokens=24, temperature=0, seed=1, extra_body={"cache_prompt": False}
+    )
+    assert answer.choices[0].message.content == direct["choices"][0]["message"]["content"]
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == direct["usage"]["total_tokens"]
+
+
+def test_completions_stream_and_come_whole(client: openai.OpenAI) -> None:
+    whole = client.completions.create(model=MODEL, prompt="Once upon a time", max_tokens=12, temperature=0)
+    streamed = client.completions.create(
+        model=MODEL, prompt="Once upon a time", max_tokens=12, temperature=0, stream=True
+    )
+    assert whole.choices[0].text
+    assert "".join(chunk.choices[0].text for chunk in streamed) == whole.choices[0].text
+
+
+def test_a_grammar_passes_through_to_the_engine(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": "Give me a person."}],
+        max_tokens=60,
+        temperature=0,
+        response_format={
+            "type": "json_schema",
+            "json_schema": {
+                "name": "person",
+                "schema": {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]},
+            },
+        },
+    )
+    assert isinstance(json.loads(answer.choices[0].message.content or "")["age"], int)
+
+
+def test_models_are_listed_and_described(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == [MODEL]
+    assert client.models.retrieve(MODEL).object == "model"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("nobody/has:this")
+
+
+def test_an_unknown_model_is_the_sdk_s_not_found_error(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.chat.completions.create(model="nobody/has:this", messages=QUESTION)
+    assert caught.value.code == "model_not_found"
+    assert caught.value.param == "model"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [({"messages": "hi"}, "messages"), ({"max_tokens": "many"}, "max_tokens"), ({"messages": []}, "messages")],
+)
+def test_wrong_types_are_bad_request_errors_that_name_the_field(
+    client: openai.OpenAI, wrong: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model=MODEL, messages=QUESTION, extra_body=wrong)
+    assert caught.value.param == param
+    assert isinstance(caught.value.code, str)
+
+
+def test_what_only_the_engine_refuses_is_a_bad_request_in_openai_s_shape(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": 5}])  # type: ignore[typeddict-item,misc,list-item]
+    assert isinstance(caught.value.code, str)
+    assert caught.value.type == "invalid_request_error"
+
+
+def test_a_prompt_longer_than_the_context_is_refused_even_on_a_stream(client: openai.OpenAI) -> None:
+    long: list[Any] = [{"role": "user", "content": "word " * 20_000}]
+    with pytest.raises(openai.BadRequestError):
+        client.chat.completions.create(model=MODEL, messages=long, stream=True, max_tokens=5)
+
+
+def test_headers_tell_the_request_its_node_and_its_attempt(client: openai.OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(model=MODEL, messages=QUESTION, max_tokens=3)
+    assert len(raw.headers["x-request-id"]) == 32
+    assert raw.headers["x-ghub-node"] == "llama"
+    assert raw.headers["x-ghub-attempt"] == "1"
+    assert int(raw.headers["x-ghub-queue-ms"]) >= 0
+
+
+def test_closing_a_stream_frees_the_slot_within_a_second(
+    client: openai.OpenAI, real_grid: RealGrid, idle: Callable[[float], None]
+) -> None:
+    stream = client.chat.completions.create(
+        model=MODEL, messages=LONG, stream=True, max_tokens=2000, extra_body={"ignore_eos": True}
+    )
+    next(iter(stream))
+    assert real_grid.busy_slots() == 1
+    stream.close()
+    idle(1.0)
+
+
+def test_giving_up_on_a_whole_answer_frees_the_slot_within_a_second(
+    client: openai.OpenAI, real_grid: RealGrid, idle: Callable[[float], None]
+) -> None:
+    with pytest.raises(openai.APITimeoutError):
+        client.with_options(timeout=1.0).chat.completions.create(
+            model=MODEL, messages=LONG, max_tokens=2000, extra_body={"ignore_eos": True}
+        )
+    idle(1.0)
+
+
+def test_a_client_that_leaves_during_the_prefill_frees_the_slot(
+    client: openai.OpenAI, real_grid: RealGrid, idle: Callable[[float], None]
+) -> None:
+    long: list[Any] = [{"role": "user", "content": "word " * 6000}]
+    with pytest.raises(openai.APITimeoutError):
+        client.with_options(timeout=1.0).chat.completions.create(model=MODEL, messages=long, stream=True)
+    idle(3.0)  # llama.cpp looks up between two batches of a prefill
+
+
+def test_the_third_of_two_slots_waits_and_is_then_served(client: openai.OpenAI, real_grid: RealGrid) -> None:
+    streams = [
+        client.chat.completions.create(
+            model=MODEL, messages=LONG, stream=True, max_tokens=2000, extra_body={"ignore_eos": True}
+        )
+        for _ in range(2)
+    ]
+    for stream in streams:
+        next(iter(stream))
+    until(lambda: real_grid.busy_slots() == 2, 5, "two slots busy")
+    third = client.chat.completions.create(model=MODEL, messages=QUESTION, stream=True, max_tokens=5)
+    for stream in streams:
+        stream.close()
+    assert len([*third]) > 3
+
+
+def test_answers_are_of_openai_s_published_schema(client: openai.OpenAI) -> None:
+    schema = _published_schema()
+    whole = client.chat.completions.with_raw_response.create(model=MODEL, messages=QUESTION, max_tokens=3).http_response
+    _check(schema, "ListModelsResponse", client.models.with_raw_response.list().http_response.json())
+    error = httpx2.post(f"{client.base_url}chat/completions", json={"model": "none", "messages": QUESTION}).json()
+    _check(schema, "ErrorResponse", error)
+    assert whole.json()["object"] == "chat.completion"
+
+
+def _published_schema() -> dict[str, Any]:
+    path = Path(os.environ.get("GHUB_OPENAI_SCHEMA", PROJECT.parent / "shared/data/openai-openapi.json"))
+    if not path.exists():
+        message = f"OpenAI's published schema is not at {path} (GHUB_OPENAI_SCHEMA)"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    return dict(json.loads(path.read_text()))
+
+
+def _check(schema: dict[str, Any], name: str, value: object) -> None:
+    reference = {"$ref": f"#/components/schemas/{name}", "components": schema["components"]}
+    jsonschema.Draft202012Validator(reference).validate(value)

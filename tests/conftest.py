@@ -1,0 +1,56 @@
+"""Fixtures that all suites share: real brokers, and grids of real processes on them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.brokers import KINDS, BrokerProcess
+from tests.support.grid import Grid
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def any_broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    """Each real broker in turn, shared; a test that uses it begins with an empty one (see `clean_broker`)."""
+    broker = BrokerProcess(request.param, tmp_path_factory.mktemp(request.param))
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def clean_broker(any_broker: BrokerProcess) -> BrokerProcess:
+    """A real broker, emptied; the test runs once on each kind."""
+    with any_broker.client() as client:
+        client.flushall()
+    return any_broker
+
+
+@pytest.fixture(scope="session")
+def _shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    broker = BrokerProcess("valkey", tmp_path_factory.mktemp("valkey-shared"))
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def valkey(_shared_valkey: BrokerProcess) -> BrokerProcess:
+    """A Valkey, emptied."""
+    with _shared_valkey.client() as client:
+        client.flushall()
+    return _shared_valkey
+
+
+@pytest.fixture
+def grid(valkey: BrokerProcess, tmp_path: Path) -> Iterator[Grid]:
+    """An empty grid on Valkey."""
+    grid = Grid(valkey, tmp_path)
+    yield grid
+    grid.close()
+
+
+@pytest.fixture
+def grid_on_any(clean_broker: BrokerProcess, tmp_path: Path) -> Iterator[Grid]:
+    """An empty grid on each kind of broker in turn."""
+    grid = Grid(clean_broker, tmp_path)
+    yield grid
+    grid.close()

@@ -1,0 +1,60 @@
+"""What requests leave behind in a broker."""
+
+import redis
+
+LANES = "ghub:{jobs}:"
+WAITING = f"{LANES}waiting:"
+
+
+def lanes(client: redis.Redis) -> list[str]:
+    """Every job lane there is."""
+    return sorted(key for key in keys(client) if _is_lane(key))
+
+
+def jobs(client: redis.Redis) -> int:
+    """Jobs in all lanes, waiting or claimed."""
+    return sum(int(client.xlen(lane)) for lane in lanes(client))
+
+
+def pending(client: redis.Redis) -> int:
+    """Jobs in all lanes that are claimed."""
+    return sum(int(client.xpending(lane, "providers")["pending"]) for lane in lanes(client))
+
+
+def waiting(client: redis.Redis) -> int:
+    """Requests in all waiting indexes."""
+    return sum(int(client.zcard(key)) for key in keys(client) if key.startswith(WAITING))
+
+
+def replies(client: redis.Redis) -> list[str]:
+    """Every reply there is."""
+    return [key for key in keys(client) if key.startswith("ghub:reply:")]
+
+
+def immortal(client: redis.Redis) -> list[str]:
+    """Keys without a TTL that are no lanes."""
+    return [key for key in keys(client) if client.ttl(key) == -1 and not _is_lane(key)]
+
+
+def entries_added(client: redis.Redis) -> int:
+    """Jobs that ever were in a lane."""
+    return sum(int(client.xinfo_stream(lane)["entries-added"]) for lane in lanes(client))
+
+
+def is_at_rest(client: redis.Redis) -> bool:
+    """Whether no job, no claim and no place in a queue is left."""
+    return jobs(client) == pending(client) == waiting(client) == 0
+
+
+def told(client: redis.Redis) -> str:
+    """What is there, for a failing test."""
+    return f"jobs {jobs(client)}, pending {pending(client)}, waiting {waiting(client)}, keys {sorted(keys(client))}"
+
+
+def keys(client: redis.Redis) -> list[str]:
+    """Every key."""
+    return [str(key) for key in client.scan_iter(count=1000)]
+
+
+def _is_lane(key: str) -> bool:
+    return key.startswith(LANES) and not key.startswith(WAITING) and key != f"{LANES}lanes"
