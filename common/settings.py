@@ -26,7 +26,12 @@ class SharedSettings(BaseSettings):
     """What every process of a grid must agree on."""
 
     model_config = SettingsConfigDict(
-        env_prefix="GHUB_", env_nested_delimiter="__", extra="ignore", populate_by_name=True, frozen=True
+        env_prefix="GHUB_",
+        env_nested_delimiter="__",
+        extra="ignore",
+        populate_by_name=True,
+        frozen=True,
+        use_attribute_docstrings=True,
     )
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", validation_alias="GHUB_REDIS_URL")
@@ -36,7 +41,9 @@ class SharedSettings(BaseSettings):
     signing_key: SecretStr | None = Field(None, validation_alias="GHUB_SIGNING_KEY")
     """`id:secret[,id:secret …]`: hubs sign jobs with the first, providers accept any."""
     log_format: LogFormat = Field(LogFormat.CONSOLE, validation_alias="GHUB_LOG_FORMAT")
+    """`console` or `json`, one line an event, to stderr."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias="GHUB_LOG_LEVEL")
+    """Least level that is logged."""
     heartbeat_s: float = Field(2.0, ge=0.1, le=60, validation_alias="GHUB_HEARTBEAT_S")
     """How often a process renews its entry; the entry lives for three of these."""
 

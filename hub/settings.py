@@ -31,6 +31,7 @@ class HubSettings(SharedSettings):
     model_config = SettingsConfigDict(env_prefix="GHUB_HUB_")
 
     host: str = "127.0.0.1"
+    """Address to listen on; anything but loopback needs `auth=off` for now."""
     port: int = Field(8080, ge=0, le=65535)
     """0 takes any free port."""
     reuse_port: bool = False
@@ -38,6 +39,7 @@ class HubSettings(SharedSettings):
     name: ProcessName = Field(default_factory=lambda: socket.gethostname().split(".")[0][:40] or "hub")
     """What this hub's id begins with; a random part follows, new at each start."""
     auth: Auth = Auth.REQUIRED
+    """`off` says that something in front of the hub authenticates clients."""
 
     max_body_bytes: int = Field(64 * 2**20, ge=1024)
     """Largest request body; images come inline, so it is large."""

@@ -3,7 +3,7 @@
 import socket
 from enum import StrEnum
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from common.settings import ProcessName, SharedSettings
@@ -25,15 +25,20 @@ class EngineKind(StrEnum):
 class EngineSettings(BaseModel):
     """The local inference server."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True, frozen=True)
+
     url: str = Field("http://127.0.0.1:8000", pattern=r"^https?://[^/\s]+(/\S*)?$")
     """Its root, without `/v1`. The default is vLLM's."""
     kind: EngineKind = EngineKind.AUTO
+    """`llamacpp`, `openai` (anything that speaks OpenAI's API), or `auto`: looked at and found."""
     api_key: SecretStr | None = None
     """Sent as a Bearer token, for engines that want one."""
     connect_timeout_s: float = Field(5, ge=0.1, le=60)
+    """For a connection to it; past that it counts as down."""
     probe_interval_s: float = Field(5, ge=0.1, le=300)
     """How often its health and models are looked at: a new model shows within this."""
     probe_timeout_s: float = Field(5, ge=0.1, le=60)
+    """For an answer to that look."""
     max_event_bytes: int = Field(16 * 2**20, ge=1024)
     """Longest single event; more is taken for nonsense."""
 

@@ -2,6 +2,7 @@
 
 from typing import TypeVar
 
+import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
@@ -17,7 +18,7 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
         BodyTooLarge: it is longer than allowed; the rest is not read.
     """
     told = request.headers.get("content-length", "0")
-    if told.isdigit() and int(told) > limit_bytes:
+    if told.isdecimal() and int(told) > limit_bytes:
         raise BodyTooLarge(f"the body has {told} bytes, the limit is {limit_bytes}")
     parts: list[bytes] = []
     size = 0
@@ -36,10 +37,15 @@ def check_body(shape: type[Shape], body: bytes) -> Shape:
         InvalidRequest: it is no JSON object, or a field has the wrong type; names the first such field.
     """
     try:
+        if b"NaN" in body or b"Infinity" in body:
+            orjson.loads(body)  # pydantic's reader, which is faster, lets these pass as numbers
         return shape.model_validate_json(body)
+    except orjson.JSONDecodeError as exc:
+        raise InvalidRequest(f"The body is not valid JSON: {exc}", code="invalid_json") from exc
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
-        param = ".".join(str(part) for part in first["loc"]) or None
+        # behind the field's name stand places in lists, and names of a union's members that mean nothing to a client
+        param = ".".join(str(part) for at, part in enumerate(first["loc"]) if at == 0 or isinstance(part, int)) or None
         if first["type"] == "json_invalid":
             raise InvalidRequest(f"The body is not valid JSON: {first['msg']}", code="invalid_json") from exc
         code = "missing_required_parameter" if first["type"] == "missing" else "invalid_type"

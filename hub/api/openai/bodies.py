@@ -6,6 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 
 PositiveInt = Annotated[StrictInt, Field(ge=1)]
 Temperature = Annotated[float, Field(strict=True)]
+# Lists stop at their first bad item: to gather a million of them would take the hub seconds.
+Texts = Annotated[list[StrictStr], Field(fail_fast=True)]
+Tokens = Annotated[list[StrictInt], Field(fail_fast=True)]
+Objects = Annotated[list[dict[str, Any]], Field(fail_fast=True)]
 
 
 class ModelBody(BaseModel):
@@ -19,18 +23,18 @@ class ModelBody(BaseModel):
     n: PositiveInt | None = None
     temperature: Temperature | None = None
     top_p: Temperature | None = None
-    stop: StrictStr | list[StrictStr] | None = None
+    stop: StrictStr | Texts | None = None
 
 
 class ChatBody(ModelBody):
     """`POST /v1/chat/completions`."""
 
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    messages: Annotated[Objects, Field(min_length=1)]
     max_completion_tokens: PositiveInt | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Objects | None = None
 
 
 class CompletionBody(ModelBody):
     """`POST /v1/completions`: a text, texts, tokens, or lists of tokens."""
 
-    prompt: StrictStr | list[StrictStr] | list[StrictInt] | list[list[StrictInt]]
+    prompt: StrictStr | Texts | Tokens | Annotated[list[Tokens], Field(fail_fast=True)]
