@@ -66,7 +66,9 @@ def page() -> str:
         ("Provider", ProviderSettings, "GHUB_PROVIDER_", shared),
         ("`ghub up` (beside its options, see `ghub up --help`)", UpSettings, "GHUB_UP_", OPTIONS),
     ):
-        parts.append(f"## {title}\n\n| variable | default | |\n|---|---|---|\n" + "\n".join(rows(settings, prefix, skip)))
+        parts.append(
+            f"## {title}\n\n| variable | default | |\n|---|---|---|\n" + "\n".join(rows(settings, prefix, skip))
+        )
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 

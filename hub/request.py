@@ -69,6 +69,8 @@ class OpenRequest:
         self._data: list[bytes] = []
         self._failures = 0
         self._releases = 0
+        self._is_running = False
+        """Whether a node works on it, as far as is known."""
         self._is_handed_back = False
         """Whether the last attempt is over and its job was left for this hub to requeue or settle."""
         self._client_gone = False
@@ -167,7 +169,7 @@ class OpenRequest:
             return
         if self._is_handed_back:
             await self._stage.lanes.settle(self._ticket)
-        node = None if self._is_handed_back else self.node
+        node = self.node if self._is_running else None
         await self._stage.requests.call_off(self.job.id, self.job.reply, self._ticket, node)
 
     async def _apply(self, entry_id: EntryId, entry: ReplyEntry) -> None:
@@ -190,6 +192,7 @@ class OpenRequest:
 
     def _claimed(self, node: NodeId) -> None:
         self.node = node
+        self._is_running = True
         self._node_seen_at = asyncio.get_running_loop().time()
         if self.queued_ms is None:
             self.queued_ms = int(self.age_s * 1000)
@@ -197,18 +200,17 @@ class OpenRequest:
         self._stage.ledger.leave_queue(self.job.id, self._ticket.lane)
 
     async def _attempt_failed(self, failure: Failure) -> None:
-        self._is_handed_back = failure.retryable
+        self._is_running, self._is_handed_back = False, failure.retryable
         error = AttemptFailed(
             failure, retry_after_s=self._stage.settings.retry_after_s if failure.status == 503 else None
         )
         if not failure.retryable:
-            self.node = None
             raise error
         self._failures += 1
         await self._try_again(error)
 
     async def _released(self, reason: str) -> None:
-        self._is_handed_back = True
+        self._is_running, self._is_handed_back = False, True
         self._releases += 1
         if reason == RELEASED_BY_RESTART:
             self._failures += 1
@@ -262,7 +264,7 @@ class OpenRequest:
         elif self.node in view.nodes or not view.is_fresh:
             self._node_seen_at = now
         elif now - self._node_seen_at > NODE_GONE_S:
-            self._is_handed_back = True
+            self._is_running, self._is_handed_back = False, True
             self._failures += 1
             await self._try_again(ProviderLost(f"the node {self.node} is gone"))
 

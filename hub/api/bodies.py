@@ -5,6 +5,7 @@ from typing import TypeVar
 import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from hub.errors import BodyTooLarge, InvalidRequest
 
@@ -22,11 +23,14 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
         raise BodyTooLarge(f"the body has {told} bytes, the limit is {limit_bytes}")
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit_bytes:
-            raise BodyTooLarge(f"the body has more than {limit_bytes} bytes")
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit_bytes:
+                raise BodyTooLarge(f"the body has more than {limit_bytes} bytes")
+            parts.append(part)
+    except ClientDisconnect as exc:
+        raise InvalidRequest("the client closed the connection within its body") from exc
     return b"".join(parts)
 
 

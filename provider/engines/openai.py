@@ -53,7 +53,9 @@ class OpenAIEngine:
             headers["Authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
         self._session = aiohttp.ClientSession(
             headers=headers,
-            connector=aiohttp.TCPConnector(limit=0),  # slots are the limit
+            # Slots are the limit. Idle connections go before uvicorn and llama.cpp close them, after 5 s: a job must
+            # not be sent into a closing one.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=3),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s),
             read_bufsize=READ_BUFFER_BYTES,
             trust_env=False,

@@ -6,8 +6,8 @@ from common.types import ModelId
 from hub.api.bodies import check_body, read_body
 from hub.api.openai.bodies import ChatBody, CompletionBody, ModelBody
 from hub.api.openai.shape import OPENAI
-from hub.dispatcher import Dispatcher, Submission
 from hub.api.relay_response import RelayResponse
+from hub.dispatcher import Dispatcher, Submission
 from hub.settings import HubSettings
 
 
