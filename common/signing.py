@@ -39,8 +39,8 @@ class SigningKeys:
         for part in (setting.get_secret_value() if setting else "").split(","):
             if not part.strip():
                 continue
-            name, colon, secret = part.strip().rpartition(":")
-            name = name if colon else "k1"
+            name, colon, secret = part.strip().partition(":")
+            name, secret = (name, secret) if colon else ("k1", name)
             if not name or len(secret) < MIN_SECRET_CHARS:
                 raise SettingsError(
                     f"GHUB_SIGNING_KEY: each key is id:secret with at least {MIN_SECRET_CHARS} characters of secret"
@@ -72,5 +72,6 @@ class SigningKeys:
         secret = dict(self.keys).get(name)
         if secret is None:
             raise SignatureError(f"signed with the unknown key {name[:40]!r}" if sig else "not signed")
-        if not hmac.compare_digest(hmac.new(secret, payload, hashlib.sha256).hexdigest(), digest):
+        # as bytes: compare_digest raises TypeError on text that isn't ASCII, and this text comes from outside
+        if not hmac.compare_digest(hmac.new(secret, payload, hashlib.sha256).hexdigest().encode(), digest.encode()):
             raise SignatureError(f"the signature of key {name!r} does not match")

@@ -6,7 +6,7 @@ what comes twice and what an overtaken attempt still says. `0-1` is the hub's ow
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import orjson
 
@@ -28,6 +28,8 @@ SIGNED_FIELDS = (
     b"trace",
 )
 OPENING_ID = "0-1"
+MAX_ATTEMPT = 2**31
+"""Far below what half a stream id holds: an id the broker refuses would fail the pipeline it travels in."""
 RELEASED_BY_RESTART = "restarted"
 """The release reason of a job whose provider process died under it: it may have been the job's fault."""
 
@@ -87,6 +89,8 @@ class Job:
         try:
             if fields[b"v"] != VERSION:
                 raise WireError(f"job of wire version {fields[b'v'][:20]!r}, this side speaks {VERSION!r}")
+            if not 1 <= int(fields[b"attempt"]) <= MAX_ATTEMPT:
+                raise WireError("job with an attempt that no entry's id can carry")
             return cls(
                 id=RequestId(fields[b"id"].decode()),
                 attempt=int(fields[b"attempt"]),
@@ -209,11 +213,21 @@ class ReplyEntry:
             raise WireError(f"unreadable reply entry: {exc}") from exc
 
 
+_KINDS: dict[type, dict[str, Any]] = {
+    shape: {name: getattr(kind, "__supertype__", kind) for name, kind in get_type_hints(shape).items()}
+    for shape in (Start, Usage, Failure)
+}
+
+
 def _known(shape: type, raw: bytes) -> dict[str, Any]:
     value = orjson.loads(raw)
     if not isinstance(value, dict):
         raise WireError(f"{shape.__name__} is no object")
-    return {name: value[name] for name in shape.__slots__ if name in value}  # type: ignore[attr-defined]
+    known = {name: value[name] for name in shape.__slots__ if name in value}  # type: ignore[attr-defined]
+    for name, one in known.items():
+        if not isinstance(one, _KINDS[shape][name]):
+            raise WireError(f"{shape.__name__}.{name} is of the wrong type")
+    return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +251,7 @@ class ControlEntry:
         """
         try:
             order = Order(fields.get(b"op", b"").decode())
+            request = RequestId(fields.get(b"id", b"").decode())
         except ValueError as exc:
             raise WireError(f"unknown order: {exc}") from exc
-        request = fields.get(b"id")
-        return cls(order, RequestId(request.decode()) if request else None)
+        return cls(order, request or None)

@@ -1,6 +1,7 @@
 """One engine call: its bytes into a reply, whole events at a time, watched by the two stall clocks."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import orjson
 
@@ -18,7 +19,8 @@ from provider.writer import Reply
 class StallClock:
     """Two limits in one timer: to the first event, and from each event to the next (design, rule 13).
 
-    Moving a timer at each event would cost more than the event; it is moved at most every half second.
+    Moving a timer at each event would cost more than the event; it is moved at most every half second, and set so much
+    later: a stall may be seen late by that, but no event that is in time is taken for one.
     """
 
     GRAIN_S = 0.5
@@ -26,6 +28,7 @@ class StallClock:
     def __init__(self, first_s: float, gap_s: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._gap_s = gap_s
+        self._grain_s = min(self.GRAIN_S, gap_s / 4)
         self._moved_at = 0.0
         self.has_begun = False
         self.timer = asyncio.timeout(first_s)
@@ -33,10 +36,10 @@ class StallClock:
     def tick(self) -> None:
         """An event came."""
         now = self._loop.time()
-        if not self.has_begun or now - self._moved_at >= min(self.GRAIN_S, self._gap_s / 2):
+        if not self.has_begun or now - self._moved_at >= self._grain_s:
             self.has_begun = True
             self._moved_at = now
-            self.timer.reschedule(now + self._gap_s)
+            self.timer.reschedule(now + self._gap_s + self._grain_s)
 
 
 async def relay_answer(engine: Engine, job: Job, reply: Reply, node: NodeId, settings: ProviderSettings) -> None:
@@ -72,13 +75,12 @@ async def _relay_events(
     splitter = EventSplitter(settings.engine.max_event_bytes)
     tail, total = b"", 0
     head: Start | None = start
-    async for chunk in answer.chunks():
-        events = splitter.feed(chunk)
-        if not events:
-            continue
+    async for events in _blocks(answer, splitter):
         if not is_only_comments(events):
             clock.tick()
-        if b'"error"' in events or events.startswith(b"error:"):
+        elif head is not None:
+            continue  # a comment before the first word would bind the client to this attempt
+        if b"error" in events:
             _raise_error_event(events, head, reply)
         total += len(events)
         if total > settings.max_answer_bytes:
@@ -90,12 +92,18 @@ async def _relay_events(
             reply.put_data(events)
         tail = events if len(events) >= TAIL_BYTES else (tail + events)[-TAIL_BYTES:]
         await reply.room(settings.reply_buffer_bytes)
-    rest = splitter.finish()
-    if rest.strip():
-        reply.put_data(rest + b"\n\n")
     if head is not None:
         raise EngineBroke(Failure(502, "engine_empty_answer", "the engine ended its answer unsaid", retryable=True))
     reply.put(ReplyEntry(end=read_usage(tail, streamed=True)))
+
+
+async def _blocks(answer: EngineAnswer, splitter: EventSplitter) -> AsyncIterator[bytes]:
+    """Whole events as they come; one that the engine left without its blank line is ended for it."""
+    async for chunk in answer.chunks():
+        if events := splitter.feed(chunk):
+            yield events
+    if (rest := splitter.finish()).strip():
+        yield rest + b"\n\n"
 
 
 def _raise_error_event(events: bytes, head: Start | None, reply: Reply) -> None:
@@ -104,7 +112,7 @@ def _raise_error_event(events: bytes, head: Start | None, reply: Reply) -> None:
     for event in split_events(events):
         failure = read_error_event(event)
         if failure is not None:
-            if before:
+            if not is_only_comments(before):
                 reply.put(ReplyEntry(start=head, data=before))
             raise EngineFailed(failure)
         before += event

@@ -43,8 +43,8 @@ class EventSplitter:
 
 
 def is_only_comments(events: bytes) -> bool:
-    """Whether these events carry nothing but comments, as engines send to keep a connection open."""
-    return events.startswith(b":") and all(line.startswith(b":") for line in re.split(rb"[\r\n]+", events) if line)
+    """Whether these events carry nothing but comments and blank lines, as engines send to keep a connection open."""
+    return events[:1] in b":\r\n" and all(line.startswith(b":") for line in re.split(rb"[\r\n]+", events) if line)
 
 
 def split_events(events: bytes) -> list[bytes]:

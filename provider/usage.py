@@ -33,4 +33,4 @@ def _from_object(parsed: dict[str, object]) -> Usage | None:
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if type(value) is int and value >= 0 else None

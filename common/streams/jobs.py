@@ -1,6 +1,7 @@
 """Job lanes: publish, claim, settle, requeue, withdraw. All their keys share one Cluster slot."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -94,10 +95,14 @@ class JobLanes:
                     raise result
 
     async def known(self) -> set[LaneName]:
-        """Every lane in use."""
+        """Every lane in use, but for those that only a later version knows."""
         with broker_errors():
             names: Any = await self._commands.smembers(self._keys.lanes)
-            return {LaneName.parse(name) for name in names}
+        lanes = set()
+        for name in names:
+            with suppress(ValueError):
+                lanes.add(LaneName.parse(name))
+        return lanes
 
     async def claim(self, node: NodeId, lanes: Sequence[LaneName], count: int) -> list[Delivery]:
         """Take up to `count` waiting jobs at once, the first lanes first."""
@@ -237,4 +242,5 @@ def flat(fields: Fields) -> list[bytes]:
 def _is_nogroup(exc: BaseException) -> bool:
     """Whether the broker says that a lane or its group is missing: flushed, restarted empty, or new."""
     cause = exc if isinstance(exc, rx.ResponseError) else exc.__cause__
-    return isinstance(cause, rx.ResponseError) and "NOGROUP" in str(cause)
+    # Redis 7.0 tells a blocked reader so: UNBLOCKED the stream key no longer exists
+    return isinstance(cause, rx.ResponseError) and any(word in str(cause) for word in ("NOGROUP", "UNBLOCKED"))

@@ -106,10 +106,10 @@ class ReplyStreams:
                 rung.update(RequestId(one) for one in fields.get(b"ids", b"").decode().split())
         return after, rung
 
-    async def read(self, after: Mapping[str, EntryId]) -> dict[str, Sequence[tuple[EntryId, Fields]]]:
-        """Everything new in these replies, without waiting."""
+    async def read(self, after: Mapping[str, EntryId], count: int) -> dict[str, Sequence[tuple[EntryId, Fields]]]:
+        """What is new in these replies, at most so many entries of each, without waiting."""
         with broker_errors():
-            answer = await self._commands.xread({reply: str(last) for reply, last in after.items()})
+            answer = await self._commands.xread({reply: str(last) for reply, last in after.items()}, count=count)
         return {
             key.decode(): [(EntryId.parse(entry_id), fields) for entry_id, fields in entries]
             for key, entries in streams_of(answer)

@@ -19,6 +19,8 @@ from hub.settings import HubSettings
 
 log = structlog.get_logger()
 
+PIECE_BYTES = 64 * 1024
+"""Sent at once: the clock on a client that reads nothing must not catch one that reads a large answer slowly."""
 EVENT_STREAM = "text/event-stream"
 """The media type of server-sent events."""
 
@@ -63,16 +65,15 @@ class RelayResponse(Response):
                 await self._begin(send)
                 request.has_sent = True
                 self._tail = data[-64:]
-                await self._send(send, {"type": "http.response.body", "body": data, "more_body": True})
+                await self._send_body(send, data, more=True)
             elif now < speak_at or request.is_finished:
                 continue
             else:
                 await self._begin(send)
-                comment = self._comment()
-                await self._send(send, {"type": "http.response.body", "body": comment, "more_body": True})
+                await self._send_body(send, self._comment(), more=True)
             speak_at = now + self._settings.comment_interval_s
         await self._begin(send)
-        await self._send(send, {"type": "http.response.body", "body": self._missing_end()})
+        await self._send_body(send, self._missing_end())
 
     async def _whole(self, send: Send) -> None:
         request = self._request
@@ -92,11 +93,11 @@ class RelayResponse(Response):
         content_type = start.content_type if start else "application/json"
         headers = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
         await self._open(send, start.status if start else 200, headers)
-        await self._send(send, {"type": "http.response.body", "body": body})
+        await self._send_body(send, body)
 
     async def _fail(self, error: RequestFailed, scope: Scope, receive: Receive, send: Send) -> None:
         if self._has_begun:
-            await self._send(send, {"type": "http.response.body", "body": self._shape.error_event(error)})
+            await self._send_body(send, self._shape.error_event(error))
         else:
             headers = {name.decode(): value.decode() for name, value in self._own_headers()}
             await error_response(error, self._shape, headers)(scope, receive, send)
@@ -140,6 +141,13 @@ class RelayResponse(Response):
         is_events = start is None or start.content_type.startswith(EVENT_STREAM)
         ended = self._tail.rstrip().endswith(self._shape.stream_end.rstrip())
         return b"" if ended or not is_events else self._shape.stream_end
+
+    async def _send_body(self, send: Send, body: bytes, *, more: bool = False) -> None:
+        for at in range(0, len(body) or 1, PIECE_BYTES):
+            piece, end = body[at : at + PIECE_BYTES], at + PIECE_BYTES
+            await self._send(
+                send, {"type": "http.response.body", "body": piece, "more_body": more or end < len(body)}
+            )
 
     async def _send(self, send: Send, message: Message) -> None:
         try:

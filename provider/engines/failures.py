@@ -48,11 +48,13 @@ def read_failure(status: int, body: bytes) -> Failure:
 
 def read_error_event(event: bytes) -> Failure | None:
     """A stream event that is an error of the engine (llama.cpp, vLLM: `data: {"error": …}`), or None."""
-    line = event.strip()
-    payload = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else None
-    if payload is None and line.startswith(b"error:"):  # older llama.cpp
-        payload = b'{"error":%b}' % line.removeprefix(b"error:").strip()
-    if payload is None or not payload.startswith(b"{"):
+    payload = b""
+    for line in event.splitlines():  # an `event:` line or a comment may stand before
+        if line.startswith(b"data:"):
+            payload = line.removeprefix(b"data:").strip()
+        elif line.startswith(b"error:"):  # llama.cpp until late in 2025
+            payload = b'{"error":%b}' % line.removeprefix(b"error:").strip()
+    if not payload.startswith(b"{"):
         return None
     try:
         parsed = orjson.loads(payload)
