@@ -1,0 +1,125 @@
+"""What a one-machine stack is made of: the parts, their surroundings, and the order in which they begin and end.
+
+begin   broker -> hub(s)              end   1 hubs      take no more, finish what is open
+        broker, engine -> provider          2 provider  finish jobs, or give them back
+                                            3 engine    at once
+                                            4 broker    last, so that every word of the others gets through
+"""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import urlsplit
+
+import httpx2
+
+from common.settings import SharedSettings
+from ghub import ports, probes
+from ghub.broker import check_broker, embedded_broker, without_password
+from ghub.child import Part
+from ghub.data_dir import DataDir
+from ghub.engine_choice import EngineChoice, choose_engine
+from ghub.errors import EXIT_REFUSED
+from ghub.settings import UpSettings
+
+HUB_STOP_TURN, PROVIDER_STOP_TURN = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Parts, ready to be started, and what people want to know of them."""
+
+    parts: tuple[Part, ...]
+    base_url: str
+    engine: EngineChoice
+    broker_url: str
+    """Without a password."""
+    prefix: str
+    """What every key at the broker starts with."""
+
+    @property
+    def redis_cli(self) -> str:
+        """The options with which redis-cli finds the broker."""
+        port = urlsplit(self.broker_url).port
+        is_ours = any(part.name == "broker" for part in self.parts)
+        return f"-p {port}" if is_ours else f"-u {shlex.quote(self.broker_url)}"
+
+
+async def plan_stack(settings: UpSettings, data_dir: DataDir, client: httpx2.AsyncClient) -> Stack:
+    """Look at the machine and decide what to start; nothing is started here.
+
+    Args:
+        settings: what was asked for.
+        data_dir: locked.
+        client: for the probes; it must live as long as the parts.
+
+    Raises:
+        StartRefused: something that is needed is missing, taken or out of reach.
+        SettingsError: a setting that all parts share cannot work.
+    """
+    shared = SharedSettings()
+    broker: Part | None = None
+    if settings.redis_url is None:
+        broker, broker_url = embedded_broker(settings, data_dir.broker)
+    else:
+        broker_url = settings.redis_url
+        await check_broker(broker_url)
+    engine = await choose_engine(settings, client)
+    key = shared.signing_key or data_dir.signing_key()
+    joint = {"GHUB_REDIS_URL": broker_url, "GHUB_SIGNING_KEY": key.get_secret_value()}
+    started = tuple(part for part in (broker, engine.part) if part is not None)
+    parts = (
+        *started,
+        _provider(settings, engine, joint, needs=tuple(part.name for part in started)),
+        *_hubs(settings, joint, client, needs=("broker",) if broker else ()),
+    )
+    base_url = f"http://{ports.netloc(settings.host, settings.port)}"
+    return Stack(parts, base_url, engine, without_password(broker_url), shared.prefix)
+
+
+def _provider(settings: UpSettings, engine: EngineChoice, joint: dict[str, str], needs: tuple[str, ...]) -> Part:
+    env = {
+        **joint,
+        "GHUB_PROVIDER_ENGINE__URL": engine.url,
+        "GHUB_PROVIDER_DRAIN_TIMEOUT_S": str(settings.provider_drain_timeout_s),
+    }
+    if engine.slots is not None:
+        env["GHUB_PROVIDER_SLOTS"] = str(engine.slots)
+    return Part(
+        name="provider",
+        argv=(sys.executable, "-P", "-m", "provider"),
+        env=env,
+        address=f"serves {engine.url}",
+        needs=needs,
+        stop_turn=PROVIDER_STOP_TURN,
+        stop_timeout_s=settings.provider_drain_timeout_s + settings.stop_grace_s,
+        fatal_exit_codes=frozenset({EXIT_REFUSED}),
+    )
+
+
+def _hubs(
+    settings: UpSettings, joint: dict[str, str], client: httpx2.AsyncClient, needs: tuple[str, ...]
+) -> list[Part]:
+    address = ports.netloc(settings.host, settings.port)
+    names = [f"hub-{number}" for number in range(1, settings.hubs + 1)] if settings.hubs > 1 else ["hub"]
+    return [
+        Part(
+            name=name,
+            argv=(sys.executable, "-P", "-m", "hub"),
+            env={
+                **joint,
+                "GHUB_HUB_HOST": settings.host,
+                "GHUB_HUB_PORT": str(settings.port),
+                "GHUB_HUB_REUSE_PORT": "1" if settings.hubs > 1 else "0",
+                "GHUB_HUB_SHUTDOWN_TIMEOUT_S": str(settings.hub_shutdown_timeout_s),
+            },
+            address=address,
+            probe=partial(probes.is_ok, client, f"http://{address}/health/live"),
+            needs=needs,
+            stop_turn=HUB_STOP_TURN,
+            stop_timeout_s=settings.hub_shutdown_timeout_s + settings.stop_grace_s,
+            fatal_exit_codes=frozenset({EXIT_REFUSED}),
+        )
+        for name in names
+    ]

@@ -1,0 +1,142 @@
+"""`ghub up`: the whole grid on one machine, until told to stop."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+
+import httpx2
+
+from ghub import ports, probes
+from ghub.announcer import Announcer
+from ghub.data_dir import DataDir, locked_data_dir
+from ghub.errors import StackFailed, StartRefused
+from ghub.keeper import Limits
+from ghub.settings import UpSettings
+from ghub.stack import Stack, plan_stack
+from ghub.supervisor import Supervisor
+from hub.settings import is_loopback
+
+_POLL_S = 0.1
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ECHO_S = 0.5
+"""A wrapper such as `uv run` may pass on the Ctrl-C that the terminal sent to both: within this it is the same one."""
+
+
+def run(settings: UpSettings) -> int:
+    """Start the stack and keep it up until SIGINT, SIGTERM or SIGHUP.
+
+    Returns:
+        0 after a stop that was asked for.
+
+    Raises:
+        StartRefused: something must be changed before anything can be started.
+        StackFailed: a part does not come up; whatever ran has been ended.
+    """
+    if not is_loopback(settings.host):
+        raise StartRefused(f"--host {settings.host}: only loopback addresses, as long as clients need no key")
+    os.umask(0o077)  # logs and the broker's file hold what users wrote
+    with locked_data_dir(settings.data_dir) as data_dir:
+        ports.check_free(settings.host, settings.port)
+        asyncio.run(_serve(settings, data_dir))
+    return 0
+
+
+async def _serve(settings: UpSettings, data_dir: DataDir) -> None:
+    stop = asyncio.Event()
+    announcer = Announcer()
+    async with probes.http_client() as client:
+        stack = await plan_stack(settings, data_dir, client)
+        limits = Limits(log_limit_bytes=settings.log_limit_mib * 1024 * 1024)
+        supervisor = Supervisor(stack.parts, log_dir=data_dir.logs, report=announcer.report, limits=limits)
+        _on_signals(stop, supervisor.hurry)
+        announcer.begin(stack, data_dir.path)
+        supervisor.start()
+        ending = asyncio.create_task(_end(stop, supervisor))
+        getting_ready = asyncio.create_task(_get_ready(settings, stack, supervisor, client))
+        try:
+            await asyncio.wait({ending, getting_ready}, return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done():
+                announcer.ready(stack, getting_ready.result(), data_dir.logs)
+                supervisor.mark_ready()
+            await ending
+        finally:
+            ending.cancel()
+            getting_ready.cancel()
+            announcer.stopping()
+            await supervisor.stop()
+            announcer.stopped()
+            _ignore_signals()
+
+
+async def _end(stop: asyncio.Event, supervisor: Supervisor) -> None:
+    """Wait until the stack is to stop, or raise why a part was given up."""
+    stopping = asyncio.create_task(stop.wait())
+    failing = asyncio.create_task(supervisor.failed())
+    try:
+        await asyncio.wait({stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.done():
+            raise failing.result()
+    finally:
+        stopping.cancel()
+        failing.cancel()
+
+
+async def _get_ready(
+    settings: UpSettings, stack: Stack, supervisor: Supervisor, client: httpx2.AsyncClient
+) -> list[str]:
+    """Wait until the hubs serve models, and return their names.
+
+    Raises:
+        StackFailed: it takes too long; says what is missing.
+    """
+    try:
+        async with asyncio.timeout(settings.start_timeout_s):
+            return await _first_models(stack, client, looks=settings.hubs * 2 - 1)
+    except TimeoutError:
+        late = supervisor.unhealthy()
+        name = late[0].name if late else "provider"
+        what = f"{name} does not come up" if late else f"no model is served by {stack.engine.url}"
+        lines = "".join(f"\n  {name}: {line}" for line in supervisor.last_lines(name))
+        raise StackFailed(f"not ready after {settings.start_timeout_s:g} s: {what}{lines}") from None
+
+
+async def _first_models(stack: Stack, client: httpx2.AsyncClient, looks: int) -> list[str]:
+    """Wait until hubs are ready and list a model, `looks` times in a row: hubs that share a port answer by turns."""
+    models: list[str] = []
+    seen = 0
+    while seen < looks:
+        if await probes.is_ok(client, f"{stack.base_url}/health/ready"):
+            models = await probes.listed(client, f"{stack.base_url}/v1/models", "data", "id")
+        else:
+            models = []
+        seen = seen + 1 if models else 0
+        if not models:
+            await asyncio.sleep(_POLL_S)
+    return models
+
+
+def _on_signals(stop: asyncio.Event, hurry: Callable[[], None]) -> None:
+    """Let the first signal stop the stack, and a second one kill it."""
+    loop = asyncio.get_running_loop()
+    first_at_s = 0.0
+
+    def on_signal() -> None:
+        nonlocal first_at_s
+        if not stop.is_set():
+            stop.set()
+            first_at_s = loop.time()
+        elif loop.time() - first_at_s > _ECHO_S:
+            hurry()
+
+    for number in _STOP_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means what it says
+            loop.add_signal_handler(number, on_signal)
+
+
+def _ignore_signals() -> None:
+    """Let an impatient Ctrl-C not spoil the exit, now that there is nothing left to end."""
+    loop = asyncio.get_running_loop()
+    for number in _STOP_SIGNALS:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)

