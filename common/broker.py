@@ -50,10 +50,10 @@ def connect(url: str, *, prefix: str, client_name: str) -> Broker:
     Raises:
         SettingsError: the URL is of no kind that is known here.
     """
-    scheme = urlsplit(url).scheme
-    if scheme not in ("redis", "rediss", "unix"):
-        raise SettingsError(f"broker URL: {scheme or 'no'}:// is not one of redis://, rediss://, unix://")
     try:
+        scheme = urlsplit(url).scheme
+        if scheme not in ("redis", "rediss", "unix"):
+            raise SettingsError(f"broker URL: {scheme or 'no'}:// is not one of redis://, rediss://, unix://")
         return Broker(
             _client(url, client_name, COMMAND_CONNECTIONS, COMMAND_TIMEOUT_S, health_check_interval=15),
             _client(url, client_name, BLOCKING_CONNECTIONS, BLOCK_MS / 1000 + 6, health_check_interval=0),

@@ -55,19 +55,27 @@ class NodeRecord:
                 version=text["version"],
                 hostname=text["hostname"],
                 state=NodeState(text["state"]),
-                reasons=tuple(orjson.loads(text["reasons"])),
-                models=tuple(orjson.loads(text["models"])),
-                loaded=tuple(orjson.loads(text["loaded"])),
+                reasons=_list_of(str, text["reasons"]),
+                models=_list_of(str, text["models"]),
+                loaded=_list_of(str, text["loaded"]),
                 slots=int(text["slots"]),
-                requests=tuple(orjson.loads(text["requests"])),
-                engine=orjson.loads(text["engine"]),
+                requests=_list_of(str, text["requests"]),
+                engine=_list_of(dict, f"[{text['engine']}]")[0],
                 started_at=int(text["started_at"]),
                 heartbeat_at=int(text["heartbeat_at"]),
-                gpus=tuple(orjson.loads(text.get("gpus", "[]"))),
+                gpus=_list_of(dict, text.get("gpus", "[]")),
                 public_url=text.get("public_url", ""),
             )
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, IndexError):
             return None
+
+
+def _list_of(kind: type, text: str) -> tuple[Any, ...]:
+    """A JSON list of one kind of items; ValueError if it is anything else."""
+    items = orjson.loads(text)
+    if not isinstance(items, list) or not all(isinstance(item, kind) for item in items):
+        raise ValueError(f"no list of {kind.__name__}")
+    return tuple(items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +130,7 @@ class Registry:
             _, names = await pipe.execute()
             pipe = self._commands.pipeline(transaction=False)
             for name in names:
-                pipe.hgetall(self._keys.node(NodeId(name.decode())))
+                pipe.hgetall(self._keys.node(NodeId(name.decode(errors="replace"))))
             hashes = await pipe.execute()
         return [record for raw in hashes if (record := NodeRecord.from_hash(raw)) is not None]
 

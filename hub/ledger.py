@@ -36,6 +36,10 @@ class Ledger:
         self._claimed[request] = lane
         self._rung.set()
 
+    def join_queue(self, request: RequestId) -> None:
+        """It waits again: what was to take it out of the queue is dealt with."""
+        self._claimed.pop(request, None)
+
     async def run(self) -> None:
         """Write until cancelled."""
         waits = backoff_s(0.1, 5)

@@ -202,7 +202,7 @@ class OpenRequest:
     async def _attempt_failed(self, failure: Failure) -> None:
         self._is_running, self._is_handed_back = False, failure.retryable
         error = AttemptFailed(
-            failure, retry_after_s=self._stage.settings.retry_after_s if failure.status == 503 else None
+            failure, retry_after_s=self._stage.settings.retry_after_s if failure.status in (429, 503) else None
         )
         if not failure.retryable:
             raise error
@@ -233,6 +233,7 @@ class OpenRequest:
         if ticket is None:
             raise otherwise
         log.info("requeued", request=job.id, attempt=job.attempt, reason=otherwise.code, error=otherwise.message)
+        self._stage.ledger.join_queue(job.id)
         self.job, self._ticket = job, ticket
         self.node, self.start, self._data, self._is_handed_back = None, None, [], False
         self.ahead = 0

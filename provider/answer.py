@@ -10,10 +10,12 @@ from common.wire import Failure, Job, ReplyEntry, Start
 from provider.engines.base import Engine, EngineAnswer
 from provider.engines.failures import read_error_event
 from provider.errors import EngineBroke, EngineFailed
-from provider.events import EventSplitter, is_only_comments, split_events
+from provider.events import EventSplitter, is_only_comments, is_only_opening, split_events
 from provider.settings import ProviderSettings
 from provider.usage import TAIL_BYTES, read_usage
 from provider.writer import Reply
+
+MAX_OPENING_BYTES = 64 * 1024
 
 
 class StallClock:
@@ -75,18 +77,25 @@ async def _relay_events(
     splitter = EventSplitter(settings.engine.max_event_bytes)
     tail, total = b"", 0
     head: Start | None = start
+    opening = b""
     async for events in _blocks(answer, splitter):
-        if not is_only_comments(events):
+        # Whatever a client hears binds it to this attempt: before the first word that is not worth it.
+        if is_only_comments(events):
+            if head is not None:
+                opening += events if opening else b""  # in its place: a CR LF may be cut between the two
+                continue
+        elif head is not None and len(opening) < MAX_OPENING_BYTES and is_only_opening(events):
+            opening += events
+            continue
+        else:
             clock.tick()
-        elif head is not None:
-            continue  # a comment before the first word would bind the client to this attempt
         if b"error" in events:
             _raise_error_event(events, head, reply)
         total += len(events)
         if total > settings.max_answer_bytes:
             raise _too_large(settings.max_answer_bytes)
         if head is not None:
-            reply.put(ReplyEntry(start=head, data=events))
+            reply.put(ReplyEntry(start=head, data=opening + events))
             head = None
         else:
             reply.put_data(events)
@@ -112,7 +121,7 @@ def _raise_error_event(events: bytes, head: Start | None, reply: Reply) -> None:
     for event in split_events(events):
         failure = read_error_event(event)
         if failure is not None:
-            if not is_only_comments(before):
+            if not (is_only_comments(before) or (head is not None and is_only_opening(before))):
                 reply.put(ReplyEntry(start=head, data=before))
             raise EngineFailed(failure)
         before += event

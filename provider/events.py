@@ -1,6 +1,9 @@
 """Cuts a byte stream into whole events, so that no reply entry ever holds half of one."""
 
 import re
+from typing import Any
+
+import orjson
 
 from common.wire import Failure
 from provider.errors import EngineBroke
@@ -45,6 +48,23 @@ class EventSplitter:
 def is_only_comments(events: bytes) -> bool:
     """Whether these events carry nothing but comments and blank lines, as engines send to keep a connection open."""
     return events[:1] in b":\r\n" and all(line.startswith(b":") for line in re.split(rb"[\r\n]+", events) if line)
+
+
+def is_only_opening(events: bytes) -> bool:
+    """Whether these are chat chunks that only say whose turn it is, as engines send before the first token."""
+    for event in split_events(events):
+        try:
+            chunk = orjson.loads(event.strip().removeprefix(b"data:"))
+            if not chunk["choices"] or not all(_is_silent(choice) for choice in chunk["choices"]):
+                return False
+        except (ValueError, TypeError, LookupError, AttributeError):
+            return False
+    return True
+
+
+def _is_silent(choice: dict[str, Any]) -> bool:
+    said = [value for name, value in choice["delta"].items() if name != "role"]
+    return not any(said) and choice.get("finish_reason") is None
 
 
 def split_events(events: bytes) -> list[bytes]:

@@ -173,6 +173,7 @@ class JobLanes:
         """Replace a claimed job by its next attempt in the retry lane; None if someone else has dealt with it."""
         lane = LaneName(Lane.RETRY, job.model)
         keys = [self._key(ticket.lane), self._key(lane), self._keys.waiting(*lane), self._keys.lanes]
+        keys += [self._keys.waiting(*ticket.lane)]
         args: list[Argument] = [GROUP, ticket.entry, now_ms, job.id, INDEX_TTL_MS, str(lane), *flat(job.to_fields())]
         with broker_errors():
             entry = await _REQUEUE.run(self._commands, keys, args)

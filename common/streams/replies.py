@@ -103,7 +103,7 @@ class ReplyStreams:
         for _, entries in streams_of(reply):
             for entry_id, fields in entries:
                 after = entry_id
-                rung.update(RequestId(one) for one in fields.get(b"ids", b"").decode().split())
+                rung.update(RequestId(one) for one in fields.get(b"ids", b"").decode(errors="replace").split())
         return after, rung
 
     async def read(self, after: Mapping[str, EntryId], count: int) -> dict[str, Sequence[tuple[EntryId, Fields]]]:

@@ -96,8 +96,8 @@ class RelayResponse(Response):
         await self._send_body(send, body)
 
     async def _fail(self, error: RequestFailed, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._has_begun:
-            await self._send_body(send, self._shape.error_event(error))
+        if self._has_begun:  # what came together with the failure was said before it
+            await self._send_body(send, self._request.take() + self._shape.error_event(error))
         else:
             headers = {name.decode(): value.decode() for name, value in self._own_headers()}
             await error_response(error, self._shape, headers)(scope, receive, send)
@@ -145,9 +145,7 @@ class RelayResponse(Response):
     async def _send_body(self, send: Send, body: bytes, *, more: bool = False) -> None:
         for at in range(0, len(body) or 1, PIECE_BYTES):
             piece, end = body[at : at + PIECE_BYTES], at + PIECE_BYTES
-            await self._send(
-                send, {"type": "http.response.body", "body": piece, "more_body": more or end < len(body)}
-            )
+            await self._send(send, {"type": "http.response.body", "body": piece, "more_body": more or end < len(body)})
 
     async def _send(self, send: Send, message: Message) -> None:
         try:
