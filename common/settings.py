@@ -1,14 +1,16 @@
 """Settings that hub and provider share, read from the environment (`GHUB_…`); reading them does nothing."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.errors import SettingsError
 from common.logs import LogFormat
 
+Kind = TypeVar("Kind", bound=BaseSettings)
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
@@ -53,10 +55,23 @@ class SharedSettings(BaseSettings):
         return int(self.heartbeat_s * 3000)
 
 
-def explain(error: ValidationError) -> SettingsError:
-    """One line that names each wrong setting and what was expected."""
-    lines = []
-    for problem in error.errors(include_url=False, include_input=False):
-        name = "__".join(str(part) for part in problem["loc"])
-        lines.append(f"{name}: {problem['msg']}")
-    return SettingsError("; ".join(lines))
+def read_settings(kind: type[Kind], **given: Any) -> Kind:  # noqa: ANN401 - each setting has its own type
+    """Settings from what was given, the environment and the defaults, in this order.
+
+    Raises:
+        SettingsError: one line that names each wrong variable and what was expected.
+    """
+    try:
+        return kind(**given)
+    except ValidationError as exc:
+        raise SettingsError("; ".join(_explained(problem, kind) for problem in exc.errors())) from exc
+
+
+def _explained(problem: ErrorDetails, kind: type[BaseSettings]) -> str:
+    if not problem["loc"]:  # of several settings together
+        return problem["msg"].removeprefix("Value error, ")
+    first, *rest = (str(part) for part in problem["loc"])
+    field = kind.model_fields.get(first)
+    alias = first if field is None else field.validation_alias
+    name = alias if isinstance(alias, str) else kind.model_config.get("env_prefix", "") + first
+    return f"{'__'.join([name, *rest]).upper()}: {problem['msg']}"

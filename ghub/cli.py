@@ -61,22 +61,25 @@ def up(
     slots: Slots = None,
 ) -> None:
     """Run the whole stack on this machine: broker, hub, provider and engine."""
+    from common.settings import read_settings  # noqa: PLC0415
     from ghub.settings import UpSettings  # noqa: PLC0415 - `ghub --help` is quick
     from ghub.up import run  # noqa: PLC0415
 
     given = _given(host=host, port=port, hubs=hubs, redis_url=redis_url, engine_url=engine_url, slots=slots)
     if data_dir is not None:
         given["data_dir"] = data_dir.expanduser().absolute()
-    raise typer.Exit(run(UpSettings(**given)))
+    raise typer.Exit(run(read_settings(UpSettings, **given)))
 
 
 @app.command()
 def hub(*, host: Host = None, port: Port = None, redis_url: RedisUrl = None) -> None:
     """Run a hub: the HTTP API, on a broker that runs already."""
+    from common.settings import read_settings  # noqa: PLC0415
     from hub.server import run  # noqa: PLC0415
     from hub.settings import HubSettings  # noqa: PLC0415
 
-    raise typer.Exit(run(HubSettings(**_given(host=host, port=port, redis_url=redis_url))))
+    given = _given(host=host, port=port, redis_url=redis_url)
+    raise typer.Exit(run(read_settings(HubSettings, **given)))
 
 
 @app.command()
@@ -88,6 +91,7 @@ def provider(
     slots: Slots = None,
 ) -> None:
     """Run a provider: it takes jobs from a broker for the engine on this machine."""
+    from common.settings import read_settings  # noqa: PLC0415
     from ghub.engine_choice import engine_root  # noqa: PLC0415
     from provider.agent import run  # noqa: PLC0415
     from provider.settings import EngineSettings, ProviderSettings  # noqa: PLC0415
@@ -96,7 +100,7 @@ def provider(
     if engine_url is not None:
         others = ProviderSettings().engine.model_dump()
         given["engine"] = EngineSettings.model_validate({**others, "url": engine_root(engine_url)})
-    raise typer.Exit(run(ProviderSettings(**given)))
+    raise typer.Exit(run(read_settings(ProviderSettings, **given)))
 
 
 def _given(**options: object) -> dict[str, Any]:
@@ -106,14 +110,8 @@ def _given(**options: object) -> dict[str, Any]:
 
 def main() -> None:
     """Run the command; what a user can mend becomes one line on standard error and an exit code."""
-    from pydantic import ValidationError  # noqa: PLC0415
-
-    from common.settings import explain  # noqa: PLC0415
-
     try:
         app()
-    except ValidationError as exc:
-        _end(explain(exc), EXIT_REFUSED)
     except SettingsError as exc:
         _end(exc, EXIT_REFUSED)
     except CommandError as exc:

@@ -1,0 +1,221 @@
+"""From an engine's answer to a reply: whole events, the bytes as they are, a failure for every way of going wrong."""
+
+import asyncio
+from itertools import pairwise
+from typing import cast
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.wire import Failure, ReplyEntry, Start, Usage
+from provider.answer import relay_answer
+from provider.errors import EngineBroke, EngineDown
+from provider.writer import Reply
+from tests.unit.engine_script import (
+    EVENTS,
+    JSON,
+    NODE,
+    RecordingReply,
+    ScriptedAnswer,
+    ScriptedEngine,
+    Step,
+    a_job,
+    relay,
+    relayed,
+    some_settings,
+)
+from tests.unit.sse import SseReader, read_blocks
+from tests.unit.virtual_time import in_virtual_time
+
+TOKEN = b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n'
+LAST = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}\n\n'
+DONE = b"data: [DONE]\n\n"
+WHOLE = TOKEN * 3 + LAST + DONE
+ERROR = b'data: {"error":{"code":500,"message":"slot died","type":"server_error"}}\n\n'
+BROKEN_OFF = EngineBroke(Failure(502, "engine_disconnected", "gone", retryable=True))
+
+
+class TestStreams:
+    def test_a_stream_arrives_as_it_was_said_with_its_head_and_its_end(self) -> None:
+        outcome = relayed([TOKEN, TOKEN, TOKEN, LAST, DONE])
+        assert outcome.failed is None
+        assert outcome.reply.entries == [
+            ReplyEntry(start=Start(200, EVENTS, NODE), data=TOKEN),
+            ReplyEntry(data=TOKEN),
+            ReplyEntry(data=TOKEN),
+            ReplyEntry(data=LAST),
+            ReplyEntry(data=DONE),
+            ReplyEntry(end=Usage(7, 3)),
+        ]
+        assert outcome.engine.is_closed
+
+    @given(st.lists(st.integers(0, len(WHOLE)), max_size=12).map(sorted))
+    def test_however_it_is_chunked_only_whole_events_go_out(self, cuts: list[int]) -> None:
+        chunks = [WHOLE[start:end] for start, end in pairwise([0, *cuts, len(WHOLE)])]
+        entries = relayed(chunks).reply.entries
+        assert b"".join(entry.data for entry in entries) == WHOLE
+        assert read_blocks(entry.data for entry in entries) == SseReader().feed(WHOLE).events
+        assert [entry.start is not None for entry in entries] == [True] + [False] * (len(entries) - 1)
+        assert entries[-1] == ReplyEntry(end=Usage(7, 3))
+
+    def test_an_end_without_its_blank_line_is_completed(self) -> None:
+        outcome = relayed([TOKEN, DONE.rstrip()])
+        assert outcome.failed is None
+        assert outcome.reply.data == TOKEN + DONE
+
+    def test_usage_in_the_last_words_is_found_even_without_a_blank_line(self) -> None:
+        assert relayed([TOKEN, LAST.rstrip()]).reply.entries[-1] == ReplyEntry(end=Usage(7, 3))
+
+    def test_the_job_s_own_bytes_are_what_the_engine_is_asked(self) -> None:
+        assert relayed([WHOLE]).engine.asked == [a_job()]
+
+    def test_comments_before_the_first_word_bind_the_client_to_nothing(self) -> None:
+        """A hub that has sent anything can't give the job to another node."""
+        entries = relayed([b": ping\n\n", b": ping\n\n", TOKEN, b": ping\n\n", DONE]).reply.entries
+        assert entries[0] == ReplyEntry(start=Start(200, EVENTS, NODE), data=TOKEN)
+
+    def test_words_about_an_error_are_only_words(self) -> None:
+        event = b'data: {"choices":[{"delta":{"content":"an \\"error\\": {} here"}}],"error":null}\n\n'
+        outcome = relayed([event, DONE])
+        assert outcome.failed is None
+        assert outcome.reply.data == event + DONE
+
+
+class TestErrorsInStreams:
+    @pytest.mark.parametrize(
+        "steps",
+        [
+            [TOKEN, TOKEN, ERROR, TOKEN, DONE],
+            [TOKEN + TOKEN + ERROR + TOKEN + DONE],
+            [TOKEN, TOKEN + ERROR[:20], ERROR[20:], DONE],
+            [TOKEN + TOKEN, ERROR.rstrip()],
+            [TOKEN + TOKEN + b"event: error\n" + ERROR + DONE],
+            [TOKEN + TOKEN + b'error: {"code":500,"message":"slot died","type":"server_error"}\n\n' + DONE],
+            [TOKEN, TOKEN, b'error: {"code":500,"message":"slot died","type":"server_error"}\n\n', DONE],
+        ],
+        ids=["apart", "in-one-chunk", "cut", "unfinished", "event-field", "llamacpp-old-in-one", "llamacpp-old"],
+    )
+    def test_an_error_in_mid_stream_ends_the_attempt_after_what_was_said(self, steps: list[Step]) -> None:
+        outcome = relayed(steps)
+        assert outcome.failed is not None
+        assert outcome.failed.failure == Failure(502, "engine_error", "slot died", retryable=True, type="server_error")
+        assert outcome.reply.data == TOKEN + TOKEN
+        assert not any(entry.is_last for entry in outcome.reply.entries)
+        assert outcome.engine.is_closed
+
+    @pytest.mark.parametrize("steps", [[ERROR, DONE], [ERROR + DONE], [b": ping\n\n" + ERROR]])
+    def test_an_error_instead_of_a_stream_leaves_the_reply_unbegun(self, steps: list[Step]) -> None:
+        """So that the client still gets a true status, or another node the job."""
+        outcome = relayed(steps)
+        assert outcome.code == "engine_error"
+        assert outcome.reply.entries == []
+
+    def test_a_client_s_own_mistake_is_not_tried_again(self) -> None:
+        outcome = relayed([b'data: {"error":{"code":400,"message":"context full"}}\n\n'])
+        assert outcome.failed is not None
+        assert (outcome.failed.failure.status, outcome.failed.failure.retryable) == (400, False)
+
+    @pytest.mark.parametrize("steps", [[], [b""], [b"\n\n"], [b"\r\n"]])
+    def test_an_answer_without_a_word_is_a_failure(self, steps: list[Step]) -> None:
+        outcome = relayed(steps)
+        assert outcome.code == "engine_empty_answer"
+        assert outcome.failed is not None
+        assert outcome.failed.failure.retryable
+        assert not any(entry.is_last for entry in outcome.reply.entries)
+
+    def test_a_broken_connection_keeps_what_was_said(self) -> None:
+        outcome = relayed([TOKEN, BROKEN_OFF])
+        assert outcome.code == "engine_disconnected"
+        assert outcome.reply.data == TOKEN
+        assert not any(entry.is_last for entry in outcome.reply.entries)
+
+    def test_half_an_event_before_a_broken_connection_is_not_said(self) -> None:
+        assert relayed([TOKEN + b"data: {", BROKEN_OFF]).reply.data == TOKEN
+
+    def test_an_answer_that_grows_too_large_is_cut_off(self) -> None:
+        outcome = relayed([TOKEN] * 1000, max_answer_bytes=1024)
+        assert outcome.failed is not None
+        assert (outcome.code, outcome.failed.failure.retryable) == ("answer_too_large", False)
+        assert len(outcome.reply.data) <= 1024
+        assert outcome.engine.is_closed
+
+    def test_an_answer_of_just_the_limit_passes(self) -> None:
+        steps: list[Step] = [b"data: " + b"x" * (1024 - 8) + b"\n\n"]
+        assert relayed(steps, max_answer_bytes=1024).failed is None
+
+
+class TestWholeAnswers:
+    BODY = orjson.dumps({"choices": [{"text": "hi"}], "usage": {"prompt_tokens": 7, "completion_tokens": 3}})
+
+    def test_a_whole_answer_has_its_head_its_bytes_and_its_end(self) -> None:
+        outcome = relayed([self.BODY[:9], self.BODY[9:]], content_type=JSON, stream=False)
+        assert outcome.reply.entries == [
+            ReplyEntry(start=Start(200, JSON, NODE), data=self.BODY),
+            ReplyEntry(end=Usage(7, 3)),
+        ]
+
+    def test_a_long_one_goes_in_pieces_and_comes_out_whole(self) -> None:
+        body = orjson.dumps({"text": "x" * 5000})
+        entries = relayed([body], content_type=JSON, stream=False, reply_buffer_bytes=1024).reply.entries
+        assert b"".join(entry.data for entry in entries) == body
+        assert max(len(entry.data) for entry in entries) <= 1024
+        assert [entry.start is not None for entry in entries] == [True] + [False] * (len(entries) - 1)
+        assert entries[-1].is_last
+
+    @pytest.mark.parametrize("body", [b"", b'{"choices":', b"<html>proxy</html>", b"{}x"])
+    def test_json_that_is_none_is_a_failure_and_nothing_of_it_is_said(self, body: bytes) -> None:
+        outcome = relayed([body], content_type="application/json; charset=utf-8", stream=False)
+        assert outcome.failed is not None
+        assert (outcome.code, outcome.failed.failure.retryable) == ("engine_bad_answer", True)
+        assert outcome.reply.entries == []
+
+    @pytest.mark.parametrize("body", [b"", b"plain", b"\xff\x00"])
+    def test_other_types_pass_as_they_are(self, body: bytes) -> None:
+        outcome = relayed([body], content_type="audio/wav", stream=False)
+        assert outcome.failed is None
+        assert outcome.reply.data == body
+        assert outcome.reply.entries[-1] == ReplyEntry(end=Usage())
+
+    def test_one_that_grows_too_large_is_cut_off_and_not_read_on(self) -> None:
+        outcome = relayed([b"x" * 512] * 1000, content_type=JSON, stream=False, max_answer_bytes=1024)
+        assert outcome.code == "answer_too_large"
+        assert outcome.reply.entries == []
+        assert outcome.engine.answer.steps_played <= 3
+
+
+class TestEngineCall:
+    def test_an_engine_that_is_down_is_told_as_such(self) -> None:
+        engine = ScriptedEngine(ScriptedAnswer([]), fails_with=EngineDown("refused"))
+        with pytest.raises(EngineDown):
+            in_virtual_time(relay(engine))
+
+    def test_the_engine_is_not_read_on_while_the_broker_is_behind(self) -> None:
+        async def story() -> None:
+            engine = ScriptedEngine(ScriptedAnswer([TOKEN, TOKEN, TOKEN, DONE]))
+            reply = RecordingReply()
+            reply.has_room.clear()
+            settings = some_settings()
+            task = asyncio.create_task(relay_answer(engine, a_job(), cast(Reply, reply), NODE, settings))
+            await asyncio.sleep(1)
+            assert engine.answer.steps_played == 0
+            assert reply.data == TOKEN
+            reply.has_room.set()
+            await task
+            assert reply.data == TOKEN * 3 + DONE
+
+        in_virtual_time(story())
+
+    def test_a_cancelled_job_closes_its_engine_connection(self) -> None:
+        async def story() -> None:
+            engine = ScriptedEngine(ScriptedAnswer([TOKEN, 1000.0]))
+            task = asyncio.create_task(relay(engine))
+            await asyncio.sleep(1)
+            assert not engine.is_closed
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert engine.is_closed
+
+        in_virtual_time(story())

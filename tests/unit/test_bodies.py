@@ -1,0 +1,244 @@
+"""Request bodies: good ones pass as they are, bad ones are refused by code and field before anything is published."""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import orjson
+import pytest
+from fastapi import Request
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.api.bodies import check_body, read_body
+from hub.api.openai.bodies import ChatBody, CompletionBody, ModelBody
+from hub.errors import BodyTooLarge, InvalidRequest
+
+CHAT: dict[str, Any] = {"model": "tiny:1b", "messages": [{"role": "user", "content": "hi"}]}
+COMPLETION: dict[str, Any] = {"model": "tiny:1b", "prompt": "hi"}
+TYPE, MISSING, JSON = "invalid_type", "missing_required_parameter", "invalid_json"
+LARGE_BYTES = 5 * 2**20
+JSON_SCALARS = st.none() | st.booleans() | st.integers(0, 99) | st.text(max_size=9)
+JSON_VALUES = JSON_SCALARS | st.lists(JSON_SCALARS, max_size=3)
+
+
+def chat(**fields: object) -> bytes:
+    return orjson.dumps({**CHAT, **fields})
+
+
+def completion(**fields: object) -> bytes:
+    return orjson.dumps({**COMPLETION, **fields})
+
+
+class TestGoodBodies:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            chat(),
+            chat(stream=True, n=2, temperature=1, top_p=0.5, max_tokens=5, stop="x"),
+            chat(stream=None, stop=None, max_tokens=None, temperature=None, n=None),
+            chat(stop=["a", "b"], max_completion_tokens=9),
+            chat(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]),
+            chat(tools=[{"type": "function", "function": {"name": "f"}}], response_format={"type": "json_object"}),
+            chat(messages=[{"role": "user", "content": "why is [NaN, -Infinity] a number?"}]),
+            chat(unknown={"of": ["a", {"later": "version"}]}, model="org/naïve 模型:Q4_K_M"),
+            b" \n" + chat() + b"\r\n ",
+        ],
+    )
+    def test_a_chat_passes(self, body: bytes) -> None:
+        assert check_body(ChatBody, body).model == orjson.loads(body)["model"]
+
+    @pytest.mark.parametrize("prompt", ["hi", "", ["a", "b"], [1, 2, 3], [[1, 2], [3]]])
+    def test_a_prompt_may_be_text_or_tokens_or_many_of_them(self, prompt: object) -> None:
+        assert check_body(CompletionBody, completion(prompt=prompt)).model == "tiny:1b"
+
+    @pytest.mark.parametrize("stream", [True, False, None])
+    def test_whether_to_stream_is_read(self, stream: bool | None) -> None:  # noqa: FBT001
+        assert check_body(ChatBody, chat(stream=stream)).stream is stream
+
+    @given(st.dictionaries(st.text(max_size=10).filter(lambda name: name not in ChatBody.model_fields), JSON_VALUES))
+    def test_fields_that_only_an_engine_knows_are_its_business(self, fields: dict[str, object]) -> None:
+        assert check_body(ChatBody, chat(**fields)).model == "tiny:1b"
+
+
+class TestBadBodies:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b" ",
+            b"{",
+            b"hello",
+            b"model=tiny:1b",
+            chat()[:-1],
+            chat() + b"x",
+            chat() + chat(),
+            chat().replace(b"hi", b"\xff"),
+            chat().replace(b"hi", b"\\ud800"),
+            chat().replace(b"hi", b"line\nbreak"),
+            chat().replace(b'"hi"', b"NaN"),
+            chat().replace(b'"hi"', b"Infinity"),
+            chat().replace(b'"hi"', b"01"),
+            chat().replace(b'"', b"'"),
+            chat().decode().encode("utf-16"),
+            chat().replace(b'"hi"', b"[" * 100_000 + b"]" * 100_000),
+            b"\x1f\x8b\x08\x00",
+        ],
+    )
+    def test_what_is_not_json_is_told_as_such(self, body: bytes) -> None:
+        with pytest.raises(InvalidRequest) as refusal:
+            check_body(ChatBody, body)
+        assert (refusal.value.status, refusal.value.code, refusal.value.param) == (400, JSON, None)
+
+    @pytest.mark.parametrize("body", [b"[]", b"null", b"7", b'"text"', b"[{}]", b"true"])
+    def test_json_that_is_no_object_is_refused(self, body: bytes) -> None:
+        with pytest.raises(InvalidRequest) as refusal:
+            check_body(ChatBody, body)
+        assert (refusal.value.status, refusal.value.code, refusal.value.param) == (400, TYPE, None)
+        assert "ChatBody" not in refusal.value.message
+
+    @pytest.mark.parametrize(
+        ("body", "code", "param"),
+        [
+            (b"{}", MISSING, "model"),
+            (b'{"model":"m"}', MISSING, "messages"),
+            (chat(model=None), TYPE, "model"),
+            (chat(model=7), TYPE, "model"),
+            (chat(model=""), TYPE, "model"),
+            (chat(model="x" * 257), TYPE, "model"),
+            (chat(messages=None), TYPE, "messages"),
+            (chat(messages=[]), TYPE, "messages"),
+            (chat(messages="hi"), TYPE, "messages"),
+            (chat(messages={"role": "user"}), TYPE, "messages"),
+            (chat(messages=[{}, "hi"]), TYPE, "messages.1"),
+            (chat(stream="true"), TYPE, "stream"),
+            (chat(stream=1), TYPE, "stream"),
+            (chat(max_tokens="5"), TYPE, "max_tokens"),
+            (chat(max_tokens=1.5), TYPE, "max_tokens"),
+            (chat(max_tokens=True), TYPE, "max_tokens"),
+            (chat(max_completion_tokens=-1), TYPE, "max_completion_tokens"),
+            (chat(n=0), TYPE, "n"),
+            (chat(temperature="hot"), TYPE, "temperature"),
+            (chat(temperature=True), TYPE, "temperature"),
+            (chat(top_p=[]), TYPE, "top_p"),
+            (chat(stop=7), TYPE, "stop"),
+            (chat(tools={}), TYPE, "tools"),
+            (chat(tools=["f"]), TYPE, "tools.0"),
+        ],
+    )
+    def test_a_chat_s_first_bad_field_is_named(self, body: bytes, code: str, param: str) -> None:
+        with pytest.raises(InvalidRequest) as refusal:
+            check_body(ChatBody, body)
+        assert (refusal.value.status, refusal.value.code, refusal.value.param) == (400, code, param)
+        assert param in refusal.value.message
+
+    @pytest.mark.parametrize(
+        ("body", "code"),
+        [
+            (b'{"model":"m"}', MISSING),
+            (completion(prompt=None), TYPE),
+            (completion(prompt=7), TYPE),
+            (completion(prompt={}), TYPE),
+            (completion(prompt=[1, "a"]), TYPE),
+            (completion(prompt=[1.5]), TYPE),
+            (completion(prompt=[True]), TYPE),
+            (completion(prompt=[["a"]]), TYPE),
+        ],
+    )
+    def test_a_bad_prompt_is_named_by_its_own_name(self, body: bytes, code: str) -> None:
+        """Not by that of one of the forms it might have had."""
+        with pytest.raises(InvalidRequest) as refusal:
+            check_body(CompletionBody, body)
+        assert (refusal.value.code, refusal.value.param) == (code, "prompt")
+
+    def test_a_refusal_does_not_repeat_the_body(self) -> None:
+        with pytest.raises(InvalidRequest) as refusal:
+            check_body(ChatBody, chat(messages="a private thing" * 1000))
+        assert "private" not in refusal.value.message
+
+    @given(st.binary(max_size=60), st.sampled_from([ChatBody, CompletionBody]))
+    def test_any_bytes_pass_or_are_refused(self, body: bytes, shape: type[ModelBody]) -> None:
+        with suppress(InvalidRequest):
+            assert check_body(shape, body).model
+
+
+class TestLargeBodies:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            chat(messages=[{"role": "user", "content": "word " * (LARGE_BYTES // 5)}]),
+            chat(messages=[{"role": "user", "content": "短い" * (LARGE_BYTES // 6)}]),
+            chat(messages=[{"role": "user", "content": '"\\\n' * (LARGE_BYTES // 6)}]),
+            chat(messages=[{"role": "user", "content": "hi"}] * (LARGE_BYTES // 32)),
+        ],
+        ids=["text", "multibyte", "escapes", "many-messages"],
+    )
+    def test_five_megabytes_are_looked_through_in_a_moment(self, body: bytes) -> None:
+        """Nothing beside the seconds an engine takes to read them."""
+        assert len(body) > LARGE_BYTES * 0.9
+        began = time.process_time()
+        assert check_body(ChatBody, body).model == "tiny:1b"
+        assert time.process_time() - began < 0.5
+
+    @pytest.mark.parametrize(
+        ("shape", "body", "param"),
+        [
+            (ChatBody, chat(messages=[1] * (LARGE_BYTES // 2)), "messages.0"),
+            (ChatBody, chat(tools=[[]] * (LARGE_BYTES // 3)), "tools.0"),
+            (ChatBody, chat(stop=[1] * (LARGE_BYTES // 2)), "stop"),
+            (CompletionBody, completion(prompt=[1.5] * (LARGE_BYTES // 4)), "prompt"),
+            (CompletionBody, completion(prompt=[1] * (LARGE_BYTES // 2) + ["a"]), "prompt"),
+            (CompletionBody, completion(prompt=[[None] * (LARGE_BYTES // 5)]), "prompt"),
+        ],
+    )
+    def test_five_megabytes_of_mistakes_are_refused_at_the_first(
+        self, shape: type[ModelBody], body: bytes, param: str
+    ) -> None:
+        """To gather a million mistakes would stop every stream of this hub for seconds."""
+        began = time.process_time()
+        with pytest.raises(InvalidRequest) as refusal:
+            check_body(shape, body)
+        assert time.process_time() - began < 0.5
+        assert refusal.value.param == param
+
+    async def test_a_body_up_to_the_limit_is_read_as_it_came(self) -> None:
+        parts = [b"\x00\xff" * 10, b"", b"x" * 12]
+        whole = b"".join(parts)
+        assert await read_body(request(parts), len(whole)) == whole
+
+    @pytest.mark.parametrize("parts", [[b"x" * 33], [b"x" * 32, b"x"], [b"x"] * 33])
+    async def test_one_byte_more_is_refused(self, parts: list[bytes]) -> None:
+        with pytest.raises(BodyTooLarge) as refusal:
+            await read_body(request(parts), 32)
+        assert (refusal.value.status, refusal.value.code) == (413, "request_too_large")
+
+    async def test_the_rest_of_a_body_that_is_too_large_stays_unread(self) -> None:
+        parts = [b"x" * 20] * 100
+        asked = request(parts)
+        with pytest.raises(BodyTooLarge):
+            await read_body(asked, 32)
+        assert len(parts) >= 97
+
+    async def test_a_body_that_says_it_is_too_large_is_not_read_at_all(self) -> None:
+        parts = [b"x"]
+        with pytest.raises(BodyTooLarge):
+            await read_body(request(parts, told="33"), 32)
+        assert parts
+
+    @pytest.mark.parametrize("told", ["", "-5", "x", "²", "1e3"])
+    async def test_a_length_that_is_none_proves_nothing(self, told: str) -> None:
+        assert await read_body(request([b"x" * 32], told=told), 32) == b"x" * 32
+        with pytest.raises(BodyTooLarge):
+            await read_body(request([b"x" * 33], told=told), 32)
+
+
+def request(parts: list[bytes], told: str | None = None) -> Request:
+    """A request whose body comes in parts, each taken off the list as it is read."""
+
+    async def receive() -> dict[str, object]:
+        body = parts.pop(0)
+        return {"type": "http.request", "body": body, "more_body": bool(parts)}
+
+    headers: Sequence[tuple[bytes, bytes]] = [] if told is None else [(b"content-length", told.encode("latin-1"))]
+    return Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)

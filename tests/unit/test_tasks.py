@@ -1,0 +1,137 @@
+"""Root tasks that are named and watched, and waits that a stop cuts short."""
+
+import asyncio
+from itertools import islice
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.tasks import Crew, backoff_s, wait_or_stop
+
+
+class TestBackoff:
+    @given(st.floats(0.01, 1), st.floats(1, 60))
+    def test_each_wait_lies_between_half_and_the_whole_of_its_step(self, first_s: float, most_s: float) -> None:
+        step = first_s
+        for pause in islice(backoff_s(first_s, most_s), 20):
+            assert step / 2 <= pause <= step <= most_s
+            step = min(step * 2, most_s)
+
+    def test_waits_differ_so_that_a_grid_does_not_return_in_step(self) -> None:
+        assert len({tuple(islice(backoff_s(1, 8), 3)) for _ in range(20)}) > 15
+
+    def test_they_never_end(self) -> None:
+        assert len([*islice(backoff_s(0.1, 5), 10_000)]) == 10_000
+
+
+class TestWaitOrStop:
+    async def test_time_passes_when_nobody_stops(self) -> None:
+        assert not await wait_or_stop(asyncio.Event(), 0.01)
+
+    async def test_a_stop_ends_a_long_wait_at_once(self) -> None:
+        stop = asyncio.Event()
+        waiting = asyncio.create_task(wait_or_stop(stop, 1000))
+        asyncio.get_running_loop().call_soon(stop.set)
+        assert await asyncio.wait_for(waiting, 1)
+
+    async def test_a_stop_from_before_ends_it_too(self) -> None:
+        stop = asyncio.Event()
+        stop.set()
+        assert await asyncio.wait_for(wait_or_stop(stop, 1000), 1)
+
+
+class TestCrew:
+    async def test_a_stop_is_no_failure_and_ends_all(self) -> None:
+        crew = Crew()
+        ended: list[str] = []
+        for name in ("one", "two"):
+            crew.start(name, _until_cancelled(ended, name))
+        stop = asyncio.Event()
+        watching = asyncio.create_task(crew.until(stop))
+        await _rounds(3)
+        assert not watching.done()
+        stop.set()
+        await asyncio.wait_for(watching, 1)
+        assert ended == []
+        await asyncio.wait_for(crew.stop(), 1)
+        assert sorted(ended) == ["one", "two"]
+
+    async def test_a_task_that_dies_is_named_with_its_reason(self) -> None:
+        crew = Crew()
+        crew.start("steady", _until_cancelled([], "steady"))
+        crew.start("broken", _fail(ValueError("no luck")))
+        with pytest.raises(RuntimeError, match=r"'broken' ended: ValueError\('no luck'\)") as death:
+            await asyncio.wait_for(crew.until(asyncio.Event()), 1)
+        assert isinstance(death.value.__cause__, ValueError)
+        await crew.stop()
+
+    async def test_a_task_that_just_ends_is_named_too(self) -> None:
+        crew = Crew()
+        crew.start("lazy", asyncio.sleep(0))
+        with pytest.raises(RuntimeError, match="'lazy' ended"):
+            await asyncio.wait_for(crew.until(asyncio.Event()), 1)
+        await crew.stop()
+
+    async def test_some_can_be_stopped_before_the_others(self) -> None:
+        crew = Crew()
+        ended: list[str] = []
+        for name in ("first", "second"):
+            crew.start(name, _until_cancelled(ended, name))
+        await _rounds(1)
+        await asyncio.wait_for(crew.stop("first", "unknown"), 1)
+        assert ended == ["first"]
+        await crew.stop()
+        assert ended == ["first", "second"]
+        await crew.stop()
+
+    async def test_one_that_fails_while_it_stops_does_not_keep_the_others(self) -> None:
+        crew = Crew()
+        ended: list[str] = []
+        crew.start("sore", _fail_on_cancel())
+        crew.start("calm", _until_cancelled(ended, "calm"))
+        await _rounds(1)
+        await asyncio.wait_for(crew.stop(), 1)
+        assert ended == ["calm"]
+
+    async def test_waits_for_one_that_ends_by_itself_but_not_for_ever(self) -> None:
+        crew = Crew()
+        ended: list[str] = []
+        gate = asyncio.Event()
+        crew.start("server", _after(gate, ended))
+        await crew.wait("server", 0.01)
+        assert ended == []
+        gate.set()
+        await crew.wait("server", 1)
+        assert ended == ["server"]
+        await crew.wait("unknown", 1)
+        await crew.stop()
+
+
+async def _until_cancelled(ended: list[str], name: str) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        ended.append(name)
+
+
+async def _fail(error: Exception) -> None:
+    raise error
+
+
+async def _fail_on_cancel() -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        raise ValueError("on the way out")
+
+
+async def _after(gate: asyncio.Event, ended: list[str]) -> None:
+    await gate.wait()
+    ended.append("server")
+
+
+async def _rounds(count: int) -> None:
+    """Let every task that can go on do so."""
+    for _ in range(count):
+        await asyncio.sleep(0)
