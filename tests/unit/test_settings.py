@@ -95,70 +95,66 @@ class TestNested:
 
 class TestBadValues:
     @pytest.mark.parametrize(
-        ("name", "value", "named"),
+        ("name", "value"),
         [
-            ("GHUB_HUB_PORT", "http", "port"),
-            ("GHUB_HUB_PORT", "65536", "port"),
-            ("GHUB_HUB_MAX_QUEUE", "0", "max_queue"),
-            ("GHUB_HUB_AUTH", "sometimes", "auth"),
-            ("GHUB_HUB_NAME", "with space", "name"),
+            ("GHUB_HUB_PORT", "http"),
+            ("GHUB_HUB_PORT", "65536"),
+            ("GHUB_HUB_MAX_QUEUE", "0"),
+            ("GHUB_HUB_AUTH", "sometimes"),
+            ("GHUB_HUB_NAME", "with space"),
             ("GHUB_HUB_NAME", "x" * 65, "name"),
-            ("GHUB_HUB_NAME", "-front", "name"),
-            ("GHUB_HEARTBEAT_S", "0", "heartbeat_s"),
-            ("GHUB_LOG_LEVEL", "LOUD", "log_level"),
-            ("GHUB_PREFIX", "{x}", "prefix"),
+            ("GHUB_HUB_NAME", "-front"),
+            ("GHUB_HEARTBEAT_S", "0"),
+            ("GHUB_LOG_LEVEL", "LOUD"),
+            ("GHUB_PREFIX", "{x}"),
         ],
     )
-    def test_a_hub_s_bad_value_is_named(
-        self, monkeypatch: pytest.MonkeyPatch, name: str, value: str, named: str
-    ) -> None:
+    def test_a_hub_s_bad_value_is_named(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
         monkeypatch.setenv(name, value)
-        with pytest.raises(ValidationError) as refusal:
-            HubSettings()
-        line = str(explain(refusal.value))
-        assert named in line.lower()
+        with pytest.raises(SettingsError) as refusal:
+            read_settings(HubSettings)
+        line = str(refusal.value)
+        assert line.startswith(f"{name}: ")
         assert "\n" not in line
 
     @pytest.mark.parametrize(
-        ("name", "value", "named"),
+        ("name", "value"),
         [
-            ("GHUB_PROVIDER_SLOTS", "0", "slots"),
-            ("GHUB_PROVIDER_SLOTS", "many", "slots"),
-            ("GHUB_PROVIDER_NAME", "a:b", "name"),
-            ("GHUB_PROVIDER_NAME", "a{b}", "name"),
-            ("GHUB_PROVIDER_ENGINE__URL", "localhost:8000", "engine__url"),
-            ("GHUB_PROVIDER_ENGINE__URL", "ftp://x", "engine__url"),
-            ("GHUB_PROVIDER_ENGINE__KIND", "magic", "engine__kind"),
-            ("GHUB_PROVIDER_FIRST_TOKEN_TIMEOUT_S", "0", "first_token_timeout_s"),
-            ("GHUB_PROVIDER_FLUSH_GAP_MS", "-1", "flush_gap_ms"),
+            ("GHUB_PROVIDER_SLOTS", "0"),
+            ("GHUB_PROVIDER_SLOTS", "many"),
+            ("GHUB_PROVIDER_NAME", "a:b"),
+            ("GHUB_PROVIDER_NAME", "a{b}"),
+            ("GHUB_PROVIDER_ENGINE__URL", "localhost:8000"),
+            ("GHUB_PROVIDER_ENGINE__URL", "ftp://x"),
+            ("GHUB_PROVIDER_ENGINE__KIND", "magic"),
+            ("GHUB_PROVIDER_FIRST_TOKEN_TIMEOUT_S", "0"),
+            ("GHUB_PROVIDER_FLUSH_GAP_MS", "-1"),
         ],
     )
-    def test_a_provider_s_bad_value_is_named(
-        self, monkeypatch: pytest.MonkeyPatch, name: str, value: str, named: str
-    ) -> None:
+    def test_a_provider_s_bad_value_is_named(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
         monkeypatch.setenv(name, value)
-        with pytest.raises(ValidationError) as refusal:
-            ProviderSettings()
-        line = str(explain(refusal.value))
-        assert named in line.lower()
+        with pytest.raises(SettingsError) as refusal:
+            read_settings(ProviderSettings)
+        line = str(refusal.value)
+        assert line.startswith(f"{name}: ")
         assert "\n" not in line
 
     def test_all_bad_values_are_named_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("GHUB_HUB_PORT", "x")
         monkeypatch.setenv("GHUB_HUB_MAX_QUEUE", "x")
-        with pytest.raises(ValidationError) as refusal:
-            HubSettings()
-        line = str(explain(refusal.value))
-        assert "port" in line
-        assert "max_queue" in line
+        with pytest.raises(SettingsError) as refusal:
+            read_settings(HubSettings)
+        line = str(refusal.value)
+        assert "GHUB_HUB_PORT" in line
+        assert "GHUB_HUB_MAX_QUEUE" in line
 
     def test_no_secret_is_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("GHUB_SIGNING_KEY", "k1:0123456789abcdef")
         monkeypatch.setenv("GHUB_PROVIDER_ENGINE__API_KEY", "0123456789abcdef")
         monkeypatch.setenv("GHUB_PROVIDER_SLOTS", "x")
-        with pytest.raises(ValidationError) as refusal:
-            ProviderSettings()
-        assert "0123456789abcdef" not in str(explain(refusal.value))
+        with pytest.raises(SettingsError) as refusal:
+            read_settings(ProviderSettings)
+        assert "0123456789abcdef" not in str(refusal.value)
         monkeypatch.delenv("GHUB_PROVIDER_SLOTS")
         assert "0123456789abcdef" not in repr(ProviderSettings())
 
@@ -166,9 +162,8 @@ class TestBadValues:
 class TestOpenHosts:
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "hub.example.org", "localhost.example.org", ""])
     def test_a_hub_without_authentication_is_not_opened_to_others(self, host: str) -> None:
-        with pytest.raises(ValidationError) as refusal:
-            HubSettings(host=host)
-        assert "GHUB_HUB_AUTH" in str(explain(refusal.value))
+        with pytest.raises(SettingsError, match="GHUB_HUB_AUTH"):
+            read_settings(HubSettings, host=host)
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "hub.example.org"])
     def test_unless_it_is_said_that_someone_else_sees_to_it(self, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
