@@ -102,7 +102,7 @@ class TestBadValues:
             ("GHUB_HUB_MAX_QUEUE", "0"),
             ("GHUB_HUB_AUTH", "sometimes"),
             ("GHUB_HUB_NAME", "with space"),
-            ("GHUB_HUB_NAME", "x" * 65, "name"),
+            ("GHUB_HUB_NAME", "x" * 65),
             ("GHUB_HUB_NAME", "-front"),
             ("GHUB_HEARTBEAT_S", "0"),
             ("GHUB_LOG_LEVEL", "LOUD"),
