@@ -80,7 +80,7 @@ class Hub:
         await self._presence.leave()
 
     def _make_app(self, settings: HubSettings, lanes: JobLanes) -> FastAPI:
-        app = FastAPI(title="GhubAi hub", version=__version__, docs_url=None, redoc_url=None)
+        app = FastAPI(title="GhubAi hub", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
         install_error_handlers(app)
         app.include_router(inference_router(self.dispatcher, settings))
         app.include_router(models_router(self._view))

@@ -60,7 +60,7 @@ class RegistryView:
                 models.setdefault(model, []).append(node)
         self.nodes = {node.node: node for node in nodes}
         self.models = models
-        self.known = frozenset(models) | {lane.model for lane in lanes}
+        self.known |= models.keys() | {lane.model for lane in lanes}  # a broker that came back empty forgets them
         self._refreshed_at = asyncio.get_running_loop().time()
 
     async def run(self) -> None:

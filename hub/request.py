@@ -249,6 +249,8 @@ class OpenRequest:
 
     async def _look_at_clocks(self) -> None:
         now, view, settings = asyncio.get_running_loop().time(), self._stage.view, self._stage.settings
+        if view.age_s > settings.broker_grace_s:
+            raise BrokerAway("the broker is away for too long", retry_after_s=settings.retry_after_s)
         if self._inbox.is_lost:
             raise BrokerAway("the broker lost this request", retry_after_s=settings.retry_after_s)
         if self.node is None:

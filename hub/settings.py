@@ -51,6 +51,8 @@ class HubSettings(SharedSettings):
     """How often a request is tried before its failure is the client's."""
     max_releases: int = Field(20, ge=1)
     """How often providers may give one request back before that counts as failure."""
+    broker_grace_s: float = Field(30, ge=1)
+    """How long open requests wait for a broker that is away; as long as providers keep their answers for it."""
     max_answer_bytes: int = Field(256 * 2**20, ge=1024)
     """Longest answer that isn't streamed: it is held until it is whole."""
     model_wait_s: float = Field(10, ge=0)
