@@ -227,6 +227,8 @@ def _known(shape: type, raw: bytes) -> dict[str, Any]:
     for name, one in known.items():
         if not isinstance(one, _KINDS[shape][name]):
             raise WireError(f"{shape.__name__}.{name} is of the wrong type")
+    if not 100 <= known.get("status", 200) <= 599:
+        raise WireError(f"{shape.__name__}.status is no HTTP status")
     return known
 
 

@@ -147,14 +147,17 @@ class Dispatcher:
         while True:
             await asyncio.sleep(PLACES_S)
             waiting = [request for request in self._open.values() if request.is_waiting and request.age_s > 1]
+            tickets = [request.ticket for request in waiting]
             try:
-                lanes = [(request.job.id, request.ticket.lane) for request in waiting]
+                lanes = [(request.job.id, ticket.lane) for request, ticket in zip(waiting, tickets, strict=True)]
                 places = await self._stage.lanes.places(lanes) if lanes else []
+                for request, ticket, ahead in zip(waiting, tickets, places, strict=True):
+                    if ahead is not None:
+                        request.ahead = ahead
+                    elif (await self._stage.lanes.fetch(ticket)).fields is None:  # the index is but a hint
+                        request.miss(ticket)
             except BrokerError as exc:
                 log.warning("broker_unavailable", doing="places", error=str(exc))
-                continue
-            for request, ahead in zip(waiting, places, strict=True):
-                request.ahead = ahead
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -10,6 +10,7 @@ RequestFailed
 ├── QueueTimeout       503  no slot came free in time
 ├── BrokerAway         503
 ├── ShuttingDown       503
+├── JobLost            502  refused by a provider, or lost by the broker, before anyone ran it
 ├── ProviderLost       502  the node died or gave the job back, and no other attempt is possible
 ├── AnswerTooLarge     502
 └── AttemptFailed      any  what the provider or its engine said
@@ -102,6 +103,12 @@ class ShuttingDown(RequestFailed):
     """This hub is stopping."""
 
     status, code = 503, "shutting_down"
+
+
+class JobLost(RequestFailed):
+    """Its job left the queue and nobody runs it: a provider refused it, or the broker lost it."""
+
+    status, code = 502, "job_lost"
 
 
 class ProviderLost(RequestFailed):

@@ -17,6 +17,7 @@ from hub.errors import (
     AttemptFailed,
     BrokerAway,
     ClientGone,
+    JobLost,
     ModelUnavailable,
     ProviderLost,
     QueueTimeout,
@@ -73,6 +74,7 @@ class OpenRequest:
         """Whether a node works on it, as far as is known."""
         self._is_handed_back = False
         """Whether the last attempt is over and its job was left for this hub to requeue or settle."""
+        self._missing: Ticket | None = None
         self._client_gone = False
         self._ended_by: RequestFailed | None = None
         self.failed_with: RequestFailed | None = None
@@ -113,6 +115,11 @@ class OpenRequest:
     def abandon(self) -> None:
         """The client is gone: `advance` raises ClientGone."""
         self._client_gone = True
+        self._inbox.poke()
+
+    def miss(self, ticket: Ticket) -> None:
+        """Its job is no longer where this ticket says, and was not claimed as far as is known."""
+        self._missing = ticket
         self._inbox.poke()
 
     def end(self, error: RequestFailed) -> None:
@@ -168,7 +175,7 @@ class OpenRequest:
             await self._stage.requests.close(self.job.reply, int(self._stage.settings.reply_linger_s * 1000))
             return
         if self._is_handed_back:
-            await self._stage.lanes.settle(self._ticket)
+            await self._stage.lanes.settle(self._ticket, self.job.id)
         node = self.node if self._is_running else None
         await self._stage.requests.call_off(self.job.id, self.job.reply, self._ticket, node)
 
@@ -264,12 +271,23 @@ class OpenRequest:
                 raise QueueTimeout(
                     f"no slot came free within {settings.queue_timeout_s:g} s", retry_after_s=settings.retry_after_s
                 )
+            if self._missing == self._ticket:
+                await self._look_for_job()
         elif self.node in view.nodes or not view.is_fresh:
             self._node_seen_at = now
         elif now - self._node_seen_at > NODE_GONE_S:
             self._is_running, self._is_handed_back = False, True
             self._failures += 1
             await self._try_again(ProviderLost(f"the node {self.node} is gone"))
+
+    async def _look_for_job(self) -> None:
+        """A job that was run or given back has said so in its reply before it left its lane; else nobody ever will."""
+        self._missing = None
+        await self._catch_up()
+        if self._inbox.has_news:
+            return
+        log.error("job_lost", request=self.job.id, hint="see ghub:dead; hubs and providers must share GHUB_SIGNING_KEY")
+        raise JobLost("the job of this request was refused by a provider or lost by the broker")
 
     def _note(self, status: RequestStatus, **facts: str | float) -> None:
         self._status = status

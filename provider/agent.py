@@ -53,6 +53,7 @@ class Agent:
             signing=signing,
             clock=self._clock,
             lanes=lanes,
+            replies=replies,
             writer=self._writer,
             engine=self._engine,
         )
@@ -85,6 +86,7 @@ class Agent:
             self._crew.start("engine", self._engine.run())
             self._crew.start("control", self._control.run(await self._control_streams.newest(self._node)))
             self._crew.start("presence", self._presence.run())
+            self._crew.start("replies", self._runner.follow_replies())
             self._crew.start("consumer", self._consumer.run())
             log.info("provider_started", node=self._node, version=__version__, engine=self._settings.engine.url)
             await self._crew.until(stop)
@@ -98,11 +100,11 @@ class Agent:
         for pause in backoff_s(0.2, 5):
             try:
                 await self._clock.sync()
-                await self._presence.take_name()
+                has_name = await self._presence.take_name(stop)
             except BrokerUnavailable as exc:
                 log.warning("broker_unavailable", doing="start", error=str(exc), retry_in_s=round(pause, 2))
             else:
-                return True
+                return has_name
             if await wait_or_stop(stop, pause):
                 return False
         return False

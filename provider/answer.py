@@ -78,24 +78,25 @@ async def _relay_events(
     tail, total = b"", 0
     head: Start | None = start
     opening = b""
-    async for events in _blocks(answer, splitter):
+    async for block in _blocks(answer, splitter):
         # Whatever a client hears binds it to this attempt: before the first word that is not worth it.
-        if is_only_comments(events):
+        if is_only_comments(block):
             if head is not None:
-                opening += events if opening else b""  # in its place: a CR LF may be cut between the two
+                opening += block if opening else b""  # in its place: a CR LF may be cut between the two
                 continue
-        elif head is not None and len(opening) < MAX_OPENING_BYTES and is_only_opening(events):
-            opening += events
+        elif head is not None and len(opening) < MAX_OPENING_BYTES and is_only_opening(block):
+            opening += block
             continue
         else:
             clock.tick()
+        events, opening = opening + block, b""
         if b"error" in events:
             _raise_error_event(events, head, reply)
         total += len(events)
         if total > settings.max_answer_bytes:
             raise _too_large(settings.max_answer_bytes)
         if head is not None:
-            reply.put(ReplyEntry(start=head, data=opening + events))
+            reply.put(ReplyEntry(start=head, data=events))
             head = None
         else:
             reply.put_data(events)

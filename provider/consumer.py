@@ -107,7 +107,7 @@ class Consumer:
         if self._runner.has(ticket):
             return
         if last is None or last.attempt > job.attempt:  # over, or run by someone else
-            await self._runner.settle(ticket)
+            await self._runner.settle(ticket, job.id)
         elif last.attempt < job.attempt:  # delivered, but never begun
             await self._start(delivery)
         else:

@@ -51,8 +51,13 @@ def is_only_comments(events: bytes) -> bool:
 
 
 def is_only_opening(events: bytes) -> bool:
-    """Whether these are chat chunks that only say whose turn it is, as engines send before the first token."""
+    """Whether these are chat chunks that only say whose turn it is, as engines send before the first token.
+
+    Comments between them change nothing.
+    """
     for event in split_events(events):
+        if is_only_comments(event):
+            continue
         try:
             chunk = orjson.loads(event.strip().removeprefix(b"data:"))
             if not chunk["choices"] or not all(_is_silent(choice) for choice in chunk["choices"]):

@@ -54,8 +54,8 @@ class Presence:
         self._lanes_made: list[ModelId] = []
         self._lanes_at = 0.0
 
-    async def take_name(self) -> None:
-        """Wait until no other process holds this node's name, at most a lease and a heartbeat.
+    async def take_name(self, stop: asyncio.Event) -> bool:
+        """Wait until no other process holds this node's name, at most a lease and a heartbeat; False if told to stop.
 
         Raises:
             NameTaken: someone else keeps renewing it.
@@ -68,7 +68,9 @@ class Presence:
                 raise NameTaken(
                     f"another provider named {self._node!r} is running on {other.hostname}; choose a --name"
                 )
-            await asyncio.sleep(self._settings.heartbeat_s / 4)
+            if await wait_or_stop(stop, self._settings.heartbeat_s / 4):
+                return False
+        return True
 
     async def run(self) -> None:
         """Renew until cancelled; trouble with the broker is told and tried again."""

@@ -11,6 +11,7 @@ from common.errors import BrokerError, SignatureError, WireError
 from common.keys import Keys
 from common.signing import SigningKeys
 from common.streams.jobs import Delivery, JobLanes, Ticket
+from common.streams.replies import ReplyStreams
 from common.tasks import backoff_s
 from common.types import NodeId, RequestId
 from common.wire import EntryId, Failure, Job, ReplyEntry
@@ -27,6 +28,7 @@ ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/completions"})
 """The only paths that a job can reach on an engine: nothing that pulls, deletes or configures."""
 REMEMBERED_CANCELS = 1000
 SETTLE_TRIES_S = 10.0
+LOOK_AT_REPLIES_S = 2.0
 
 
 class Stop(StrEnum):
@@ -70,6 +72,7 @@ class Runner:
         signing: SigningKeys,
         clock: BrokerClock,
         lanes: JobLanes,
+        replies: ReplyStreams,
         writer: ReplyWriter,
         engine: EngineWatch,
     ) -> None:
@@ -79,6 +82,7 @@ class Runner:
         self._signing = signing
         self._clock = clock
         self._lanes = lanes
+        self._replies = replies
         self._writer = writer
         self._engine = engine
         self._running: dict[Ticket, RunningJob] = {}
@@ -109,6 +113,24 @@ class Runner:
             if running.job.id == request:
                 running.stop(Stop.CANCELLED)
 
+    async def follow_replies(self) -> None:
+        """Stop jobs that nobody waits for, until cancelled.
+
+        A job that writes learns it from the broker's answer. One that says nothing yet would not: its hub died, or was
+        cut off and gave it to another node.
+        """
+        while True:
+            await asyncio.sleep(LOOK_AT_REPLIES_S)
+            looked_at = [*self._running.values()]
+            try:
+                wanted = await self._replies.wanted([(one.job.reply, one.job.attempt) for one in looked_at])
+            except BrokerError as exc:
+                log.warning("broker_unavailable", doing="follow_replies", error=str(exc))
+                continue
+            for running, is_wanted in zip(looked_at, wanted, strict=True):
+                if not is_wanted:
+                    running.stop(Stop.OVER)
+
     async def accept(self, delivery: Delivery) -> None:
         """Start a delivered job in a free slot, or drop it if it must not run."""
         job = await self._checked(delivery)
@@ -128,7 +150,7 @@ class Runner:
             reply.continue_after(after)
         reply.put(ReplyEntry(release=reason))
         if await reply.flushed() is not ReplyState.OPEN:
-            await self.settle(delivery.ticket)
+            await self.settle(delivery.ticket, job.id)
         log.info("job_released", request=job.id, attempt=job.attempt, reason=reason)
 
     async def drain(self, limit_s: float) -> None:
@@ -141,12 +163,12 @@ class Runner:
         if tasks:
             await asyncio.wait(tasks, timeout=self._settings.broker_grace_s)
 
-    async def settle(self, ticket: Ticket) -> None:
+    async def settle(self, ticket: Ticket, request: str = "") -> None:
         """Take a job off its lane, trying for a while; what fails is found again among this node's pending jobs."""
         deadline = asyncio.get_running_loop().time() + SETTLE_TRIES_S
         for pause in backoff_s(0.05, 1):
             try:
-                return await self._lanes.settle(ticket)
+                return await self._lanes.settle(ticket, request)
             except BrokerError as exc:
                 if asyncio.get_running_loop().time() > deadline:
                     log.warning("settle_failed", lane=str(ticket.lane), entry=ticket.entry.decode(), error=str(exc))
@@ -170,7 +192,7 @@ class Runner:
             return None
         if job.id in self._cancelled or job.deadline_ms < self._clock.now_ms():
             log.info("job_skipped", request=job.id, reason="cancelled" if job.id in self._cancelled else "expired")
-            await self.settle(delivery.ticket)
+            await self.settle(delivery.ticket, job.id)
             return None
         return job
 
@@ -182,7 +204,7 @@ class Runner:
             await self._lanes.bury(fields, reason)
         except BrokerError as exc:
             log.warning("bury_failed", error=str(exc))
-        await self.settle(delivery.ticket)
+        await self.settle(delivery.ticket, fields.get(b"id", b"").decode(errors="replace"))
 
     def _open_reply(self, job: Job, running: RunningJob | None) -> Reply:
         def over(state: ReplyState) -> None:
@@ -212,7 +234,7 @@ class Runner:
         state = await reply.flushed()
         to_run_again = last.release is not None or (last.error is not None and last.error.retryable)
         if state is not ReplyState.OPEN or not to_run_again:
-            await self.settle(running.ticket)  # else whoever requeues it takes it off the lane
+            await self.settle(running.ticket, running.job.id)  # else whoever requeues it takes it off the lane
         log.info("job_ended", outcome=_outcome(last), reply=state.value)
 
     async def _attempt(self, running: RunningJob, reply: Reply) -> ReplyEntry:

@@ -137,7 +137,8 @@ class ReplyWriter:
                 await asyncio.sleep(pause)
             next_at = loop.time() + self._gap_s
             self._rung.clear()
-            replies, self._news = [*self._news], {}
+            # What came while a write was lost stays unwritten too: an answer must have no hole.
+            replies, self._news = [reply for reply in self._news if reply.state is ReplyState.OPEN], {}
             self._in_flight = frozenset(replies)
             states = await self._write([reply.take() for reply in replies])
             self._in_flight = frozenset()

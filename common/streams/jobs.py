@@ -164,10 +164,11 @@ class JobLanes:
             entries: Any = await self._commands.xrange(self._key(ticket.lane), ticket.entry, ticket.entry)
         return Delivery(ticket, entries[0][1] if entries else None)
 
-    async def settle(self, ticket: Ticket) -> None:
-        """Take a job off its lane that needs no more work."""
+    async def settle(self, ticket: Ticket, request: str = "") -> None:
+        """Take a job off its lane that needs no more work; its request, where it is known, leaves the queue with it."""
+        keys = [self._key(ticket.lane), self._keys.waiting(*ticket.lane)]
         with broker_errors():
-            await _SETTLE.run(self._commands, [self._key(ticket.lane)], [GROUP, ticket.entry])
+            await _SETTLE.run(self._commands, keys, [GROUP, ticket.entry, request])
 
     async def requeue(self, ticket: Ticket, job: Job, now_ms: int) -> Ticket | None:
         """Replace a claimed job by its next attempt in the retry lane; None if someone else has dealt with it."""
@@ -191,8 +192,11 @@ class JobLanes:
             holder = await _WITHDRAW.run(self._commands, keys, [GROUP, ticket.entry, request])
         return NodeId(holder.decode()) if holder else None
 
-    async def places(self, tickets: Sequence[tuple[RequestId, LaneName]]) -> list[int]:
-        """How many requests wait before each of these, in its own lane and the more urgent ones of its model."""
+    async def places(self, tickets: Sequence[tuple[RequestId, LaneName]]) -> list[int | None]:
+        """How many requests wait before each of these, in its own lane and the more urgent ones of its model.
+
+        None for one that does not wait, as far as the index knows: its job may be claimed, refused or lost.
+        """
         pipe = self._commands.pipeline(transaction=False)
         lanes = list(Lane)
         for request, name in tickets:
@@ -201,7 +205,11 @@ class JobLanes:
                 pipe.zcard(self._keys.waiting(urgent, name.model))
         with broker_errors():
             answers = iter(await pipe.execute())
-        return [sum(next(answers) or 0 for _ in range(lanes.index(name.lane) + 1)) for _, name in tickets]
+        places: list[int | None] = []
+        for _, name in tickets:
+            rank, *before = [next(answers) for _ in range(lanes.index(name.lane) + 1)]
+            places.append(None if rank is None else rank + sum(before))
+        return places
 
     async def loads(self, lanes: Sequence[LaneName]) -> dict[LaneName, LaneLoad]:
         """Waiting and claimed jobs of each lane."""

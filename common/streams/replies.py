@@ -72,6 +72,16 @@ class ReplyStreams:
             newest: Any = await self._commands.xrevrange(reply, count=1)
         return EntryId.parse(newest[0][0]) if newest else None
 
+    async def wanted(self, attempts: Sequence[tuple[str, int]]) -> list[bool]:
+        """Whether each of these (reply, attempt) is still waited for: no newer one is in it."""
+        pipe = self._commands.pipeline(transaction=False)
+        for reply, attempt in attempts:
+            pipe.exists(reply)
+            pipe.xrange(reply, f"{attempt + 1}-0", count=1)
+        with broker_errors():
+            answers = await pipe.execute()
+        return [bool(is_there) and not newer for is_there, newer in zip(answers[::2], answers[1::2], strict=True)]
+
     # the hub's end
 
     def queue_open(self, pipe: Pipeline, reply: str, ttl_ms: int) -> None:

@@ -90,8 +90,10 @@ class RelayResponse(Response):
             parts.append(data)
         body = b"".join(parts)
         start = request.start
-        content_type = start.content_type if start else "application/json"
-        headers = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
+        headers = [
+            (b"content-type", self._content_type("application/json")),
+            (b"content-length", b"%d" % len(body)),
+        ]
         await self._open(send, start.status if start else 200, headers)
         await self._send_body(send, body)
 
@@ -107,9 +109,8 @@ class RelayResponse(Response):
         if self._has_begun:
             return
         start = self._request.start
-        content_type = start.content_type if start else EVENT_STREAM
         headers = [
-            (b"content-type", content_type.encode()),
+            (b"content-type", self._content_type(EVENT_STREAM)),
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),
         ]
@@ -119,6 +120,12 @@ class RelayResponse(Response):
         self._has_begun = True
         head = {"type": "http.response.start", "status": status, "headers": headers + self._own_headers()}
         await self._send(send, head)
+
+    def _content_type(self, default: str) -> bytes:
+        """What the engine calls its answer, where that can stand in a header."""
+        start = self._request.start
+        told = start.content_type if start else default
+        return (told if told.isascii() and told.isprintable() else "application/octet-stream").encode()
 
     def _own_headers(self) -> list[tuple[bytes, bytes]]:
         request = self._request

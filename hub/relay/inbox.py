@@ -28,6 +28,11 @@ class Inbox:
         """Whether the client is so far behind that its reply should not be read on."""
         return self._bytes >= self._limit_bytes
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there are entries to take."""
+        return bool(self._entries)
+
     def deliver(self, entries: Sequence[tuple[EntryId, ReplyEntry]]) -> None:
         """Add entries that are newer than all before."""
         for entry_id, entry in entries:
