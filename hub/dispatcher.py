@@ -90,6 +90,7 @@ class Dispatcher:
             "queued_at": now_ms,
         }
         inbox = self._stage.reader.open(request, reply)
+        inbox.is_unborn = True
         try:
             published = await self._stage.requests.publish(
                 job, submission.lane, facts, max_waiting=settings.max_queue, now_ms=now_ms
@@ -107,6 +108,7 @@ class Dispatcher:
                 f"{published.waiting} requests for {submission.model!r} are waiting already",
                 retry_after_s=settings.retry_after_s,
             )
+        inbox.is_unborn = False
         opened = OpenRequest(job, published.ticket, published.ahead, inbox, self._stage)
         self._open[request] = opened
         self._none_open.clear()

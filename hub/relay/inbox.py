@@ -14,6 +14,8 @@ class Inbox:
         self.request = request
         self.reply = reply
         self.last = EntryId(0, 1)
+        self.is_unborn = False
+        """The reply is still to be opened in the broker: it is not lost because it is not there."""
         self.is_lost = False
         """The broker no longer has the reply."""
         self.was_skipped = False

@@ -82,7 +82,7 @@ class ReplyReader:
         """Renew the open replies until cancelled, and tell the inboxes of those that are gone."""
         while True:
             await asyncio.sleep(KEEP_S)
-            inboxes = [*self._inboxes.values()]
+            inboxes = [inbox for inbox in self._inboxes.values() if not inbox.is_unborn]
             try:
                 kept = (
                     await self._streams.keep([inbox.reply for inbox in inboxes], self._reply_ttl_ms) if inboxes else []

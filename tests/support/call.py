@@ -6,7 +6,6 @@ import socket
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -91,6 +90,7 @@ class Call:
         self.socket.settimeout(within_s)
         self._connection.sock = self.socket
         self._text = ""
+        self._answered: http.client.HTTPResponse | None = None
         self.open.add(self)
         sent: Any = json.dumps(body).encode() if isinstance(body, Mapping) else body
         try:
@@ -106,9 +106,12 @@ class Call:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @cached_property
+    @property
     def _response(self) -> http.client.HTTPResponse:
-        return self._connection.getresponse()
+        # No cached_property: until Python 3.12 all instances share its lock, and calls in threads wait for each other.
+        if self._answered is None:
+            self._answered = self._connection.getresponse()
+        return self._answered
 
     @property
     def status(self) -> int:
@@ -116,12 +119,23 @@ class Call:
         return self._response.status
 
     def wait_for(self, text: str) -> str:
-        """Read on until this has come; all that has come. AssertionError if the answer ends before."""
-        while text not in self._text:
-            line = self._response.readline()
+        """Read on until this has come, which must be within one line; all that has come.
+
+        AssertionError if the answer ends before.
+        """
+        found = text in self._text
+        while not found:
+            line = self._response.readline().decode()
             assert line, f"the answer ended without {text!r}: {self._text[-500:]!r}"
-            self._text += line.decode()
+            self._text += line
+            found = text in line
         return self._text
+
+    def read_some(self) -> bool:
+        """Read what one read gives; False at the end."""
+        piece = self._response.read1(65_536)
+        self._text += piece.decode()
+        return bool(piece)
 
     def finish(self) -> Answer:
         """Read to the end."""
@@ -137,11 +151,15 @@ class Call:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
+    def hang_up(self) -> None:
+        """End a read that another thread is stuck in."""
+        self.socket.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Close the connection."""
         self.open.discard(self)
-        if "_response" in self.__dict__:
-            self._response.close()
+        if self._answered is not None:
+            self._answered.close()
         self._connection.close()
         self.socket.close()
 

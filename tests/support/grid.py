@@ -57,7 +57,8 @@ class Grid:
         """Start a hub; its base URL. It is ready when this returns, unless told not to wait."""
         url = f"http://127.0.0.1:{free_port()}"
         env = {"GHUB_HUB_PORT": url.rpartition(":")[2], **self._env(), **env}
-        process = Process("hub", python("-m", "hub"), self.folder / f"hub-{len(self.hubs)}.log", env)
+        self._starts += 1
+        process = Process("hub", python("-m", "hub"), self.folder / f"hub-{self._starts}.log", env)
         self.hubs[url] = process
         if wait:
             self.wait_for_hub(url)

@@ -1,0 +1,38 @@
+"""A grid that the tests of one module share, for those that don't hurt one another."""
+
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from tests.support.brokers import BrokerProcess
+from tests.support.call import Call
+from tests.support.grid import Grid
+
+
+@pytest.fixture(scope="module")
+def module_grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
+    """An empty grid on a Valkey of its own."""
+    folder = tmp_path_factory.mktemp("grid")
+    broker = BrokerProcess("valkey", folder)
+    grid = Grid(broker, folder)
+    yield grid
+    grid.close()
+    broker.stop()
+
+
+@pytest.fixture(autouse=True)
+def _no_call_stays_open() -> Iterator[None]:
+    yield
+    for call in [*Call.open]:
+        call.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the ends of all logs where a test failed."""
+    report = yield
+    if report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            if isinstance(value, Grid):
+                report.sections.append(("grid", "\n".join(value.logs())))
+    return report
