@@ -69,8 +69,8 @@ class Crew:
     async def stop(self, *names: str) -> None:
         """Cancel these tasks (all without names) and wait until they are gone.
 
-        A cancellation can get lost where a library ends a connection that breaks at the same moment (seen once with
-        redis-py 8.1 as broker and provider were stopped together), so it is said again.
+        A cancellation can get lost, so it is said again: before Python 3.12 `asyncio.wait_for` drops one that comes at
+        the moment its work is done, and redis-py 8.1 sends every command through it.
         """
         left = {task for name in names or list(self._tasks) if (task := self._tasks.pop(name, None))}
         while left:

@@ -29,6 +29,7 @@ from tests.unit.engine_script import (
 from tests.unit.sse import SseReader, read_blocks
 from tests.unit.virtual_time import in_virtual_time
 
+ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":null},"finish_reason":null}]}\n\n'
 TOKEN = b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n'
 LAST = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}\n\n'
 DONE = b"data: [DONE]\n\n"
@@ -76,6 +77,11 @@ class TestStreams:
         entries = relayed([b": ping\n\n", b": ping\n\n", TOKEN, b": ping\n\n", DONE]).reply.entries
         assert entries[0] == ReplyEntry(start=Start(200, EVENTS, NODE), data=TOKEN)
 
+    def test_whose_turn_it_is_waits_for_the_first_word(self) -> None:
+        """Engines say it before they have worked at all; it must not bind the client either."""
+        entries = relayed([ROLE, b": ping\n\n", TOKEN, DONE]).reply.entries
+        assert entries[0] == ReplyEntry(start=Start(200, EVENTS, NODE), data=ROLE + b": ping\n\n" + TOKEN)
+
     def test_words_about_an_error_are_only_words(self) -> None:
         event = b'data: {"choices":[{"delta":{"content":"an \\"error\\": {} here"}}],"error":null}\n\n'
         outcome = relayed([event, DONE])
@@ -105,12 +111,28 @@ class TestErrorsInStreams:
         assert not any(entry.is_last for entry in outcome.reply.entries)
         assert outcome.engine.is_closed
 
-    @pytest.mark.parametrize("steps", [[ERROR, DONE], [ERROR + DONE], [b": ping\n\n" + ERROR]])
+    @pytest.mark.parametrize(
+        "steps",
+        [
+            [ERROR, DONE],
+            [ERROR + DONE],
+            [b": ping\n\n" + ERROR],
+            [ROLE, ERROR],
+            [ROLE + ERROR],
+            [ROLE, b": ping\n\n", ERROR],
+        ],
+    )
     def test_an_error_instead_of_a_stream_leaves_the_reply_unbegun(self, steps: list[Step]) -> None:
         """So that the client still gets a true status, or another node the job."""
         outcome = relayed(steps)
         assert outcome.code == "engine_error"
         assert outcome.reply.entries == []
+
+    @pytest.mark.parametrize("steps", [[ROLE, TOKEN + ERROR], [ROLE + TOKEN + ERROR], [ROLE, TOKEN, ERROR]])
+    def test_an_error_right_after_the_first_word_loses_nothing_before_it(self, steps: list[Step]) -> None:
+        outcome = relayed(steps)
+        assert outcome.code == "engine_error"
+        assert outcome.reply.data == ROLE + TOKEN
 
     def test_a_client_s_own_mistake_is_not_tried_again(self) -> None:
         outcome = relayed([b'data: {"error":{"code":400,"message":"context full"}}\n\n'])

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from provider.errors import EngineBroke
-from provider.events import EventSplitter, is_only_comments, split_events
+from provider.events import EventSplitter, is_only_comments, is_only_opening, split_events
 from tests.unit.sse import SseReader, read_blocks
 
 LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
@@ -124,6 +124,46 @@ class TestComments:
     )
     def test_an_event_beside_a_comment_counts(self, events: bytes) -> None:
         assert not is_only_comments(events)
+
+
+class TestOpenings:
+    @pytest.mark.parametrize(
+        "delta",
+        ['{"role":"assistant"}', '{"role":"assistant","content":null}', '{"role":"assistant","content":""}', "{}"],
+    )
+    @pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n"])
+    def test_a_chunk_that_says_only_whose_turn_it_is(self, delta: str, end: str) -> None:
+        event = f'data: {{"id":"1","choices":[{{"index":0,"delta":{delta},"finish_reason":null}}]}}{end}'.encode()
+        assert is_only_opening(event)
+        assert is_only_opening(event * 2)
+        assert is_only_opening(b": ping\n\n" + event + b": ping\n\n")
+        assert not is_only_opening(event + b"data: [DONE]\n\n")
+
+    @pytest.mark.parametrize(
+        "event",
+        [
+            '{"choices":[{"delta":{"content":"hi"}}]}',
+            '{"choices":[{"delta":{"role":"assistant","content":" "}}]}',
+            '{"choices":[{"delta":{"reasoning_content":"hm"}}]}',
+            '{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}',
+            '{"choices":[{"delta":{},"finish_reason":"stop"}]}',
+            '{"choices":[{"delta":{"role":"assistant"}},{"delta":{"content":"hi"}}]}',
+            '{"choices":[],"usage":{"prompt_tokens":1}}',
+            '{"choices":[{"text":"hi"}]}',
+            '{"choices":[{"delta":null}]}',
+            '{"choices":null}',
+            '{"error":{"message":"x"}}',
+            "[DONE]",
+            "{half",
+            "7",
+        ],
+    )
+    def test_all_else_is_news(self, event: str) -> None:
+        assert not is_only_opening(f"data: {event}\n\n".encode())
+
+    @given(STREAMS)
+    def test_any_bytes_are_survived(self, stream: bytes) -> None:
+        assert is_only_opening(stream) in (True, False)
 
 
 class TestSplitEvents:

@@ -1,6 +1,7 @@
 """Root tasks that are named and watched, and waits that a stop cuts short."""
 
 import asyncio
+from contextlib import suppress
 from itertools import islice
 
 import pytest
@@ -85,6 +86,15 @@ class TestCrew:
         assert ended == ["first", "second"]
         await crew.stop()
 
+    async def test_one_that_lost_its_cancellation_is_told_again(self) -> None:
+        """As a task does that was sending to the broker just then, before Python 3.12."""
+        crew = Crew()
+        ended: list[str] = []
+        crew.start("deaf", _deaf_once(ended))
+        await _rounds(1)
+        await asyncio.wait_for(crew.stop(), 10)
+        assert ended == ["deaf"]
+
     async def test_one_that_fails_while_it_stops_does_not_keep_the_others(self) -> None:
         crew = Crew()
         ended: list[str] = []
@@ -113,6 +123,12 @@ async def _until_cancelled(ended: list[str], name: str) -> None:
         await asyncio.Event().wait()
     finally:
         ended.append(name)
+
+
+async def _deaf_once(ended: list[str]) -> None:
+    with suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+    await _until_cancelled(ended, "deaf")
 
 
 async def _fail(error: Exception) -> None:

@@ -37,6 +37,9 @@ class TestJob:
     def test_every_field_is_plain_bytes_under_a_plain_name(self, job: Job) -> None:
         assert all(type(name) is bytes and type(value) is bytes for name, value in job.to_fields().items())
 
+    def test_what_is_signed_and_in_which_order_is_written_down(self) -> None:
+        assert tuple(JOB.to_fields()) == (*SIGNED_FIELDS, b"sig")
+
     def test_the_body_travels_as_it_came(self) -> None:
         body = bytes(range(256)) * 3
         assert replace(JOB, body=body).to_fields()[b"body"] == body

@@ -1,0 +1,97 @@
+"""The brokers that every contract holds on: fakeredis, Valkey and Redis, each empty when a test begins."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import fakeredis
+import pytest
+
+from common.broker import Broker, connect
+from common.keys import Keys
+from tests.support.brokers import KINDS, BrokerProcess
+
+FAKE = "fakeredis"
+
+NOT_ON_FAKEREDIS = {
+    name: reason
+    for reason, names in {
+        "its XREADGROUP says another thing than NOGROUP where the key is missing": (
+            "test_after_a_flush_a_claim_makes_its_lanes_anew",
+            "test_after_a_flush_a_wait_makes_its_lanes_anew",
+            "test_lanes_that_nobody_made_are_made_by_the_first_who_looks",
+            "test_a_lane_without_its_group_costs_no_job_of_the_other_lanes",
+        ),
+        "its XREADGROUP does not block": (
+            "test_a_wait_ends_with_the_job_that_comes",
+            "test_a_wait_in_vain_ends_when_its_time_is_up",
+            "test_one_job_wakes_one_of_the_nodes_that_wait",
+        ),
+    }.items()
+    for name in names
+}
+"""Single tests that fakeredis cannot run, and what it lacks."""
+
+
+class Servers:
+    """Shared servers, each started when it is first asked for."""
+
+    def __init__(self, folder: Callable[[str], Path]) -> None:
+        self._folder = folder
+        self._running: dict[str, BrokerProcess] = {}
+
+    def of(self, kind: str) -> BrokerProcess:
+        """The server of a kind, emptied of keys and scripts."""
+        if kind not in self._running:
+            self._running[kind] = BrokerProcess(kind, self._folder(f"contract-{kind}"))
+        server = self._running[kind]
+        with server.client() as client:
+            client.flushall()
+            client.script_flush()
+        return server
+
+    def stop(self) -> None:
+        for server in self._running.values():
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    servers = Servers(tmp_path_factory.mktemp)
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture(params=[FAKE, *KINDS])
+async def broker(request: pytest.FixtureRequest, servers: Servers) -> AsyncIterator[Broker]:
+    """Each kind of broker in turn; `on_real_brokers` leaves fakeredis out."""
+    if request.param == FAKE:
+        if reason := NOT_ON_FAKEREDIS.get(request.node.originalname):
+            pytest.skip(f"fakeredis: {reason}")
+        broker = fake_broker()
+    else:
+        broker = connect(servers.of(request.param).url, prefix="ghub:", client_name="contract")
+    yield broker
+    await broker.aclose()
+
+
+@pytest.fixture(params=KINDS)
+def own_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BrokerProcess]:
+    """Each real broker in turn, one that the test may harm; it keeps what it is told over a restart."""
+    server = BrokerProcess(request.param, tmp_path, "--appendonly", "yes", "--appendfsync", "always")
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def own_broker(own_server: BrokerProcess) -> AsyncIterator[Broker]:
+    """The clients for `own_server`."""
+    broker = connect(own_server.url, prefix="ghub:", client_name="contract")
+    yield broker
+    await broker.aclose()
+
+
+def fake_broker() -> Broker:
+    server = fakeredis.FakeServer()
+    # as common.broker does; with RESP3 its scripts would even see other shapes than those of a server
+    commands, blocking = (fakeredis.FakeAsyncRedis(server=server, protocol=2) for _ in range(2))
+    return Broker(commands, blocking, Keys())

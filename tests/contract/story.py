@@ -1,0 +1,129 @@
+"""What the stories of the contract suites are told with: jobs, publishing, waiting, looking."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from common.broker import Broker
+from common.keys import Keys
+from common.streams.jobs import Delivery, JobLanes, LaneName, Ticket, lanes_of
+from common.streams.requests import Published, QueueFull, Requests, RequestTtls
+from common.tasks import Crew
+from common.types import HubId, Lane, ModelId, NodeId, RequestId
+from common.wire import Job, ReplyEntry
+from tests.support.brokers import KINDS
+
+on_real_brokers = pytest.mark.parametrize("broker", KINDS, indirect=True)
+"""For tests of what fakeredis doesn't have at all: processes, blocking, memory, users."""
+
+HUB = HubId("hub-1")
+NODE = NodeId("node-1")
+MODEL = ModelId("tiny:1b")
+OTHER_MODEL = ModelId("org/other model:{70b}")
+TTLS = RequestTtls(request_ms=60_000, reply_ms=30_000)
+LANES = lanes_of([MODEL])
+KEYS = Keys()
+
+
+def raw(broker: Broker) -> Any:
+    """The plain client of a broker, to look and to meddle with."""
+    return broker.commands
+
+
+def a_job(request: str = "r1", model: ModelId = MODEL, *, attempt: int = 1, hub: HubId = HUB) -> Job:
+    reply = KEYS.reply(hub, RequestId(request))
+    body = b"\x00\xff" + request.encode()
+    return Job(RequestId(request), attempt, model, "/v1/chat/completions", True, body, reply, 2**53)
+
+
+async def try_publish(
+    broker: Broker,
+    request: str = "r1",
+    model: ModelId = MODEL,
+    lane: Lane = Lane.INTERACTIVE,
+    *,
+    max_waiting: int = 1000,
+    now_ms: int | None = None,
+) -> Published | QueueFull:
+    """Publish a job, or hear that the queue is full."""
+    now_ms = now_ms if now_ms is not None else int(time.time() * 1000)
+    facts = {"model": model, "hub": HUB}
+    return await Requests(broker, TTLS).publish(
+        a_job(request, model), lane, facts, max_waiting=max_waiting, now_ms=now_ms
+    )
+
+
+async def publish(
+    broker: Broker, request: str = "r1", model: ModelId = MODEL, lane: Lane = Lane.INTERACTIVE, **options: Any
+) -> Ticket:
+    """Publish a job that is sure to be taken."""
+    published = await try_publish(broker, request, model, lane, **options)
+    assert isinstance(published, Published)
+    return published.ticket
+
+
+async def claim_all(broker: Broker, lanes: Sequence[LaneName] = LANES, node: NodeId = NODE) -> list[Delivery]:
+    """Everything that waits, for a node that has made its lanes."""
+    await JobLanes(broker).ensure(lanes)
+    return await JobLanes(broker).claim(node, lanes, 1000)
+
+
+def requests_of(deliveries: Sequence[Delivery]) -> list[str]:
+    return [Job.from_fields(delivery.fields or {}).id for delivery in deliveries]
+
+
+async def pending(broker: Broker, lane: LaneName) -> int:
+    """How many entries of a lane are claimed and not acknowledged."""
+    answer = await raw(broker).xpending(KEYS.lane(*lane), "providers")
+    return int(answer["pending"])
+
+
+async def entries_of(broker: Broker, key: str) -> list[tuple[str, ReplyEntry]]:
+    """The entries of a reply but for the hub's own, by id."""
+    found = await raw(broker).xrange(key)
+    return [(entry_id.decode(), ReplyEntry.from_fields(fields)) for entry_id, fields in found if entry_id != b"0-1"]
+
+
+async def all_keys(broker: Broker) -> set[str]:
+    return {key.decode() for key in await raw(broker).keys("*")}
+
+
+async def hash_of(broker: Broker, key: str) -> dict[str, str]:
+    found = await raw(broker).hgetall(key)
+    return {name.decode(): value.decode() for name, value in found.items()}
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], what: str, within_s: float = 10) -> None:
+    """Poll until a condition holds; fail with `what` when the limit passes."""
+    give_up_at = time.monotonic() + within_s
+    while not await condition():
+        assert time.monotonic() < give_up_at, f"not within {within_s} s: {what}"
+        await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def at_work(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Long-lived tasks at work; fails if one of them ends before the story does."""
+    crew, is_told = Crew(), asyncio.Event()
+    for n, work in enumerate(works):
+        crew.start(f"work-{n}", work)
+    try:
+        yield
+        is_told.set()
+        await crew.until(is_told)
+    finally:
+        await crew.stop()
+
+
+async def until_blocked(broker: Broker, clients: int = 1) -> None:
+    """Wait until so many clients are blocked at the broker."""
+
+    async def are_blocked() -> bool:
+        info = await raw(broker).info("clients")
+        return int(info["blocked_clients"]) >= clients
+
+    await eventually(are_blocked, f"{clients} clients blocked")
