@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSetting
 
 from common.errors import SettingsError
 from common.logs import LogFormat
@@ -63,6 +64,8 @@ def read_settings(kind: type[Kind], **given: Any) -> Kind:  # noqa: ANN401 - eac
     """
     try:
         return kind(**given)
+    except UnreadableSetting as exc:
+        raise SettingsError(str(exc)) from exc
     except ValidationError as exc:
         raise SettingsError("; ".join(_explained(problem, kind) for problem in exc.errors())) from exc
 

@@ -283,9 +283,15 @@ class OpenRequest:
     async def _look_for_job(self) -> None:
         """A job that was run or given back has said so in its reply before it left its lane; else nobody ever will."""
         self._missing = None
-        await self._catch_up()
+        try:
+            await self._stage.reader.resume(self._inbox)
+            self._inbox.is_lost = not await self._stage.reader.is_kept(self._inbox)
+        except BrokerError:
+            return  # the next look at the queue comes soon
         if self._inbox.has_news:
             return
+        if self._inbox.is_lost:
+            raise BrokerAway("the broker lost this request", retry_after_s=self._stage.settings.retry_after_s)
         log.error("job_lost", request=self.job.id, hint="see ghub:dead; hubs and providers must share GHUB_SIGNING_KEY")
         raise JobLost("the job of this request was refused by a provider or lost by the broker")
 

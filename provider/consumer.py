@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import structlog
 
-from common.errors import BrokerError, WireError
+from common.errors import BrokerError
 from common.streams.jobs import Delivery, JobLanes, LaneName, Ticket, lanes_of
 from common.streams.replies import ReplyStreams
 from common.tasks import backoff_s
 from common.types import NodeId
-from common.wire import RELEASED_BY_RESTART, Job
+from common.wire import RELEASED_BY_RESTART
 from provider.engines.watch import EngineWatch
 from provider.gate.gate import Gate
 from provider.runner import Runner
@@ -98,10 +98,8 @@ class Consumer:
 
     async def _adopt_one(self, ticket: Ticket) -> None:
         delivery = await self._lanes.fetch(ticket)
-        try:
-            job = Job.from_fields(delivery.fields or {})
-        except WireError:
-            await self._runner.settle(ticket)
+        job = await self._runner.verified(delivery)
+        if job is None:
             return
         last = await self._replies.last_id(job.reply)
         if self._runner.has(ticket):

@@ -133,16 +133,21 @@ class Runner:
 
     async def accept(self, delivery: Delivery) -> None:
         """Start a delivered job in a free slot, or drop it if it must not run."""
-        job = await self._checked(delivery)
-        if job is not None:
-            running = RunningJob(job, delivery.ticket)
-            self._running[delivery.ticket] = running
-            running.task = asyncio.create_task(self._run(running), name=f"job-{job.id}")
-            self.changed.set()
+        job = await self.verified(delivery)
+        if job is None:
+            return
+        if job.id in self._cancelled or job.deadline_ms < self._clock.now_ms():
+            log.info("job_skipped", request=job.id, reason="cancelled" if job.id in self._cancelled else "expired")
+            await self.settle(delivery.ticket, job.id)
+            return
+        running = RunningJob(job, delivery.ticket)
+        self._running[delivery.ticket] = running
+        running.task = asyncio.create_task(self._run(running), name=f"job-{job.id}")
+        self.changed.set()
 
     async def give_back(self, delivery: Delivery, reason: str, after: EntryId | None = None) -> None:
         """Return a job that does not run here; its hub requeues it at once. `after`: the reply's newest entry."""
-        job = await self._checked(delivery)
+        job = await self.verified(delivery)
         if job is None:
             return
         reply = self._open_reply(job, None)
@@ -176,8 +181,8 @@ class Runner:
             await asyncio.sleep(pause)
         return None
 
-    async def _checked(self, delivery: Delivery) -> Job | None:
-        """The job, if it may run; otherwise it is taken off its lane."""
+    async def verified(self, delivery: Delivery) -> Job | None:
+        """The job, if a hub that we trust has published it for this lane; otherwise it is taken off the lane."""
         if delivery.fields is None:
             await self.settle(delivery.ticket)
             return None
@@ -189,10 +194,6 @@ class Runner:
             self._keys.doorbell_of(job.reply)
         except (WireError, SignatureError, ValueError) as exc:
             await self._refuse(delivery, str(exc))
-            return None
-        if job.id in self._cancelled or job.deadline_ms < self._clock.now_ms():
-            log.info("job_skipped", request=job.id, reason="cancelled" if job.id in self._cancelled else "expired")
-            await self.settle(delivery.ticket, job.id)
             return None
         return job
 

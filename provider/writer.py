@@ -11,7 +11,7 @@ from enum import Enum
 
 import structlog
 
-from common.errors import BrokerError, BrokerRefused
+from common.errors import BrokerError
 from common.streams.replies import ReplyStreams, ReplyWrite, Written
 from common.tasks import backoff_s
 from common.wire import EntryId, Job, ReplyEntry
@@ -28,7 +28,7 @@ class ReplyState(Enum):
     FENCED = "fenced"
     """A newer attempt has taken over."""
     LOST = "lost"
-    """The broker was away for too long."""
+    """The broker was away for too long, or will not take it."""
 
 
 class Reply:
@@ -102,6 +102,13 @@ class Reply:
 _HEAD_FIELDS = ("claim", "start", "end", "error", "release")
 
 
+_STATES = {
+    Written.GONE: ReplyState.GONE,
+    Written.FENCED: ReplyState.FENCED,
+    Written.REFUSED: ReplyState.LOST,
+}
+
+
 class ReplyWriter:
     """The pump. `run` is its task; replies are opened by jobs and closed by their last entry."""
 
@@ -156,7 +163,7 @@ class ReplyWriter:
                     for write, one in zip(writes, results, strict=True)
                 ]
             except BrokerError as exc:
-                if asyncio.get_running_loop().time() + pause > give_up_at or isinstance(exc, BrokerRefused):
+                if asyncio.get_running_loop().time() + pause > give_up_at:
                     log.error("reply_lost", requests=[write.request for write in writes], error=str(exc))
                     break
                 log.warning("broker_unavailable", doing="write", error=str(exc), retry_in_s=round(pause, 2))
@@ -170,4 +177,4 @@ class ReplyWriter:
             last = await self._streams.last_id(write.reply)
             if last is not None and last.attempt == write.id.attempt:
                 return ReplyState.OPEN
-        return ReplyState.GONE if result is Written.GONE else ReplyState.FENCED
+        return _STATES[result]

@@ -25,6 +25,8 @@ class Written(Enum):
     """The reply is no more: the request is over."""
     FENCED = "fenced"
     """The broker holds this entry or a later one: a newer attempt has begun, or this was written before."""
+    REFUSED = "refused"
+    """It will never take it: not allowed, or the key is something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,8 @@ def _written(result: object) -> Written:
         return Written.GONE
     if isinstance(result, rx.ResponseError) and "equal or smaller" in str(result):
         return Written.FENCED
-    if isinstance(result, Exception):
+    if isinstance(result, rx.OutOfMemoryError | rx.ReadOnlyError):  # it passes, and concerns every write
         raise result
+    if isinstance(result, Exception):
+        return Written.REFUSED
     return Written.YES

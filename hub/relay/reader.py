@@ -52,6 +52,10 @@ class ReplyReader:
         """Read a reply no more."""
         self._inboxes.pop(inbox.request, None)
 
+    async def is_kept(self, inbox: Inbox) -> bool:
+        """Whether the broker still has a reply; BrokerError if it does not say."""
+        return (await self._streams.keep([inbox.reply], self._reply_ttl_ms))[0]
+
     async def resume(self, inbox: Inbox) -> None:
         """Read on where a slow client has caught up."""
         await self._fetch([inbox])

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from common.errors import BrokerRefused, BrokerUnavailable, SettingsError
 from common.registry import HubRecord, Registry
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
-from common.streams.replies import ReplyStreams, ReplyWrite
+from common.streams.replies import ReplyStreams, ReplyWrite, Written
 from common.streams.requests import Requests
 from common.types import Order, RequestId
 from common.wire import ControlEntry, EntryId, ReplyEntry
@@ -193,17 +194,20 @@ class TestRefused:
         try:
             port = raw(broker).connection_pool.connection_kwargs["port"]
             async with clients(f"redis://bob:secret@127.0.0.1:{port}/0") as bob:
-                for verb in (*WRITES.values(), *OTHERS.values()):
-                    with pytest.raises(BrokerRefused):
-                        await verb(bob)
+                for verb in (WRITES | OTHERS).values():
+                    if verb is not WRITES["write"]:
+                        with pytest.raises(BrokerRefused):
+                            await verb(bob)
+                assert await ReplyStreams(bob).write([WRITE]) == [Written.REFUSED]
         finally:
             await raw(broker).execute_command("ACL", "DELUSER", "bob")
 
     @on_real_brokers
-    async def test_a_key_of_another_kind_is_a_refusal(self, broker: Broker) -> None:
+    async def test_a_reply_that_is_something_else_costs_no_other_reply(self, broker: Broker) -> None:
         await raw(broker).set(REPLY, "no stream")
-        with pytest.raises(BrokerRefused):
-            await ReplyStreams(broker).write([WRITE])
+        other = replace(WRITE, reply=f"{REPLY}-other")
+        await raw(broker).xadd(other.reply, {"open": "1"}, id="0-1")
+        assert await ReplyStreams(broker).write([WRITE, other]) == [Written.REFUSED, Written.YES]
 
 
 class TestOutOfMemory:
