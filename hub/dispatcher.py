@@ -20,6 +20,8 @@ from hub.request import Backstage, OpenRequest
 log = structlog.get_logger()
 
 PLACES_S = 2.0
+SILENT_S = 5.0
+"""A broker that has not told who is there for so long is not asked to take a request, s."""
 LAST_WORDS_S = 2.0
 """How long a stopping hub waits for its last error events to leave, s."""
 
@@ -183,6 +185,8 @@ class Dispatcher:
             raise ShuttingDown("this hub is stopping", retry_after_s=settings.retry_after_s)
         if len(self._open) >= settings.max_open_requests:
             raise HubFull("this hub holds as many requests as it may", retry_after_s=settings.retry_after_s)
+        if self._stage.view.age_s > SILENT_S:  # or each request would wait for its own command to time out
+            raise BrokerAway("the broker does not answer", retry_after_s=settings.retry_after_s)
         try:
             is_known = await self._stage.view.knows(model)
         except BrokerError as exc:

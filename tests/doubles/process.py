@@ -35,6 +35,7 @@ class EngineProcess:
         models: Sequence[str] = ("tiny:1b",),
         slots: int | None = None,
         api_key: str | None = None,
+        port: int = 0,
         start_limit_s: float = 10.0,
     ) -> None:
         self._arguments = ["--until-stdin-closes", *(word for model in models for word in ("--model", model))]
@@ -43,7 +44,7 @@ class EngineProcess:
         if api_key is not None:
             self._arguments += ["--api-key", api_key]
         self._start_limit_s = start_limit_s
-        self._port = 0
+        self._port = port
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -64,6 +65,11 @@ class EngineProcess:
     def pid(self) -> int:
         """The running process; raises EngineProcessError if there is none."""
         return self._running().pid
+
+    @property
+    def fingerprint(self) -> str:
+        """What the answers of the running process are marked with."""
+        return f"fp_double_{self.pid}"
 
     def start(self) -> None:
         """Start the process and wait until it listens; raises EngineProcessError past the time limit."""

@@ -1,12 +1,13 @@
 """A grid that the tests of one module share, for those that don't hurt one another."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
 from tests.support.brokers import BrokerProcess
 from tests.support.call import Call
 from tests.support.grid import Grid
+from tests.support.pair import QUICK, Pair
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +19,32 @@ def module_grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
     yield grid
     grid.close()
     broker.stop()
+
+
+@pytest.fixture(scope="module")
+def hub(module_grid: Grid) -> str:
+    """A hub for pairs of nodes."""
+    return module_grid.hub(**QUICK)
+
+
+@pytest.fixture
+def make_pair(module_grid: Grid, hub: str) -> Iterator[Callable[..., Pair]]:
+    """Makes pairs with settings of their own."""
+    made: list[Pair] = []
+
+    def make(**env: str) -> Pair:
+        made.append(Pair(module_grid, hub, **env))
+        return made[-1]
+
+    yield make
+    for pair in made:
+        pair.end()
+
+
+@pytest.fixture
+def pair(make_pair: Callable[..., Pair]) -> Pair:
+    """Two nodes, the first of them running."""
+    return make_pair()
 
 
 @pytest.fixture(autouse=True)

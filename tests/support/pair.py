@@ -1,0 +1,69 @@
+"""Two nodes that can do the same work: what one of them leaves, the other may take."""
+
+import json
+from typing import Any
+
+from tests.support import leftovers
+from tests.support.call import Call
+from tests.support.grid import Grid, chat
+from tests.support.processes import Process, until
+
+QUICK = {"GHUB_HEARTBEAT_S": "0.3", "GHUB_PROVIDER_ENGINE__PROBE_INTERVAL_S": "0.3"}
+
+
+class Pair:
+    """Two nodes with a model of their own at a hub that many share; `second` starts when it is asked for."""
+
+    def __init__(self, grid: Grid, hub: str, **env: str) -> None:
+        number = len(grid.engines)
+        self.grid, self.hub = grid, hub
+        self.env = {**QUICK, "GHUB_PROVIDER_DRAIN_TIMEOUT_S": "0.4", **env}
+        self.model = f"model-{number}:1b"
+        self.first_node, self.second_node = f"first-{number}", f"second-{number}"
+        self.first, self.second = grid.engine(self.model), grid.engine(self.model)
+        self.start_first()
+        grid.wait_for_node(self.first_node)
+        grid.wait_for_model(hub, self.model)
+
+    @property
+    def provider(self) -> Process:
+        """The first node's process."""
+        return self.grid.providers[self.first_node]
+
+    def start_first(self) -> None:
+        self.grid.provider(self.first.url, self.first_node, wait=False, **self.env)
+
+    def start_second(self) -> None:
+        self.grid.provider(self.second.url, self.second_node, **self.env)
+
+    def call(self, tokens: int = 5, **body: Any) -> Call:
+        return Call(self.hub, chat(model=self.model, tokens=tokens, **body))
+
+    def ask_first(self, tokens: int = 5, **body: Any) -> Call:
+        """A call whose job the first node has; its engine was asked."""
+        call = self.call(tokens, **body)
+        until(lambda: self.first.state()["open"] == 1, 5, self.first.state)
+        return call
+
+    def is_at_rest(self) -> None:
+        """Nothing of any request is left in the broker, or soon won't be."""
+        with self.grid.redis() as client:
+            until(lambda: leftovers.is_at_rest(client), 2, lambda: leftovers.told(client))
+
+    def reasons(self) -> list[str]:
+        """Why the first node takes no work."""
+        return reasons(self.grid, self.first_node)
+
+    def end(self) -> None:
+        for name in (self.first_node, self.second_node):
+            if name in self.grid.providers:
+                self.grid.providers[name].kill()
+        self.first.kill()
+        self.second.kill()
+
+
+def reasons(grid: Grid, node: str) -> list[str]:
+    """Why a node takes no work, as the registry says."""
+    with grid.redis() as client:
+        found: list[str] = json.loads(grid.node(client, node).get("reasons", "[]"))
+    return found
