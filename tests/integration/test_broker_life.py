@@ -1,0 +1,197 @@
+"""The broker goes away, comes back empty, freezes, drops its connections: answers are whole or end with a clear
+error, nobody hangs, and work goes on by itself.
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.doubles.reading import numbered
+from tests.support import leftovers
+from tests.support.brokers import BrokerProcess
+from tests.support.call import Answer, Call, get, post
+from tests.support.grid import Chain, Grid, chat
+from tests.support.processes import until
+
+QUICK = {"GHUB_HEARTBEAT_S": "0.3", "GHUB_HUB_BROKER_GRACE_S": "2"}
+NOTICED_S = 8.0
+"""Within this a hub finds out that the broker has lost a request: it looks every 5 s."""
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[Grid]:
+    """A grid whose broker a test may kill."""
+    broker = BrokerProcess("valkey", tmp_path)
+    grid = Grid(broker, tmp_path)
+    yield grid
+    grid.close()
+    broker.stop()
+
+
+class OpenCalls:
+    """A stream under way, a call that waits for its whole answer, and one more in the queue."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.stream = Call(chain.hub, chat(tokens=300, stream=True, double={"delay_ms": 20}))
+        self.whole = Call(chain.hub, chat(tokens=300, double={"delay_ms": 20}))
+        self.stream.wait_for("t3 ")
+        until(lambda: chain.engine.state()["open"] == 2, 5, chain.engine.state)
+        self.queued = Call(chain.hub, chat(tokens=5, stream=True))
+        self.queued.wait_for(": queued, 0 ahead")
+
+    def all_end(self, within_s: float) -> list[Answer]:
+        """Their answers, each complete or with an error; AssertionError if one hangs."""
+        with ThreadPoolExecutor(3) as pool:
+            pending = [pool.submit(call.finish) for call in (self.stream, self.whole, self.queued)]
+            try:
+                took_s = until(lambda: all(one.done() for one in pending), within_s, "all three end")
+            except AssertionError:
+                for call in (self.stream, self.whole, self.queued):
+                    call.hang_up()
+                raise
+        print(f"figure: the open requests ended within {took_s:.1f} s")
+        answers = [one.result() for one in pending]
+        for answer, tokens in zip(answers, (300, 300, 5), strict=True):
+            if '"error"' in answer.text:
+                assert answer.error["code"] == "broker_unavailable"
+            else:
+                assert answer.said == numbered(0, tokens)
+            if answer.headers["content-type"].startswith("text/event-stream"):
+                assert answer.is_ended_once
+                assert answer.said == numbered(0, answer.said.count(" "))
+        return answers
+
+
+def _free_again(grid: Grid, chain: Chain) -> None:
+    until(lambda: chain.engine.state()["open"] == 0, 3, chain.engine.state)
+    with grid.redis() as client:
+        until(lambda: leftovers.is_at_rest(client), 3, lambda: leftovers.told(client))
+
+
+def test_all_heals_after_flushall_and_no_new_request_is_turned_away(grid: Grid) -> None:
+    chain = grid.chain(slots=4, provider_slots=2, **QUICK)
+    calls = OpenCalls(chain)
+    with grid.redis() as client:
+        client.flushall()
+        answers = calls.all_end(NOTICED_S)
+        assert [answer.status for answer in answers] == [200, 503, 200]
+        client.flushall()
+        for _ in range(20):  # the nodes register anew at their next heartbeat
+            assert post(chain.hub, chat(tokens=3)).status == 200
+            time.sleep(0.05)  # spreads the calls over the time in which the registry is empty
+        until(lambda: client.ttl(f"ghub:node:{chain.node}") >= 0, 2, "the node is registered")
+        assert client.smembers("ghub:{jobs}:lanes") >= {"interactive:tiny:1b"}
+        assert client.xinfo_groups("ghub:{jobs}:interactive:tiny:1b")[0]["name"] == "providers"
+    _free_again(grid, chain)
+
+
+def test_a_model_stays_known_while_the_registry_is_empty(grid: Grid) -> None:
+    """A busy node is not heard of before its next heartbeat; to say 404 until then would turn clients away for good."""
+    chain = grid.chain(provider_slots=1, GHUB_HEARTBEAT_S="6", GHUB_PROVIDER_FIRST_TOKEN_TIMEOUT_S="4")
+    holder = Call(chain.hub, chat(stream=True, double={"hang": True}))
+    until(lambda: chain.engine.state()["open"] == 1, 5, chain.engine.state)
+    with grid.redis() as client:
+        client.flushall()
+    until(lambda: get(chain.hub, "/v1/models").json["data"] == [], 3, "the hub has seen the empty registry")
+    call = Call(chain.hub, chat(tokens=3, stream=True))
+    holder.close()
+    answer = call.finish()
+    assert (answer.status, answer.said) == (200, numbered(0, 3))
+
+
+@pytest.mark.slow
+def test_a_broker_that_comes_back_empty_is_worked_with_again(mortal: Grid) -> None:
+    chain = mortal.chain(slots=4, provider_slots=2, **QUICK)
+    calls = OpenCalls(chain)
+    mortal.broker.kill()
+    began = time.monotonic()
+    refused = post(chain.hub, chat())
+    assert (refused.status, refused.error["code"]) == (503, "broker_unavailable")
+    assert "retry-after" in refused.headers
+    assert time.monotonic() - began < 1.5
+    mortal.broker.start()
+    answers = calls.all_end(NOTICED_S + 3)
+    assert answers[1].status in {200, 503}
+    took_s = until(lambda: post(chain.hub, chat(tokens=3)).status == 200, 5, "a new request is served")
+    print(f"figure: new requests served {took_s:.1f} s after that")
+    _free_again(mortal, chain)
+
+
+def test_a_hub_without_its_broker_says_so_and_recovers_by_itself(mortal: Grid) -> None:
+    chain = mortal.chain(**QUICK)
+    mortal.broker.kill()
+    took_s = until(lambda: mortal.status(chain.hub, "/health") == 503, 5, "/health says so")
+    print(f"figure: /health said so after {took_s:.1f} s")
+    health = get(chain.hub, "/health").json
+    assert (health["status"], health["broker"]) == ("degraded", "unreachable")
+    assert mortal.status(chain.hub, "/health/ready") == 503
+    assert mortal.status(chain.hub, "/health/live") == 200
+    for stream in (True, False):
+        refused = post(chain.hub, chat(stream=stream), within_s=3)
+        assert (refused.status, refused.error["code"]) == (503, "broker_unavailable")
+    mortal.broker.start()
+    until(lambda: mortal.status(chain.hub, "/health/ready") == 200, 8, "it is ready again")
+    until(lambda: post(chain.hub, chat(tokens=3)).status == 200, 5, "a new request is served")
+
+
+@pytest.mark.slow
+def test_open_requests_end_when_the_broker_stays_away(mortal: Grid) -> None:
+    chain = mortal.chain(slots=4, provider_slots=2, GHUB_PROVIDER_BROKER_GRACE_S="2", **QUICK)
+    calls = OpenCalls(chain)
+    mortal.broker.kill()
+    calls.all_end(NOTICED_S)
+    until(lambda: chain.engine.state()["open"] == 0, 8, chain.engine.state)
+
+
+def test_hub_and_provider_may_start_before_their_broker(mortal: Grid) -> None:
+    mortal.broker.kill()
+    hub = mortal.hub(wait=False, **QUICK)
+    node = mortal.provider(mortal.engine().url, wait=False, **QUICK)
+    until(lambda: mortal.status(hub, "/health/live") == 200, 10, mortal.hubs[hub].tail)
+    assert mortal.status(hub, "/health/ready") == 503
+    refused = post(hub, chat(), within_s=3)
+    assert (refused.status, refused.error["code"]) == (503, "broker_unavailable")
+    until(lambda: "broker_unavailable" in mortal.providers[node].tail(), 5, "the provider has tried")
+    mortal.broker.start()
+    mortal.wait_for_hub(hub)
+    mortal.wait_for_node(node)
+    mortal.wait_for_model(hub, "tiny:1b", 3)
+    assert post(hub, chat(tokens=5)).said == numbered(0, 5)
+
+
+@pytest.mark.parametrize("freeze_s", [1.0, pytest.param(6.0, marks=pytest.mark.slow)])
+def test_a_broker_that_freezes_delays_a_stream_and_loses_nothing(mortal: Grid, freeze_s: float) -> None:
+    """Six seconds are longer than any command waits: what was sent is sent again, and refused where it arrived."""
+    chain = mortal.chain(GHUB_HEARTBEAT_S="4")
+    call = Call(chain.hub, chat(tokens=200, stream=True, double={"delay_ms": 10}))
+    call.wait_for("t10 ")
+    mortal.broker.process.signal(signal.SIGSTOP)
+    try:
+        time.sleep(freeze_s)  # the freeze itself
+    finally:
+        mortal.broker.process.signal(signal.SIGCONT)
+    answer = call.finish()
+    assert answer.said == numbered(0, 200)
+    assert answer.is_ended_once
+    assert "error" not in answer.text
+
+
+def test_dropped_broker_connections_cost_nothing(mortal: Grid) -> None:
+    chain = mortal.chain(GHUB_HEARTBEAT_S="1")
+    call = Call(chain.hub, chat(tokens=200, stream=True, double={"delay_ms": 10}))
+    with mortal.redis() as client:
+        for token in (10, 60, 110):
+            call.wait_for(f"t{token} ")
+            client.client_kill_filter(_type="normal", skipme=True)
+        answer = call.finish()
+        assert answer.said == numbered(0, 200)
+        assert answer.is_ended_once
+        for _ in range(5):
+            client.client_kill_filter(_type="normal", skipme=True)
+            served = post(chain.hub, chat(tokens=3))
+            assert (served.status, served.said) == (200, numbered(0, 3))
+    _free_again(mortal, chain)

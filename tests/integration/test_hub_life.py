@@ -1,0 +1,118 @@
+"""How hubs come and go: what is open is finished or ends with an error, and nothing of it holds a slot."""
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.doubles.reading import numbered
+from tests.support import leftovers
+from tests.support.call import Call, get, post
+from tests.support.grid import Chain, Grid, chat
+from tests.support.ports import free_port
+from tests.support.processes import Process, python, until
+
+LIMIT_S = 0.8
+SLOTS = 3
+
+
+@pytest.fixture(scope="module")
+def _chain(module_grid: Grid) -> Chain:
+    return module_grid.chain(slots=8, provider_slots=SLOTS)
+
+
+@pytest.fixture
+def chain(_chain: Chain, module_grid: Grid) -> Iterator[Chain]:
+    """A node and its engine with a hub of their own, which a test may end."""
+    _chain.engine.reset()
+    hub = module_grid.hub(GHUB_HUB_SHUTDOWN_TIMEOUT_S=str(LIMIT_S))
+    module_grid.wait_for_model(hub, "tiny:1b")
+    yield Chain(hub, _chain.node, _chain.engine)
+    module_grid.hubs.pop(hub).kill()
+    until(lambda: _chain.engine.state()["open"] == 0, 2, _chain.engine.state)
+    with module_grid.redis() as client:
+        until(lambda: leftovers.is_at_rest(client), 2, lambda: leftovers.told(client))
+
+
+def _end(grid: Grid, hub: str, number: signal.Signals = signal.SIGTERM) -> Process:
+    process = grid.hubs[hub]
+    process.signal(number)
+    return process
+
+
+def _wait_open(chain: Chain, n: int) -> None:
+    until(lambda: chain.engine.state()["open"] == n, 5, chain.engine.state)
+
+
+def test_a_stopping_hub_finishes_its_streams_and_turns_new_requests_away(chain: Chain, module_grid: Grid) -> None:
+    call = Call(chain.hub, chat(tokens=30, stream=True, double={"delay_ms": 20}))
+    call.wait_for("t3 ")
+    process = _end(module_grid, chain.hub)
+    until(lambda: module_grid.status(chain.hub, "/health/ready") == 503, 1, "it says that it isn't ready")
+    assert get(chain.hub, "/health/ready").json == {"status": "draining"}
+    assert module_grid.status(chain.hub, "/health/live") == 200
+    for stream in (True, False):
+        refused = post(chain.hub, chat(stream=stream))
+        assert (refused.status, refused.error["code"]) == (503, "shutting_down")
+        assert "retry-after" in refused.headers
+    answer = call.finish()
+    assert answer.said == numbered(0, 30)
+    assert answer.is_ended_once
+    assert "error" not in answer.text
+    assert process.wait(3) == 0
+
+
+def test_what_is_open_at_the_limit_ends_with_an_error_and_frees_its_slots(chain: Chain, module_grid: Grid) -> None:
+    stream = Call(chain.hub, chat(tokens=1000, stream=True, double={"delay_ms": 20}))
+    whole = Call(chain.hub, chat(tokens=1000, double={"delay_ms": 20}))
+    stream.wait_for("t3 ")
+    hanging = Call(chain.hub, chat(double={"hang": True}))
+    _wait_open(chain, SLOTS)
+    queued = Call(chain.hub, chat(stream=True))
+    with module_grid.redis() as client:
+        until(lambda: leftovers.jobs(client) == SLOTS + 1, 2, lambda: leftovers.told(client))
+        began = time.monotonic()
+        process = _end(module_grid, chain.hub)
+        told = stream.finish()
+        assert told.status == 200
+        assert told.said == numbered(0, told.said.count(" "))
+        assert told.error["code"] == "shutting_down"
+        assert told.is_ended_once
+        for call in (whole, hanging, queued):
+            refused = call.finish()
+            assert (refused.status, refused.error["code"]) == (503, "shutting_down")
+        assert process.wait(3) == 0
+        print(f"figure: with a limit of {LIMIT_S} s the process was gone after {time.monotonic() - began:.1f} s")
+        _wait_open(chain, 0)
+        assert chain.engine.state()["started"] == SLOTS, "the queued request is called off, not served to nobody"
+        until(lambda: leftovers.is_at_rest(client), 1, lambda: leftovers.told(client))
+        name = process.log.read_text().split("hub=")[1].split()[0]
+        mine = [key for key in leftovers.keys(client) if name in key]
+        assert mine == [], "its hash, its doorbell and its replies are gone"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_hub_stops_at_once_whatever_connections_are_open(
+    chain: Chain, module_grid: Grid, number: signal.Signals
+) -> None:
+    kept = Call(chain.hub, chat(tokens=3))
+    kept.wait_for("t2 ")
+    unfinished = Call(chain.hub, b'{"model"', headers={"content-length": "1000"})
+    silent = Call(chain.hub, path="/health/live", method="GET")
+    assert silent.status == 200
+    began = time.monotonic()
+    assert _end(module_grid, chain.hub, number).wait(5) == 0
+    took_s = time.monotonic() - began
+    print(f"figure: an idle hub was gone after {took_s:.1f} s")
+    assert took_s < LIMIT_S + 2
+    for call in (kept, unfinished, silent):
+        call.close()
+
+
+def test_a_taken_port_is_told_in_one_line(chain: Chain, module_grid: Grid) -> None:
+    env = {"GHUB_HUB_PORT": chain.hub.rpartition(":")[2], "GHUB_SIGNING_KEY": "test:0123456789abcdef"}
+    second = Process("second hub", python("-m", "hub"), module_grid.folder / f"second-{free_port()}.log", env)
+    assert second.wait(10) == 2
+    assert second.tail().count("\n") == 1
+    assert second.tail().startswith("ghub hub: cannot listen on 127.0.0.1:")

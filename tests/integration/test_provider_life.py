@@ -1,0 +1,179 @@
+"""How providers come and go, in order and out of it: their jobs are finished, given back, or told to be lost."""
+
+import re
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.doubles.process import EngineProcess
+from tests.doubles.reading import numbered
+from tests.support import leftovers
+from tests.support.call import Answer, get, post
+from tests.support.grid import chat
+from tests.support.pair import Pair
+from tests.support.processes import until
+
+LEASE_S = 0.9
+NODE_GONE_S = 3.0
+FOREVER = {"prefill_ms": 600_000}
+
+
+def _is_free(engine: EngineProcess) -> bool:
+    return bool(engine.state()["open"] == 0)
+
+
+def test_a_job_that_ends_within_the_limit_is_whole_and_the_provider_leaves_in_order(
+    make_pair: Callable[..., Pair],
+) -> None:
+    pair = make_pair(GHUB_PROVIDER_DRAIN_TIMEOUT_S="20")
+    call = pair.ask_first(tokens=40, stream=True, double={"delay_ms": 25})
+    call.wait_for("t3 ")
+    pair.provider.signal(signal.SIGTERM)
+    until(lambda: pair.reasons() == ["draining"], 2, "it shows that it drains")
+    answer = call.finish()
+    assert answer.said == numbered(0, 40)
+    assert answer.is_ended_once
+    assert pair.provider.wait(3) == 0
+    with pair.grid.redis() as client:
+        assert pair.grid.node(client, pair.first_node) == {}, "it took itself out of the registry"
+        assert leftovers.is_at_rest(client)
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+def test_a_job_not_begun_by_the_limit_is_given_back_and_runs_elsewhere(pair: Pair, *, stream: bool) -> None:
+    pair.first.configure(**FOREVER)
+    call = pair.ask_first(tokens=5, stream=stream)
+    pair.start_second()
+    pair.provider.signal(signal.SIGTERM)
+    answer = call.finish()
+    assert (answer.status, answer.said) == (200, numbered(0, 5))
+    assert (answer.headers["x-ghub-node"], answer.headers["x-ghub-attempt"]) == (pair.second_node, "2")
+    assert pair.provider.wait(3) == 0
+    assert _is_free(pair.first)
+    pair.is_at_rest()
+
+
+def test_a_stream_not_ended_by_the_limit_ends_with_an_error_event(pair: Pair) -> None:
+    call = pair.ask_first(tokens=1000, stream=True, double={"delay_ms": 20})
+    call.wait_for("t3 ")
+    pair.provider.signal(signal.SIGTERM)
+    answer = call.finish()
+    assert re.fullmatch(r"(t\d+ )+", answer.said)
+    assert answer.said == numbered(0, answer.said.count(" "))
+    assert answer.error["code"] == "provider_lost"
+    assert answer.is_ended_once
+    assert pair.provider.wait(3) == 0
+    assert _is_free(pair.first)
+    pair.is_at_rest()
+
+
+def test_no_job_is_lost_when_a_node_drains_under_a_burst(pair: Pair) -> None:
+    """Some jobs are delivered to the first node in the moment it stops taking any."""
+    pair.start_second()
+    body = chat(model=pair.model, tokens=5, double={"delay_ms": 10})
+    with ThreadPoolExecutor(12) as pool:
+        calls = [pool.submit(post, pair.hub, body) for _ in range(30)]
+        until(lambda: pair.first.state()["finished"] >= 1, 5, "the burst is under way")
+        pair.provider.signal(signal.SIGTERM)
+        calls += [pool.submit(post, pair.hub, body) for _ in range(60)]
+        answers = [call.result() for call in calls]
+    assert [answer.status for answer in answers] == [200] * len(answers)
+    assert {answer.said for answer in answers} == {numbered(0, 5)}
+    assert pair.provider.wait(3) == 0
+    pair.is_at_rest()
+
+
+def test_a_job_of_a_killed_provider_runs_elsewhere_when_its_lease_ends(pair: Pair) -> None:
+    pair.first.configure(**FOREVER)
+    call = pair.ask_first(tokens=5, stream=True)
+    pair.start_second()
+    pair.provider.kill()
+    answers: list[Answer] = []
+    with ThreadPoolExecutor(1) as pool:
+        finished = pool.submit(lambda: answers.append(call.finish()))
+        took_s = until(finished.done, LEASE_S + NODE_GONE_S + 4, "the answer")
+    finished.result()
+    print(f"figure: another node had it {took_s:.1f} s after the kill")
+    assert answers[0].said == numbered(0, 5)
+    assert answers[0].fingerprint == pair.second.fingerprint
+    pair.is_at_rest()
+
+
+def test_a_stream_of_a_killed_provider_ends_with_an_error_event(pair: Pair) -> None:
+    call = pair.ask_first(tokens=1000, stream=True, double={"delay_ms": 20})
+    call.wait_for("t3 ")
+    pair.provider.kill()
+    answer = call.finish()
+    assert answer.error["code"] == "provider_lost"
+    assert answer.said == numbered(0, answer.said.count(" "))
+    assert answer.is_ended_once
+    until(lambda: _is_free(pair.first), 1, "the engine saw the connection end")
+    pair.is_at_rest()
+
+
+def test_a_provider_that_starts_again_under_its_name_gives_its_jobs_back_at_once(pair: Pair) -> None:
+    pair.first.configure(**FOREVER)
+    call = pair.ask_first(tokens=5, stream=True)
+    pair.provider.kill()
+    pair.first.configure()
+    with pair.grid.redis() as client:
+        client.delete(f"ghub:node:{pair.first_node}")  # as if the lease had just ended
+    pair.start_first()
+    answers: list[Answer] = []
+    with ThreadPoolExecutor(1) as pool:
+        finished = pool.submit(lambda: answers.append(call.finish()))
+        took_s = until(finished.done, 10, "the answer")
+    finished.result()
+    print(f"figure: the same node had it {took_s:.1f} s after its restart")
+    assert answers[0].said == numbered(0, 5)
+    assert "job_found_begun" in pair.provider.tail()
+    pair.is_at_rest()
+
+
+def test_a_second_provider_of_a_name_is_refused_in_one_line(pair: Pair) -> None:
+    first = pair.provider
+    pair.grid.provider(pair.second.url, pair.first_node, wait=False, **pair.env)
+    second = pair.provider
+    assert second.wait(LEASE_S + 5) == 2
+    lines = [line for line in second.tail().splitlines() if "[warning" not in line]
+    assert len(lines) == 1, second.tail()
+    assert re.match(rf"ghub provider: .*'{pair.first_node}'.*", lines[0])
+    assert first.is_running
+    assert pair.call(3).finish().said == numbered(0, 3)
+    first.kill()
+
+
+def test_a_provider_that_waits_for_its_name_stops_when_told_to(pair: Pair) -> None:
+    grid = pair.grid
+    with grid.redis() as client:
+        client.hset("ghub:node:held", mapping={**grid.node(client, pair.first_node), "node": "held"})
+        client.expire("ghub:node:held", 60)
+        grid.provider(pair.second.url, "held", wait=False)
+        held = grid.providers["held"]
+        until(lambda: "ghub-provider-held" in {one["name"] for one in client.client_list()}, 10, held.tail)
+        held.signal(signal.SIGTERM)
+        assert held.wait(1) == 0
+
+
+@pytest.mark.parametrize(("order", "reason"), [("pause", "paused"), ("drain", "draining")])
+def test_an_order_by_hand_stops_a_node_from_taking_work_until_resumed(pair: Pair, order: str, reason: str) -> None:
+    control = f"ghub:control:{pair.first_node}"
+    with pair.grid.redis() as client:
+        client.xadd(control, {"op": "dance"})
+        client.xadd(control, {"op": order})
+        until(lambda: pair.reasons() == [reason], 2, pair.reasons)
+
+        def shown() -> list[str]:
+            nodes = get(pair.hub, "/api/registry").json["nodes"]
+            found: list[str] = next(node["reasons"] for node in nodes if node["node"] == pair.first_node)
+            return found
+
+        until(lambda: shown() == [reason], 3, shown)
+        with pair.call(stream=True) as call:
+            call.wait_for(": queued, 0 ahead")
+            assert pair.first.state()["started"] == 0
+            client.xadd(control, {"op": "resume"})
+            assert call.finish().said == numbered(0, 5)
+        until(lambda: pair.reasons() == [], 1, pair.reasons)
