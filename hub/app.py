@@ -19,12 +19,12 @@ from hub.api.errors import install_error_handlers
 from hub.api.openai.inference import inference_router
 from hub.api.openai.models import models_router
 from hub.api.operations import operations_router
+from hub.backstage import Backstage
 from hub.dispatcher import Dispatcher
 from hub.ledger import Ledger
 from hub.presence import Presence
 from hub.registry_view import RegistryView
 from hub.relay.reader import ReplyReader
-from hub.request import Backstage
 from hub.settings import HubSettings
 
 log = structlog.get_logger()

@@ -14,8 +14,9 @@ from common.streams.requests import QueueFull as LaneFull
 from common.tasks import backoff_s, wait_or_stop
 from common.types import HubId, Lane, ModelId, RequestId
 from common.wire import Job
+from hub.backstage import Backstage
 from hub.errors import BrokerAway, HubFull, ModelNotFound, QueueFull, ShuttingDown
-from hub.request import Backstage, OpenRequest
+from hub.request import OpenRequest
 
 log = structlog.get_logger()
 

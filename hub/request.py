@@ -1,18 +1,16 @@
 """A request from its admission to its end, as its hub sees it: what came, what became of its attempts, its clocks."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
-from common.clock import BrokerClock
 from common.errors import BrokerError
-from common.signing import SigningKeys
-from common.streams.jobs import JobLanes, Ticket
-from common.streams.requests import Requests
+from common.streams.jobs import Ticket
 from common.tasks import backoff_s
 from common.types import Lane, NodeId, RequestStatus
 from common.wire import RELEASED_BY_RESTART, EntryId, Failure, Job, ReplyEntry, Start, Usage
+from hub.backstage import Backstage
 from hub.errors import (
     AttemptFailed,
     BrokerAway,
@@ -23,31 +21,13 @@ from hub.errors import (
     QueueTimeout,
     RequestFailed,
 )
-from hub.ledger import Ledger
-from hub.registry_view import RegistryView
 from hub.relay.inbox import Inbox
-from hub.relay.reader import ReplyReader
-from hub.settings import HubSettings
 
 log = structlog.get_logger()
 
 CALL_OFF_TRIES_S = 30.0
 NODE_GONE_S = 3.0
 """How long a node may be missing from a fresh view of the registry: a new one is not in it yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backstage:
-    """What every open request works with."""
-
-    settings: HubSettings
-    clock: BrokerClock
-    signing: SigningKeys
-    lanes: JobLanes
-    requests: Requests
-    view: RegistryView
-    reader: ReplyReader
-    ledger: Ledger
 
 
 class OpenRequest:

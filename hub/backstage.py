@@ -1,0 +1,26 @@
+"""What every open request of a hub works with."""
+
+from dataclasses import dataclass
+
+from common.clock import BrokerClock
+from common.signing import SigningKeys
+from common.streams.jobs import JobLanes
+from common.streams.requests import Requests
+from hub.ledger import Ledger
+from hub.registry_view import RegistryView
+from hub.relay.reader import ReplyReader
+from hub.settings import HubSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Backstage:
+    """The parts of a hub that a request needs, made once by the composition root."""
+
+    settings: HubSettings
+    clock: BrokerClock
+    signing: SigningKeys
+    lanes: JobLanes
+    requests: Requests
+    view: RegistryView
+    reader: ReplyReader
+    ledger: Ledger
