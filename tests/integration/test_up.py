@@ -216,7 +216,7 @@ def test_what_cannot_work_is_one_line(start_up: StartUp, options: tuple[str, ...
 
 
 def test_a_setting_that_is_no_number_is_one_line(start_up: StartUp) -> None:
-    assert "start_timeout_s" in one_line(start_up(env={"GHUB_UP_START_TIMEOUT_S": "soon"}))
+    assert "GHUB_UP_START_TIMEOUT_S" in one_line(start_up(env={"GHUB_UP_START_TIMEOUT_S": "soon"}))
 
 
 @pytest.mark.acceptance
@@ -227,7 +227,7 @@ def test_a_part_that_never_starts_ends_the_stack_with_its_reason(start_up: Start
 
     assert code == 1
     assert errors.startswith("ghub: hub does not start (exit code ")
-    assert "max_queue" in errors
+    assert "GHUB_HUB_MAX_QUEUE" in errors
     assert "stopped" in up.lines
 
 
