@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 
 import structlog
@@ -12,9 +11,8 @@ import uvicorn
 
 from common import __version__
 from common.broker import connect
-from common.errors import GHubError, SettingsError
-from common.logs import configure_logs
-from common.tasks import new_event_loop
+from common.errors import SettingsError
+from common.process import run_process
 from hub.app import Hub
 from hub.settings import HubSettings
 
@@ -95,14 +93,4 @@ def _listen(settings: HubSettings) -> socket.socket:
 
 def run(settings: HubSettings) -> int:
     """Run a hub to its end; the process' exit status."""
-    configure_logs(settings.log_format, settings.log_level)
-    try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(serve(settings))
-    except GHubError as exc:
-        print(f"ghub hub: {exc}", file=sys.stderr)  # noqa: T201 - the one line for the person who started it
-        return 2
-    except RuntimeError as exc:
-        print(f"ghub hub: {exc}", file=sys.stderr)  # noqa: T201
-        return 1
-    return 0
+    return run_process("hub", settings, serve(settings))

@@ -2,21 +2,20 @@
 
 import asyncio
 import signal
-import sys
 
 import structlog
 
 from common import __version__
 from common.broker import Broker, connect
 from common.clock import BrokerClock
-from common.errors import BrokerUnavailable, GHubError
-from common.logs import configure_logs
+from common.errors import BrokerUnavailable
+from common.process import run_process
 from common.registry import Registry
 from common.signing import SigningKeys
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
 from common.streams.replies import ReplyStreams
-from common.tasks import Crew, backoff_s, new_event_loop, wait_or_stop
+from common.tasks import Crew, backoff_s, wait_or_stop
 from common.types import NodeId
 from provider.consumer import Consumer
 from provider.control import Control
@@ -140,14 +139,4 @@ async def serve(settings: ProviderSettings) -> None:
 
 def run(settings: ProviderSettings) -> int:
     """Run a provider to its end; the process' exit status."""
-    configure_logs(settings.log_format, settings.log_level)
-    try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(serve(settings))
-    except GHubError as exc:
-        print(f"ghub provider: {exc}", file=sys.stderr)  # noqa: T201 - the one line for the person who started it
-        return 2
-    except RuntimeError as exc:
-        print(f"ghub provider: {exc}", file=sys.stderr)  # noqa: T201
-        return 1
-    return 0
+    return run_process("provider", settings, serve(settings))

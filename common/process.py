@@ -1,0 +1,45 @@
+"""How a process of the grid begins and ends: logs, event loop, exit status, and one line for what went wrong."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from common.errors import GHubError, SettingsError
+from common.logs import configure_logs
+from common.settings import SharedSettings, read_settings
+from common.tasks import new_event_loop
+
+Settings = TypeVar("Settings", bound=SharedSettings)
+
+FAILED = 1
+"""Exit status: it ran and broke."""
+REFUSED = 2
+"""Exit status: it cannot work as it is set up."""
+
+
+def run_process(name: str, settings: SharedSettings, work: Coroutine[Any, Any, None]) -> int:
+    """Run a process' work to its end and return its exit status; what went wrong is one line on stderr."""
+    configure_logs(settings.log_format, settings.log_level)
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(work)
+    except GHubError as exc:
+        return _told(name, exc, REFUSED)
+    except RuntimeError as exc:  # a root task died, see Crew.until
+        return _told(name, exc, FAILED)
+    return 0
+
+
+def main(name: str, kind: type[Settings], run: Callable[[Settings], int]) -> int:
+    """Read a process' settings from its environment and run it; its exit status."""
+    try:
+        settings = read_settings(kind)
+    except SettingsError as exc:
+        return _told(name, exc, REFUSED)
+    return run(settings)
+
+
+def _told(name: str, error: Exception, status: int) -> int:
+    print(f"ghub {name}: {error}", file=sys.stderr)  # noqa: T201 - the one line for the person who started it
+    return status
