@@ -24,7 +24,7 @@ def module_grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
 @pytest.fixture(scope="module")
 def hub(module_grid: Grid) -> str:
     """A hub for pairs of nodes."""
-    return module_grid.hub(**QUICK)
+    return module_grid.hub(GHUB_HUB_FIRST_COMMENT_S="0.3", **QUICK)
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """Two nodes that can do the same work: what one of them leaves, the other may take."""
 
 import json
+from functools import cached_property
 from typing import Any
 
+from tests.doubles.process import EngineProcess
 from tests.support import leftovers
 from tests.support.call import Call
 from tests.support.grid import Grid, chat
@@ -20,10 +22,15 @@ class Pair:
         self.env = {**QUICK, "GHUB_PROVIDER_DRAIN_TIMEOUT_S": "0.4", **env}
         self.model = f"model-{number}:1b"
         self.first_node, self.second_node = f"first-{number}", f"second-{number}"
-        self.first, self.second = grid.engine(self.model), grid.engine(self.model)
+        self.first = grid.engine(self.model)
         self.start_first()
         grid.wait_for_node(self.first_node)
         grid.wait_for_model(hub, self.model)
+
+    @cached_property
+    def second(self) -> EngineProcess:
+        """The second node's engine, started when it is first needed."""
+        return self.grid.engine(self.model)
 
     @property
     def provider(self) -> Process:
@@ -59,7 +66,8 @@ class Pair:
             if name in self.grid.providers:
                 self.grid.providers[name].kill()
         self.first.kill()
-        self.second.kill()
+        if "second" in self.__dict__:
+            self.second.kill()
 
 
 def reasons(grid: Grid, node: str) -> list[str]:
