@@ -44,14 +44,17 @@ class RegistryView:
         """Whether any node serves or ever served a model; looks again before it says no."""
         if model in self.known:
             return True
-        asked_at = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
         async with self._refreshing:
-            if self._refreshed_at < asked_at - MIN_REFRESH_GAP_S:
+            if self._refreshed_at < asked_at:  # else it was taken while this one waited for its turn
+                await asyncio.sleep(max(0.0, self._refreshed_at + MIN_REFRESH_GAP_S - asked_at))
                 await self.refresh()
         return model in self.known
 
     async def refresh(self) -> None:
         """Take the picture anew; BrokerError if that fails, and the old one stays."""
+        began_at = asyncio.get_running_loop().time()
         nodes = await self._registry.live_nodes(self._clock.now_ms())
         lanes = await self._lanes.known()
         models: dict[ModelId, list[NodeRecord]] = {}
@@ -61,7 +64,7 @@ class RegistryView:
         self.nodes = {node.node: node for node in nodes}
         self.models = models
         self.known |= models.keys() | {lane.model for lane in lanes}  # a broker that came back empty forgets them
-        self._refreshed_at = asyncio.get_running_loop().time()
+        self._refreshed_at = began_at
 
     async def run(self) -> None:
         """Refresh until cancelled."""

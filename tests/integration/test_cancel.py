@@ -76,7 +76,7 @@ def test_leaving_the_queue_takes_the_job_off_its_lane(chain: Chain, module_grid:
     with module_grid.redis() as client:
         running = [Call(chain.hub, chat(stream=True, double={"hang": True})) for _ in range(SLOTS)]
         _wait_open(chain, SLOTS)
-        until(lambda: leftovers.pending(client) == SLOTS and leftovers.waiting(client) == 0, 5, "both claimed")
+        until(lambda: leftovers.pending(client) == SLOTS and leftovers.indexed(client) == 0, 5, "both claimed")
         before = set(leftovers.replies(client))
         with Call(chain.hub, chat(stream=True)) as queued:
             until(lambda: leftovers.jobs(client) == SLOTS + 1, 5, "the third is in the lane")
@@ -87,7 +87,7 @@ def test_leaving_the_queue_takes_the_job_off_its_lane(chain: Chain, module_grid:
         took_s = until(lambda: leftovers.jobs(client) == SLOTS, WITHIN_S, lambda: leftovers.told(client))
         print(f"queued: job gone after {took_s * 1000:.0f} ms")
         until(lambda: reply not in leftovers.replies(client), WITHIN_S, "the reply is gone")
-        until(lambda: leftovers.waiting(client) == 0, WITHIN_S, "its place in the queue is gone")
+        until(lambda: leftovers.indexed(client) == 0, WITHIN_S, "its place in the queue is gone")
         until(lambda: client.hget(f"ghub:request:{request}", "status") == "cancelled", WITHIN_S, "its hash says so")
         for call in running:
             call.drop()
