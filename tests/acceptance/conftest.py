@@ -25,6 +25,11 @@ class RealGrid:
     engine_url: str
     broker: BrokerProcess
 
+    def running(self) -> int:
+        """How many jobs providers hold."""
+        (model,) = httpx2.get(f"{self.hub_url}/api/registry", timeout=10).json()["models"]
+        return int(model["running"])
+
     def busy_slots(self) -> int:
         """How many slots llama.cpp works in now."""
         return sum(slot["is_processing"] for slot in httpx2.get(f"{self.engine_url}/slots", timeout=10).json())
