@@ -1,9 +1,13 @@
 """llama.cpp's server, the built-in one included: OpenAI's API, and it tells its slots."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from provider.engines.base import EngineStatus
+from common.wire import Job
+from provider.engines.base import EngineAnswer, EngineStatus
 from provider.engines.openai import OpenAIEngine
+from provider.engines.pieces import PiecedAnswer, ask_in_pieces
 from provider.errors import EngineDown
 
 
@@ -24,6 +28,14 @@ class LlamaCppEngine(OpenAIEngine):
             slots=slots if isinstance(slots, int) and slots > 0 else None,
             version=build if isinstance(build, str) else "",
         )
+
+    @asynccontextmanager
+    async def ask(self, job: Job) -> AsyncIterator[EngineAnswer]:
+        """Send the job's bytes to its path; a whole answer is asked for in pieces where that makes no difference."""
+        pieces = None if job.stream else ask_in_pieces(job.body)
+        async with super().ask(job if pieces is None else replace(job, body=pieces)) as answer:
+            is_pieced = pieces is not None and answer.content_type.startswith("text/event-stream")
+            yield PiecedAnswer(answer, self._settings.max_event_bytes) if is_pieced else answer
 
     async def is_here(self) -> bool:
         """Whether what listens under the URL is llama.cpp; EngineDown if nothing does."""

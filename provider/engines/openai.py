@@ -12,7 +12,7 @@ import aiohttp
 
 from common.types import ModelId
 from common.wire import Failure, Job
-from provider.engines.base import EngineStatus
+from provider.engines.base import EngineAnswer, EngineStatus
 from provider.engines.failures import read_failure
 from provider.errors import EngineBroke, EngineDown, EngineRefused
 from provider.settings import EngineSettings
@@ -70,7 +70,7 @@ class OpenAIEngine:
         return EngineStatus(self.kind, models=models, loaded=models, url=self._url)
 
     @asynccontextmanager
-    async def ask(self, job: Job) -> AsyncIterator[OpenAIAnswer]:
+    async def ask(self, job: Job) -> AsyncIterator[EngineAnswer]:
         """Send the job's bytes to its path; leaving the context closes the connection unless all was read."""
         headers = {"Content-Type": "application/json", "X-Request-Id": job.id}
         if job.trace:

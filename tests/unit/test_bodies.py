@@ -54,7 +54,7 @@ class TestGoodBodies:
         assert check_body(CompletionBody, completion(prompt=prompt)).model == "tiny:1b"
 
     @pytest.mark.parametrize("stream", [True, False, None])
-    def test_whether_to_stream_is_read(self, stream: bool | None) -> None:  # noqa: FBT001
+    def test_whether_to_stream_is_read(self, stream: bool | None) -> None:
         assert check_body(ChatBody, chat(stream=stream)).stream is stream
 
     @given(st.dictionaries(st.text(max_size=10).filter(lambda name: name not in ChatBody.model_fields), JSON_VALUES))

@@ -79,6 +79,6 @@ def test_a_count_of_the_prompt_alone_is_enough() -> None:
 
 
 @given(st.binary(max_size=80), st.booleans())
-def test_any_bytes_are_survived(tail: bytes, streamed: bool) -> None:  # noqa: FBT001
+def test_any_bytes_are_survived(tail: bytes, streamed: bool) -> None:
     for one in (tail, b'data: {"usage":' + tail):
         assert isinstance(read_usage(one, streamed=streamed), Usage)

@@ -1,0 +1,137 @@
+"""A whole answer that was asked for in pieces is the one the engine would have given."""
+
+import asyncio
+from itertools import pairwise
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.wire import Failure
+from provider.engines.pieces import PiecedAnswer, ask_in_pieces
+from provider.errors import EngineBroke, EngineFailed
+from tests.unit.engine_script import ScriptedAnswer, Step
+
+TOP = {"created": 7, "id": "chatcmpl-1", "model": "m", "system_fingerprint": "b1"}
+USAGE = {"usage": {"completion_tokens": 3, "prompt_tokens": 2, "total_tokens": 5}, "timings": {"predicted_n": 3}}
+LOGPROB = {"id": 60, "token": "L", "bytes": [76], "logprob": -1.8, "top_logprobs": []}
+DONE = b"data: [DONE]\n\n"
+
+
+def _event(chunk: object) -> bytes:
+    return b"data: " + orjson.dumps(chunk) + b"\n\n"
+
+
+def _chat(delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
+    choice = {"finish_reason": finish, "index": 0, "delta": delta, **more}
+    return _event({"choices": [choice], **TOP, "object": "chat.completion.chunk"})
+
+
+OPENING = _chat({"role": "assistant", "content": None})
+CHAT_END = _chat({}, "length")
+CHAT_USAGE = _event({"choices": [], **TOP, "object": "chat.completion.chunk", **USAGE})
+
+
+def _text(text: str, finish: str | None = None, logprobs: object = None, **more: Any) -> bytes:
+    choice = {"text": text, "index": 0, "logprobs": logprobs, "finish_reason": finish}
+    return _event({"choices": [choice], **TOP, "object": "text_completion", **more})
+
+
+def _whole(steps: list[Step]) -> dict[str, Any]:
+    async def read() -> bytes:
+        answer = PiecedAnswer(ScriptedAnswer(steps), 10_000)
+        return b"".join([chunk async for chunk in answer.chunks()])
+
+    answer = orjson.loads(asyncio.run(read()))
+    assert isinstance(answer, dict)
+    return answer
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["content", "reasoning_content"]), st.text()), max_size=8),
+    st.booleans(),
+    st.lists(st.floats(0, 1), max_size=12).map(sorted),
+)
+def test_a_chat_is_put_together_however_it_is_cut(
+    said: list[tuple[str, str]], has_logprobs: bool, cuts: list[float]
+) -> None:
+    more = {"logprobs": {"content": [LOGPROB]}} if has_logprobs else {}
+    stream = OPENING + b"".join(_chat({name: text}, **more) for name, text in said) + CHAT_END + CHAT_USAGE + DONE
+    places = [0, *(int(cut * len(stream)) for cut in cuts), len(stream)]
+    message = {"role": "assistant", "content": "".join(text for name, text in said if name == "content")}
+    if reasoning := [text for name, text in said if name == "reasoning_content"]:
+        message["reasoning_content"] = "".join(reasoning)
+    choice: dict[str, Any] = {"finish_reason": "length", "index": 0, "message": message}
+    if has_logprobs and said:
+        choice["logprobs"] = {"content": [LOGPROB] * len(said)}
+    whole = _whole([stream[start:end] for start, end in pairwise(places)])
+    assert whole == {"choices": [choice], **TOP, "object": "chat.completion", **USAGE}
+
+
+def test_a_text_is_put_together() -> None:
+    pieces = [_event(None), _text(" the"), _text(" end", logprobs={"content": [LOGPROB]}), _text("", "stop", **USAGE)]
+    choice = {"text": " the end", "index": 0, "logprobs": {"content": [LOGPROB]}, "finish_reason": "stop"}
+    assert _whole([*pieces, DONE]) == {"choices": [choice], **TOP, "object": "text_completion", **USAGE}
+    assert _whole([_text("", "stop")])["choices"][0] == choice | {"text": "", "logprobs": None}
+
+
+def test_progress_and_comments_are_not_part_of_the_answer() -> None:
+    progress = OPENING.replace(b'"object"', b'"prompt_progress":{"total":37,"processed":0},"object"')
+    assert _whole([progress, b": ping\n\n", OPENING, CHAT_END]) == _whole([OPENING, CHAT_END])
+
+
+@pytest.mark.parametrize(
+    ("steps", "failure"),
+    [
+        ([OPENING, _chat({"content": "hi"})], Failure(502, "engine_disconnected", "", retryable=True)),
+        ([DONE], Failure(502, "engine_disconnected", "", retryable=True)),
+        ([_event({"hello": 1})], Failure(502, "engine_bad_answer", "", retryable=True)),
+        ([_event([1, 2])], Failure(502, "engine_bad_answer", "", retryable=True)),
+        ([b"data: {\n\n"], Failure(502, "engine_bad_answer", "", retryable=True)),
+        ([_chat({"content": ["hi"]})], Failure(502, "engine_bad_answer", "", retryable=True)),
+        ([OPENING, _event({"error": {"code": 503, "message": "no slot"}})], Failure(503, "engine_unavailable", "")),
+        ([OPENING, _event({"error": {"code": 400, "message": "too long"}})], Failure(400, "invalid_request", "")),
+    ],
+    ids=["cut-off", "empty", "no-choices", "a-list", "no-json", "not-text", "error", "refusal"],
+)
+def test_a_stream_that_goes_wrong_is_a_failure(steps: list[Step], failure: Failure) -> None:
+    with pytest.raises(EngineFailed) as caught:
+        _whole(steps)
+    assert (caught.value.failure.status, caught.value.failure.code) == (failure.status, failure.code)
+
+
+def test_a_connection_that_breaks_is_told_as_it_is() -> None:
+    gone = EngineBroke(Failure(502, "engine_disconnected", "gone", retryable=True))
+    with pytest.raises(EngineBroke) as caught:
+        _whole([OPENING, gone])
+    assert caught.value is gone
+
+
+def test_the_question_stays_what_it_was_but_for_the_stream() -> None:
+    question = {"model": "m", "messages": [{"role": "user", "content": "é"}], "n": 1, "seed": 2**63, "new": {"a": [1]}}
+    asked = orjson.loads(ask_in_pieces(orjson.dumps(question | {"stream": False})) or b"null")
+    assert asked == question | {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        {"n": 2},
+        {"best_of": 3},
+        {"prompt": ["a", "b"]},
+        {"prompt": [1, 2, 3]},
+        {"tools": [{"type": "function"}]},
+        {"verbose": True},
+        {"n": "2"},
+    ],
+    ids=str,
+)
+def test_what_would_not_be_the_same_is_asked_for_whole(question: dict[str, Any]) -> None:
+    assert ask_in_pieces(orjson.dumps({"model": "m"} | question)) is None
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"a": "\\ud800"}'])
+def test_what_is_not_understood_is_asked_as_it_is(body: bytes) -> None:
+    assert ask_in_pieces(body) is None
