@@ -7,7 +7,7 @@ from dataclasses import replace
 from common.wire import Job
 from provider.engines.base import EngineAnswer, EngineStatus
 from provider.engines.openai import OpenAIEngine
-from provider.engines.pieces import PiecedAnswer, ask_in_pieces
+from provider.engines.pieces import PiecedAnswer, in_pieces
 from provider.errors import EngineDown
 
 
@@ -32,8 +32,8 @@ class LlamaCppEngine(OpenAIEngine):
     @asynccontextmanager
     async def ask(self, job: Job) -> AsyncIterator[EngineAnswer]:
         """Send the job's bytes to its path; a whole answer is asked for in pieces where that makes no difference."""
-        pieces = None if job.stream else ask_in_pieces(job.body)
-        async with super().ask(job if pieces is None else replace(job, body=pieces)) as answer:
+        pieces = in_pieces(job)
+        async with super().ask(pieces or job) as answer:
             is_pieced = pieces is not None and answer.content_type.startswith("text/event-stream")
             yield PiecedAnswer(answer, self._settings.max_event_bytes) if is_pieced else answer
 

@@ -7,16 +7,19 @@ during the prefill too, once a batch.
 """
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from common.wire import Failure
+from common.wire import Failure, Job
 from provider.engines.base import EngineAnswer
 from provider.engines.failures import read_error_event
 from provider.errors import EngineBroke, EngineFailed
 from provider.events import EventSplitter, split_events
 
+_ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/completions"})
+"""Where the chunks of a stream are of the form that is put together here."""
 _SEVERAL = ("n", "best_of", "n_cmpl")
 """Fields that ask for more than one answer: their pieces don't tell whose usage is whose."""
 _OTHERWISE = ("tools", "functions", "verbose", "return_progress", "return_tokens")
@@ -24,17 +27,20 @@ _OTHERWISE = ("tools", "functions", "verbose", "return_progress", "return_tokens
 `logprobs`; the others add to each piece."""
 
 
-def ask_in_pieces(body: bytes) -> bytes | None:
-    """The same question with a streamed answer; None if its pieces would not make the same whole."""
+def in_pieces(job: Job) -> Job | None:
+    """The same job with a streamed answer; None if it has one already, or its pieces would not make the same whole."""
+    if job.stream or job.endpoint not in _ENDPOINTS:
+        return None
     try:
-        question = orjson.loads(body)
+        question = orjson.loads(job.body)
     except ValueError:
         return None
     if not isinstance(question, dict) or isinstance(question.get("prompt"), list):
         return None
     if any(question.get(name) not in (None, 1) for name in _SEVERAL) or any(question.get(name) for name in _OTHERWISE):
         return None
-    return orjson.dumps(question | {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True})
+    streamed = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
+    return replace(job, body=orjson.dumps(question | streamed))
 
 
 class PiecedAnswer:
@@ -75,8 +81,7 @@ class _Whole:
 
     def add(self, event: bytes) -> None:
         """One event with its end; what carries no chunk is passed over."""
-        failure = read_error_event(event)
-        if failure is not None:
+        if b"error" in event and (failure := read_error_event(event)) is not None:
             raise EngineFailed(failure)
         data = b"".join(line[5:] for line in event.splitlines() if line.startswith(b"data:")).strip()
         if not data or data == b"[DONE]":

@@ -1,6 +1,7 @@
 """A whole answer that was asked for in pieces is the one the engine would have given."""
 
 import asyncio
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -9,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.wire import Failure
-from provider.engines.pieces import PiecedAnswer, ask_in_pieces
+from common.wire import Failure, Job
+from provider.engines.pieces import PiecedAnswer, in_pieces
 from provider.errors import EngineBroke, EngineFailed
-from tests.unit.engine_script import ScriptedAnswer, Step
+from tests.unit.engine_script import ScriptedAnswer, Step, a_job
 
 TOP = {"created": 7, "id": "chatcmpl-1", "model": "m", "system_fingerprint": "b1"}
 USAGE = {"usage": {"completion_tokens": 3, "prompt_tokens": 2, "total_tokens": 5}, "timings": {"predicted_n": 3}}
@@ -109,10 +110,17 @@ def test_a_connection_that_breaks_is_told_as_it_is() -> None:
     assert caught.value is gone
 
 
-def test_the_question_stays_what_it_was_but_for_the_stream() -> None:
+def _asked(body: bytes, endpoint: str = "/v1/chat/completions", *, stream: bool = False) -> Job | None:
+    return in_pieces(replace(a_job(stream=stream), endpoint=endpoint, body=body))
+
+
+@pytest.mark.parametrize("endpoint", ["/v1/chat/completions", "/v1/completions"])
+def test_the_question_stays_what_it_was_but_for_the_stream(endpoint: str) -> None:
     question = {"model": "m", "messages": [{"role": "user", "content": "é"}], "n": 1, "seed": 2**63, "new": {"a": [1]}}
-    asked = orjson.loads(ask_in_pieces(orjson.dumps(question | {"stream": False})) or b"null")
-    assert asked == question | {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
+    job = _asked(orjson.dumps(question | {"stream": False}), endpoint)
+    assert job is not None
+    streamed = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
+    assert orjson.loads(job.body) == question | streamed
 
 
 @pytest.mark.parametrize(
@@ -129,9 +137,15 @@ def test_the_question_stays_what_it_was_but_for_the_stream() -> None:
     ids=str,
 )
 def test_what_would_not_be_the_same_is_asked_for_whole(question: dict[str, Any]) -> None:
-    assert ask_in_pieces(orjson.dumps({"model": "m"} | question)) is None
+    assert _asked(orjson.dumps({"model": "m"} | question)) is None
+
+
+def test_a_stream_and_other_endpoints_are_asked_as_they_are() -> None:
+    assert _asked(b"{}") is not None
+    assert _asked(b"{}", stream=True) is None
+    assert _asked(b"{}", "/v1/embeddings") is None
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"a": "\\ud800"}'])
 def test_what_is_not_understood_is_asked_as_it_is(body: bytes) -> None:
-    assert ask_in_pieces(body) is None
+    assert _asked(body) is None
