@@ -1,7 +1,7 @@
 """The registry: who is there. Nodes and hubs are hashes that live three heartbeats: a crash cleans up after itself."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -87,7 +87,6 @@ class HubRecord:
     version: str
     open_requests: int
     started_at: int
-    hostname: str = field(default="")
 
 
 class Registry:

@@ -2,8 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import Coroutine, Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 def backoff_s(first_s: float, most_s: float) -> Iterator[float]:
@@ -12,6 +14,21 @@ def backoff_s(first_s: float, most_s: float) -> Iterator[float]:
     while True:
         yield step * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
         step = min(step * 2, most_s)
+
+
+async def keep_trying(
+    work: Callable[[], Awaitable[Result]], error: type[Exception], *, first_s: float, most_s: float, limit_s: float
+) -> Result:
+    """Do it until it works, waiting longer each time; the error itself once `limit_s` have passed."""
+    give_up_at = asyncio.get_running_loop().time() + limit_s
+    waits = backoff_s(first_s, most_s)
+    while True:
+        try:
+            return await work()
+        except error:
+            if asyncio.get_running_loop().time() > give_up_at:
+                raise
+        await asyncio.sleep(next(waits))
 
 
 async def wait_or_stop(stop: asyncio.Event, timeout_s: float) -> bool:

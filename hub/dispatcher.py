@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +13,7 @@ import structlog
 from common.errors import BrokerError
 from common.keys import Keys
 from common.streams.requests import QueueFull as LaneFull
-from common.tasks import backoff_s, wait_or_stop
+from common.tasks import keep_trying, wait_or_stop
 from common.types import HubId, Lane, ModelId, RequestId
 from common.wire import Job
 from hub.backstage import Backstage
@@ -23,6 +25,7 @@ log = structlog.get_logger()
 PLACES_S = 2.0
 SILENT_S = 5.0
 """A broker that has not told who is there for so long is not asked to take a request, s."""
+UNDO_TRIES_S = 10.0
 LAST_WORDS_S = 2.0
 """How long a stopping hub waits for its last error events to leave, s."""
 
@@ -171,14 +174,9 @@ class Dispatcher:
 
     async def _undo(self, request: RequestId, reply: str) -> None:
         """Call off a job of which nobody knows whether it was published: without its reply no provider runs it."""
-        for pause in backoff_s(0.2, 2):
-            try:
-                return await self._stage.requests.call_off(request, reply, None, None)
-            except BrokerError:
-                if pause > 1:
-                    return None  # the reply, if it is there, ends by its TTL
-            await asyncio.sleep(pause)
-        return None
+        call_off = partial(self._stage.requests.call_off, request, reply, None, None)
+        with suppress(BrokerError):  # the reply, if it is there, ends by its TTL
+            await keep_trying(call_off, BrokerError, first_s=0.2, most_s=2, limit_s=UNDO_TRIES_S)
 
     async def _admit(self, model: ModelId) -> None:
         settings = self._stage.settings

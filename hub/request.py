@@ -7,7 +7,7 @@ import structlog
 
 from common.errors import BrokerError
 from common.streams.jobs import Ticket
-from common.tasks import backoff_s
+from common.tasks import keep_trying
 from common.types import Lane, NodeId, RequestStatus
 from common.wire import RELEASED_BY_RESTART, EntryId, Failure, Job, ReplyEntry, Start, Usage
 from hub.backstage import Backstage
@@ -139,16 +139,10 @@ class OpenRequest:
         if self.failed_with is not None:
             facts["error"] = self.failed_with.code
         self._note(self._final_status(), **facts)
-        give_up_at = asyncio.get_running_loop().time() + CALL_OFF_TRIES_S
-        for pause in backoff_s(0.1, 5):
-            try:
-                return await self._leave_broker()
-            except BrokerError as exc:
-                if asyncio.get_running_loop().time() > give_up_at:
-                    log.warning("call_off_failed", request=self.job.id, error=str(exc))
-                    return None  # the reply ends by its TTL, and the job with it
-            await asyncio.sleep(pause)
-        return None
+        try:
+            await keep_trying(self._leave_broker, BrokerError, first_s=0.1, most_s=5, limit_s=CALL_OFF_TRIES_S)
+        except BrokerError as exc:  # the reply ends by its TTL, and the job with it
+            log.warning("call_off_failed", request=self.job.id, error=str(exc))
 
     async def _leave_broker(self) -> None:
         if self.is_finished:

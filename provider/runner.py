@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from enum import StrEnum
+from functools import partial
 
 import structlog
 
@@ -12,7 +13,7 @@ from common.keys import Keys
 from common.signing import SigningKeys
 from common.streams.jobs import Delivery, JobLanes, Ticket
 from common.streams.replies import ReplyStreams
-from common.tasks import backoff_s
+from common.tasks import keep_trying
 from common.types import NodeId, RequestId
 from common.wire import EntryId, Failure, Job, ReplyEntry
 from provider.answer import relay_answer
@@ -170,16 +171,11 @@ class Runner:
 
     async def settle(self, ticket: Ticket, request: str = "") -> None:
         """Take a job off its lane, trying for a while; what fails is found again among this node's pending jobs."""
-        deadline = asyncio.get_running_loop().time() + SETTLE_TRIES_S
-        for pause in backoff_s(0.05, 1):
-            try:
-                return await self._lanes.settle(ticket, request)
-            except BrokerError as exc:
-                if asyncio.get_running_loop().time() > deadline:
-                    log.warning("settle_failed", lane=str(ticket.lane), entry=ticket.entry.decode(), error=str(exc))
-                    return None
-            await asyncio.sleep(pause)
-        return None
+        settle = partial(self._lanes.settle, ticket, request)
+        try:
+            await keep_trying(settle, BrokerError, first_s=0.05, most_s=1, limit_s=SETTLE_TRIES_S)
+        except BrokerError as exc:
+            log.warning("settle_failed", lane=str(ticket.lane), entry=ticket.entry.decode(), error=str(exc))
 
     async def verified(self, delivery: Delivery) -> Job | None:
         """The job, if a hub that we trust has published it for this lane; otherwise it is taken off the lane."""

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.tasks import Crew, backoff_s, wait_or_stop
+from common.tasks import Crew, backoff_s, keep_trying, wait_or_stop
+from tests.unit.virtual_time import in_virtual_time, now_s
 
 
 class TestBackoff:
@@ -24,6 +25,37 @@ class TestBackoff:
 
     def test_they_never_end(self) -> None:
         assert len([*islice(backoff_s(0.1, 5), 10_000)]) == 10_000
+
+
+class TestKeepTrying:
+    def test_it_goes_on_until_the_work_is_done(self) -> None:
+        tries = [OSError("one"), OSError("two"), "done"]
+        assert in_virtual_time(_tried(tries, limit_s=1000)) == "done"
+        assert tries == []
+
+    def test_past_its_limit_it_raises_what_happened_last(self) -> None:
+        async def story() -> float:
+            with pytest.raises(OSError, match="away"):
+                await _tried([OSError("away")] * 100, limit_s=10)
+            return now_s()
+
+        assert 10 < in_virtual_time(story()) <= 14
+
+    def test_another_error_is_not_tried_again(self) -> None:
+        tries = [ValueError("no"), "done"]
+        with pytest.raises(ValueError, match="no"):
+            in_virtual_time(_tried(tries, limit_s=1000))
+        assert tries == ["done"]
+
+
+async def _tried(tries: list[object], limit_s: float) -> object:
+    async def work() -> object:
+        outcome = tries.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    return await keep_trying(work, OSError, first_s=1, most_s=4, limit_s=limit_s)
 
 
 class TestWaitOrStop:
