@@ -1,6 +1,7 @@
 """A grid that the tests of one module share, for those that don't hurt one another."""
 
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,16 @@ def module_grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
     yield grid
     grid.close()
     broker.stop()
+
+
+@pytest.fixture
+def mortal_grid(tmp_path: Path) -> Iterator[Grid]:
+    """An empty grid on a Valkey of its own, which the test may kill."""
+    broker = BrokerProcess("valkey", tmp_path)
+    grid = Grid(broker, tmp_path)
+    yield grid
+    grid.close()
+    broker.kill()
 
 
 @pytest.fixture(scope="module")

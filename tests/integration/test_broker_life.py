@@ -4,15 +4,12 @@ error, nobody hangs, and work goes on by itself.
 
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from tests.doubles.reading import numbered
 from tests.support import leftovers
-from tests.support.brokers import BrokerProcess
 from tests.support.call import Answer, Call, get, post
 from tests.support.grid import Chain, Grid, chat
 from tests.support.processes import until
@@ -20,16 +17,6 @@ from tests.support.processes import until
 QUICK = {"GHUB_HEARTBEAT_S": "0.3", "GHUB_HUB_BROKER_GRACE_S": "2"}
 NOTICED_S = 8.0
 """Within this a hub finds out that the broker has lost a request: it looks every 5 s."""
-
-
-@pytest.fixture
-def mortal(tmp_path: Path) -> Iterator[Grid]:
-    """A grid whose broker a test may kill."""
-    broker = BrokerProcess("valkey", tmp_path)
-    grid = Grid(broker, tmp_path)
-    yield grid
-    grid.close()
-    broker.stop()
 
 
 class OpenCalls:
@@ -69,7 +56,7 @@ class OpenCalls:
 def _free_again(grid: Grid, chain: Chain) -> None:
     until(lambda: chain.engine.state()["open"] == 0, 3, chain.engine.state)
     with grid.redis() as client:
-        until(lambda: leftovers.is_at_rest(client), 3, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 3)
 
 
 def test_all_heals_after_flushall_and_no_new_request_is_turned_away(grid: Grid) -> None:
@@ -104,86 +91,86 @@ def test_a_model_stays_known_while_the_registry_is_empty(grid: Grid) -> None:
 
 
 @pytest.mark.slow
-def test_a_broker_that_comes_back_empty_is_worked_with_again(mortal: Grid) -> None:
-    chain = mortal.chain(slots=4, provider_slots=2, **QUICK)
+def test_a_broker_that_comes_back_empty_is_worked_with_again(mortal_grid: Grid) -> None:
+    chain = mortal_grid.chain(slots=4, provider_slots=2, **QUICK)
     calls = OpenCalls(chain)
-    mortal.broker.kill()
+    mortal_grid.broker.kill()
     began = time.monotonic()
     refused = post(chain.hub, chat())
     assert (refused.status, refused.error["code"]) == (503, "broker_unavailable")
     assert "retry-after" in refused.headers
     assert time.monotonic() - began < 1.5
-    mortal.broker.start()
+    mortal_grid.broker.start()
     answers = calls.all_end(NOTICED_S + 3)
     assert answers[1].status in {200, 503}
     took_s = until(lambda: post(chain.hub, chat(tokens=3)).status == 200, 5, "a new request is served")
     print(f"figure: new requests served {took_s:.1f} s after that")
-    _free_again(mortal, chain)
+    _free_again(mortal_grid, chain)
 
 
-def test_a_hub_without_its_broker_says_so_and_recovers_by_itself(mortal: Grid) -> None:
-    chain = mortal.chain(**QUICK)
-    mortal.broker.kill()
-    took_s = until(lambda: mortal.status(chain.hub, "/health") == 503, 5, "/health says so")
+def test_a_hub_without_its_broker_says_so_and_recovers_by_itself(mortal_grid: Grid) -> None:
+    chain = mortal_grid.chain(**QUICK)
+    mortal_grid.broker.kill()
+    took_s = until(lambda: mortal_grid.status(chain.hub, "/health") == 503, 5, "/health says so")
     print(f"figure: /health said so after {took_s:.1f} s")
     health = get(chain.hub, "/health").json
     assert (health["status"], health["broker"]) == ("degraded", "unreachable")
-    assert mortal.status(chain.hub, "/health/ready") == 503
-    assert mortal.status(chain.hub, "/health/live") == 200
+    assert mortal_grid.status(chain.hub, "/health/ready") == 503
+    assert mortal_grid.status(chain.hub, "/health/live") == 200
     for stream in (True, False):
         refused = post(chain.hub, chat(stream=stream), within_s=3)
         assert (refused.status, refused.error["code"]) == (503, "broker_unavailable")
-    mortal.broker.start()
-    until(lambda: mortal.status(chain.hub, "/health/ready") == 200, 8, "it is ready again")
+    mortal_grid.broker.start()
+    until(lambda: mortal_grid.status(chain.hub, "/health/ready") == 200, 8, "it is ready again")
     until(lambda: post(chain.hub, chat(tokens=3)).status == 200, 5, "a new request is served")
 
 
 @pytest.mark.slow
-def test_open_requests_end_when_the_broker_stays_away(mortal: Grid) -> None:
-    chain = mortal.chain(slots=4, provider_slots=2, GHUB_PROVIDER_BROKER_GRACE_S="2", **QUICK)
+def test_open_requests_end_when_the_broker_stays_away(mortal_grid: Grid) -> None:
+    chain = mortal_grid.chain(slots=4, provider_slots=2, GHUB_PROVIDER_BROKER_GRACE_S="2", **QUICK)
     calls = OpenCalls(chain)
-    mortal.broker.kill()
+    mortal_grid.broker.kill()
     calls.all_end(NOTICED_S)
     until(lambda: chain.engine.state()["open"] == 0, 8, chain.engine.state)
 
 
-def test_hub_and_provider_may_start_before_their_broker(mortal: Grid) -> None:
-    mortal.broker.kill()
-    hub = mortal.hub(wait=False, **QUICK)
-    node = mortal.provider(mortal.engine().url, wait=False, **QUICK)
-    until(lambda: mortal.status(hub, "/health/live") == 200, 10, mortal.hubs[hub].tail)
-    assert mortal.status(hub, "/health/ready") == 503
+def test_hub_and_provider_may_start_before_their_broker(mortal_grid: Grid) -> None:
+    mortal_grid.broker.kill()
+    hub = mortal_grid.hub(wait=False, **QUICK)
+    node = mortal_grid.provider(mortal_grid.engine().url, wait=False, **QUICK)
+    until(lambda: mortal_grid.status(hub, "/health/live") == 200, 10, mortal_grid.hubs[hub].tail)
+    assert mortal_grid.status(hub, "/health/ready") == 503
     refused = post(hub, chat(), within_s=3)
     assert (refused.status, refused.error["code"]) == (503, "broker_unavailable")
-    until(lambda: "broker_unavailable" in mortal.providers[node].tail(), 5, "the provider has tried")
-    mortal.broker.start()
-    mortal.wait_for_hub(hub)
-    mortal.wait_for_node(node)
-    mortal.wait_for_model(hub, "tiny:1b", 3)
+    until(lambda: "broker_unavailable" in mortal_grid.providers[node].tail(), 5, "the provider has tried")
+    mortal_grid.broker.start()
+    mortal_grid.wait_for_hub(hub)
+    mortal_grid.wait_for_node(node)
+    mortal_grid.wait_for_model(hub, "tiny:1b", 3)
     assert post(hub, chat(tokens=5)).said == numbered(0, 5)
 
 
 @pytest.mark.parametrize("freeze_s", [1.0, pytest.param(6.0, marks=pytest.mark.slow)])
-def test_a_broker_that_freezes_delays_a_stream_and_loses_nothing(mortal: Grid, freeze_s: float) -> None:
+def test_a_broker_that_freezes_delays_a_stream_and_loses_nothing(mortal_grid: Grid, freeze_s: float) -> None:
     """Six seconds are longer than any command waits: what was sent is sent again, and refused where it arrived."""
-    chain = mortal.chain(GHUB_HEARTBEAT_S="4")
+    chain = mortal_grid.chain(GHUB_HEARTBEAT_S="4")
     call = Call(chain.hub, chat(tokens=200, stream=True, double={"delay_ms": 10}))
     call.wait_for("t10 ")
-    mortal.broker.process.signal(signal.SIGSTOP)
+    mortal_grid.broker.process.signal(signal.SIGSTOP)
     try:
         time.sleep(freeze_s)  # the freeze itself
     finally:
-        mortal.broker.process.signal(signal.SIGCONT)
+        mortal_grid.broker.process.signal(signal.SIGCONT)
     answer = call.finish()
     assert answer.said == numbered(0, 200)
     assert answer.is_ended_once
     assert "error" not in answer.text
 
 
-def test_dropped_broker_connections_cost_nothing(mortal: Grid) -> None:
-    chain = mortal.chain(GHUB_HEARTBEAT_S="1")
+def test_dropped_broker_connections_cost_nothing(mortal_grid: Grid) -> None:
+    chain = mortal_grid.chain(GHUB_HEARTBEAT_S="1")
     call = Call(chain.hub, chat(tokens=200, stream=True, double={"delay_ms": 10}))
-    with mortal.redis() as client:
+    with mortal_grid.redis() as client:
         for token in (10, 60, 110):
             call.wait_for(f"t{token} ")
             client.client_kill_filter(_type="normal", skipme=True)
@@ -194,4 +181,4 @@ def test_dropped_broker_connections_cost_nothing(mortal: Grid) -> None:
             client.client_kill_filter(_type="normal", skipme=True)
             served = post(chain.hub, chat(tokens=3))
             assert (served.status, served.said) == (200, numbered(0, 3))
-    _free_again(mortal, chain)
+    _free_again(mortal_grid, chain)

@@ -44,7 +44,7 @@ def chain(_chain: Chain, module_grid: Grid) -> Iterator[Chain]:
     yield _chain
     assert post(_chain.hub, chat(tokens=3)).said == numbered(0, 3)
     with module_grid.redis() as client:
-        until(lambda: leftovers.is_at_rest(client), 5, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 5)
 
 
 @pytest.fixture(scope="module")

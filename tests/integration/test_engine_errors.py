@@ -34,7 +34,7 @@ def chain(_chain: Chain, module_grid: Grid) -> Iterator[Chain]:
     _chain.engine.reset()
     yield _chain
     with module_grid.redis() as client:
-        until(lambda: leftovers.is_at_rest(client), 5, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 5)
     assert _chain.engine.state()["open"] == 0
 
 

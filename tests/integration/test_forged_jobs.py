@@ -44,7 +44,7 @@ def chain(_chain: Chain, module_grid: Grid) -> Iterator[Chain]:
     yield _chain
     assert post(_chain.hub, chat(tokens=3)).said == numbered(0, 3)
     with module_grid.redis() as client:
-        until(lambda: leftovers.is_at_rest(client), 3, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 3)
 
 
 def _job(*, model: str = "tiny:1b", endpoint: str = CHAT, deadline_ms: int = NEVER_MS) -> Job:
@@ -134,7 +134,7 @@ def test_a_forged_job_never_reaches_the_engine(
         assert buried["reason"]
         assert not {"body", "sig"} & set(buried)
         assert SECRET_PROMPT not in str(buried)
-        until(lambda: leftovers.is_at_rest(client), 3, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 3)
         assert client.ttl(DEAD) > 0
         assert _answer(client, job) in ({"open": "1"}, {}), "who forges gets no answer"
     assert chain.engine.state()["requests"] == []
@@ -157,7 +157,7 @@ def test_a_job_past_its_deadline_is_taken_off_unseen(chain: Chain, module_grid: 
         job = _job(deadline_ms=(seconds - 1) * 1000).signed(KEYS)
         _add(client, job.to_fields())
         assert leftovers.entries_added(client) > 0
-        until(lambda: leftovers.is_at_rest(client), 3, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 3)
         assert _dead(client) == []
         assert _answer(client, job) == {"open": "1"}
     assert chain.engine.state()["requests"] == []
@@ -184,7 +184,7 @@ def test_a_recorded_job_that_is_played_again_is_not_run_twice(
         answer = call.finish()
         assert answer.said == numbered(0, 40)
         assert answer.is_ended_once
-        until(lambda: leftovers.is_at_rest(client), 3, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 3)
     assert chain.engine.state()["started"] == 5
 
 
@@ -250,7 +250,7 @@ def test_a_path_that_generates_nothing_is_refused_though_well_signed(
         until(lambda: "error" in _answer(client, job), 3, lambda: _answer(client, job))
         error = orjson.loads(_answer(client, job)["error"])
         assert (error["status"], error["code"], error["retryable"]) == (404, "endpoint_not_allowed", False)
-        until(lambda: leftovers.is_at_rest(client), 3, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 3)
     assert {one for one in walled if not one.startswith("GET ")} == set()
 
 

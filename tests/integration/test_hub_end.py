@@ -36,7 +36,7 @@ def engine(_engine: EngineProcess, module_grid: Grid) -> Iterator[EngineProcess]
     yield _engine
     _wait_open(_engine, 0)
     with module_grid.redis() as client:
-        until(lambda: leftovers.is_at_rest(client), 3, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 3)
 
 
 def _hub(grid: Grid, **env: str) -> tuple[str, Process]:
@@ -106,7 +106,7 @@ def test_what_a_killed_hub_leaves_stands_in_nobodys_way(module_grid: Grid, engin
             took_s = _wait_open(engine, 0, REPLY_TTL_S + 7)
             print(f"figure: engine free {took_s:.1f} s after the hub was killed")
             assert neighbour.finish().said == numbered(0, 5)
-        until(lambda: leftovers.is_at_rest(client), 1, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 1)
     for call in (streams, silent, waits):
         call.close()
 

@@ -32,7 +32,7 @@ def chain(_chain: Chain, module_grid: Grid) -> Iterator[Chain]:
     module_grid.hubs.pop(hub).kill()
     until(lambda: _chain.engine.state()["open"] == 0, 2, _chain.engine.state)
     with module_grid.redis() as client:
-        until(lambda: leftovers.is_at_rest(client), 2, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 2)
 
 
 def _end(grid: Grid, hub: str, number: signal.Signals = signal.SIGTERM) -> Process:
@@ -86,7 +86,7 @@ def test_what_is_open_at_the_limit_ends_with_an_error_and_frees_its_slots(chain:
         print(f"figure: with a limit of {LIMIT_S} s the process was gone after {time.monotonic() - began:.1f} s")
         _wait_open(chain, 0)
         assert chain.engine.state()["started"] == SLOTS, "the queued request is called off, not served to nobody"
-        until(lambda: leftovers.is_at_rest(client), 1, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 1)
         name = process.log.read_text().split("hub=")[1].split()[0]
         mine = [key for key in leftovers.keys(client) if name in key]
         assert mine == [], "its hash, its doorbell and its replies are gone"

@@ -2,14 +2,11 @@
 
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.doubles.reading import numbered
 from tests.support import leftovers
-from tests.support.brokers import BrokerProcess
 from tests.support.call import Call, post
 from tests.support.grid import Grid, chat
 from tests.support.processes import until
@@ -17,16 +14,6 @@ from tests.support.processes import until
 QUICK = {"GHUB_HEARTBEAT_S": "0.3", "GHUB_HUB_RETRY_AFTER_S": "7"}
 COMMAND_TIMEOUT_S = 5.0
 BACK_WITHIN_S = 10.0
-
-
-@pytest.fixture
-def frail(tmp_path: Path) -> Iterator[Grid]:
-    """An empty grid on a broker of its own, which the test may kill."""
-    broker = BrokerProcess("valkey", tmp_path)
-    grid = Grid(broker, tmp_path)
-    yield grid
-    grid.close()
-    broker.kill()
 
 
 def _refused(hub: str, within_s: float) -> None:
@@ -42,30 +29,30 @@ def _refused(hub: str, within_s: float) -> None:
 
 
 @pytest.mark.slow
-def test_a_broker_that_hangs_is_waited_for_no_longer_than_a_command_may_take(frail: Grid) -> None:
-    hub, _, engine = frail.chain(**QUICK)
-    frail.broker.process.signal(signal.SIGSTOP)
+def test_a_broker_that_hangs_is_waited_for_no_longer_than_a_command_may_take(mortal_grid: Grid) -> None:
+    hub, _, engine = mortal_grid.chain(**QUICK)
+    mortal_grid.broker.process.signal(signal.SIGSTOP)
     try:
         _refused(hub, COMMAND_TIMEOUT_S + 1)
     finally:
-        frail.broker.process.signal(signal.SIGCONT)
-    until(lambda: frail.status(hub, "/health") == 200, BACK_WITHIN_S, frail.hubs[hub].tail)
+        mortal_grid.broker.process.signal(signal.SIGCONT)
+    until(lambda: mortal_grid.status(hub, "/health") == 200, BACK_WITHIN_S, mortal_grid.hubs[hub].tail)
     assert post(hub, chat(tokens=5)).said == numbered(0, 5)
-    with frail.redis() as client:  # the jobs that the broker found in its sockets when it went on
-        until(lambda: leftovers.is_at_rest(client), BACK_WITHIN_S, lambda: leftovers.told(client))
+    with mortal_grid.redis() as client:  # the jobs that the broker found in its sockets when it went on
+        leftovers.until_at_rest(client, BACK_WITHIN_S)
     assert engine.state()["open"] == 0
 
 
-def test_a_hub_told_to_stop_without_its_broker_ends_its_streams_and_itself(frail: Grid) -> None:
-    hub, _, _ = frail.chain(GHUB_HUB_SHUTDOWN_TIMEOUT_S="0.4", **QUICK)
+def test_a_hub_told_to_stop_without_its_broker_ends_its_streams_and_itself(mortal_grid: Grid) -> None:
+    hub, _, _ = mortal_grid.chain(GHUB_HUB_SHUTDOWN_TIMEOUT_S="0.4", **QUICK)
     call = Call(hub, chat(tokens=2000, stream=True, double={"delay_ms": 20}))
     call.wait_for("t3 ")
-    frail.broker.kill()
+    mortal_grid.broker.kill()
     began = time.monotonic()
-    frail.hubs[hub].signal(signal.SIGTERM)
+    mortal_grid.hubs[hub].signal(signal.SIGTERM)
     answer = call.finish()
     assert answer.error["code"] == "shutting_down"
     assert answer.said == numbered(0, answer.said.count(" "))
     assert answer.is_ended_once
-    assert frail.hubs[hub].wait(8) == 0
+    assert mortal_grid.hubs[hub].wait(8) == 0
     print(f"figure: gone {time.monotonic() - began:.1f} s after the signal")

@@ -8,7 +8,6 @@ from tests.doubles.reading import numbered, said_in
 from tests.support import leftovers
 from tests.support.call import get, post
 from tests.support.grid import Grid, chat
-from tests.support.processes import until
 
 ODD_NAMES = ("org/Model-1.5:Q4_K_M", "with space", "наш-модель", "{jobs}", "a:b:c", "*", "retry:tiny", "waiting:x")
 
@@ -35,4 +34,4 @@ def test_models_of_any_name_are_listed_and_served(grid: Grid) -> None:
         assert post(chain.hub, chat(model=name, tokens=3)).said == numbered(0, 3)
         assert chain.engine.state()["requests"][-1]["model"] == name
     with grid.redis() as client:
-        until(lambda: leftovers.is_at_rest(client), 2, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 2)

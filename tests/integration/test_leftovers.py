@@ -92,7 +92,7 @@ def test_a_thousand_requests_leave_no_job_no_claim_and_no_key_that_stays(chain: 
         sent = _send(chain.hub, 1000)
         assert sent == _expected(1000)
         assert leftovers.immortal(client) == []
-        until(lambda: leftovers.is_at_rest(client), 5, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 5)
         took_s = until(lambda: leftovers.replies(client) == [], 8, lambda: leftovers.replies(client)[:5])
         print(f"replies gone after {took_s:.1f} s")
         assert leftovers.immortal(client) == []
@@ -123,7 +123,7 @@ def test_hub_and_provider_do_not_grow_with_what_they_have_done(
     for _ in range(2):
         _send(chain.hub, 1000)
     with module_grid.redis() as client:
-        until(lambda: leftovers.is_at_rest(client), 5, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 5)
     grown = {name: (one.memory_info().rss - before[name]) / MIB for name, one in processes.items()}
     print(f"from { ({name: round(rss / MIB) for name, rss in before.items()}) } MiB by {grown} after 2,000 more")
     assert max(grown.values()) < 6, grown

@@ -29,7 +29,7 @@ def chain(_chain: Chain, module_grid: Grid) -> Iterator[Chain]:
     yield _chain
     assert post(_chain.hub, chat(tokens=3)).said == numbered(0, 3)
     with module_grid.redis() as client:
-        until(lambda: leftovers.is_at_rest(client), 3, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 3)
 
 
 def _gone(client: redis.Redis) -> float:

@@ -51,7 +51,7 @@ def chain(_chain: Chain, module_grid: Grid) -> Iterator[Chain]:
     for call in [*Call.open]:
         call.drop()
     with module_grid.redis() as client:
-        until(lambda: leftovers.is_at_rest(client), 5, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 5)
     until(lambda: _chain.engine.state()["open"] == 0, 2, _chain.engine.state)
 
 

@@ -54,7 +54,7 @@ def service(_service: Service, module_grid: Grid) -> Iterator[Service]:
     for call in [*Call.open]:
         call.drop()
     with module_grid.redis() as client:
-        until(lambda: leftovers.is_at_rest(client), 5, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 5)
     for hub in _service.hubs:
         assert get(hub, "/health").json["open_requests"] == 0
 

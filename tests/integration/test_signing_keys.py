@@ -10,7 +10,6 @@ from tests.doubles.reading import numbered
 from tests.support import leftovers
 from tests.support.call import Answer, post
 from tests.support.grid import SIGNING_KEY, Grid, chat
-from tests.support.processes import until
 
 OLD, NEW = SIGNING_KEY, "new:fedcba9876543210"
 QUICK = {"GHUB_HEARTBEAT_S": "0.3", "GHUB_HUB_QUEUE_TIMEOUT_S": "20", "GHUB_HUB_FIRST_COMMENT_S": "1"}
@@ -30,7 +29,7 @@ def _nothing_left(engine: EngineProcess, module_grid: Grid) -> Iterator[None]:
     engine.reset()
     yield
     with module_grid.redis() as client:
-        until(lambda: leftovers.is_at_rest(client), 3, lambda: leftovers.told(client))
+        leftovers.until_at_rest(client, 3)
 
 
 def _hub(grid: Grid, key: str) -> str:

@@ -2,6 +2,8 @@
 
 import redis
 
+from tests.support.processes import until
+
 LANES = "ghub:{jobs}:"
 WAITING = f"{LANES}waiting:"
 
@@ -49,6 +51,11 @@ def entries_added(client: redis.Redis) -> int:
 def is_at_rest(client: redis.Redis) -> bool:
     """Whether no job, no claim and no place in a queue is left."""
     return jobs(client) == pending(client) == indexed(client) == 0
+
+
+def until_at_rest(client: redis.Redis, within_s: float) -> None:
+    """Wait until nothing is left."""
+    until(lambda: is_at_rest(client), within_s, lambda: told(client))
 
 
 def told(client: redis.Redis) -> str:

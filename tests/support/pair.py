@@ -55,7 +55,7 @@ class Pair:
     def is_at_rest(self) -> None:
         """Nothing of any request is left in the broker, or soon won't be."""
         with self.grid.redis() as client:
-            until(lambda: leftovers.is_at_rest(client), 2, lambda: leftovers.told(client))
+            leftovers.until_at_rest(client, 2)
 
     def reasons(self) -> list[str]:
         """Why the first node takes no work."""
