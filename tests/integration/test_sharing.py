@@ -12,7 +12,7 @@ import pytest
 from tests.doubles.process import EngineProcess
 from tests.doubles.reading import numbered
 from tests.support import leftovers
-from tests.support.call import COMPLETIONS, Answer, Call, get, post
+from tests.support.call import COMPLETIONS, Answer, Call, get, post, post_all
 from tests.support.grid import Grid, chat
 from tests.support.processes import until
 
@@ -138,8 +138,7 @@ def test_an_answer_comes_when_it_is_there_and_not_when_somebody_happens_to_look(
 def test_a_node_that_is_full_leaves_the_work_to_those_that_are_not(service: Service) -> None:
     held = [Call(service.hubs[0], chat(model=OWN["large"], double={"hang": True})) for _ in range(SLOTS["large"])]
     until(lambda: service.engines["large"].state()["open"] == len(held), 5, service.engines["large"].state)
-    with ThreadPoolExecutor(30) as pool:
-        answers = [*pool.map(lambda n: post(service.hubs[n % 2], chat(tokens=5)), range(30))]
+    answers = post_all([chat(tokens=5)] * 30, service.hubs)
     assert {answer.said for answer in answers} == {numbered(0, 5)}
     assert {answer.headers["x-ghub-node"] for answer in answers} == {"small", "middle"}
     assert service.engines["large"].state()["started"] == len(held)

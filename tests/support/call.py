@@ -4,7 +4,8 @@ import http.client
 import json
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
@@ -167,6 +168,13 @@ class Call:
 def post(url: str, body: bytes | Mapping[str, Any] | Iterable[bytes], **options: Any) -> Answer:
     """Call and read to the end; options as for `Call`."""
     return Call(url, body, **options).finish()
+
+
+def post_all(bodies: Sequence[Mapping[str, Any]], hubs: Sequence[str], **options: Any) -> list[Answer]:
+    """Answers to all of these, sent at once and dealt out to the hubs."""
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        calls = [pool.submit(post, hubs[n % len(hubs)], body, **options) for n, body in enumerate(bodies)]
+        return [call.result() for call in calls]
 
 
 def get(url: str, path: str, *, within_s: float = 5) -> Answer:
