@@ -15,6 +15,9 @@ from ghub.child import Part
 from ghub.events import Died, Event, Healthy, Killed, Started
 from ghub.stack import Stack
 
+MOST_TOKENS = 200
+"""Of the answer to the line that is printed to copy: a small model doesn't know when to stop (seen: minutes)."""
+
 
 class Announcer:
     """Tells the life of one stack. A reader that goes away silences it and harms nothing."""
@@ -62,7 +65,8 @@ class Announcer:
         """Say that the stack works, and how to use it. The first line's form is relied upon by scripts."""
         self._end_status()
         self._write(f"ready {stack.base_url}/v1")
-        body = {"model": models[0], "stream": True, "messages": [{"role": "user", "content": "Tell me a story."}]}
+        messages = [{"role": "user", "content": "Tell me a story."}]
+        body = {"model": models[0], "stream": True, "max_tokens": MOST_TOKENS, "messages": messages}
         self._write("")
         self._write(
             f"  curl -N {stack.base_url}/v1/chat/completions -H 'Content-Type: application/json'"
