@@ -52,13 +52,28 @@ class RunningJob:
         self.stop_reason: Stop | None = None
         self.release_reason = ""
         self.task: asyncio.Task[None] | None = None
+        self._has_begun = False
+
+    def begin(self) -> bool:
+        """Its task takes its first step; False if it was stopped before."""
+        self._has_begun = True
+        return self.stop_reason is None
 
     def stop(self, why: Stop, release_reason: str = "") -> None:
-        """Stop it, once; its engine connection closes with it."""
-        if self.stop_reason is None and self.task is not None:
+        """Stop it, once; its engine connection closes with it.
+
+        A task that is cancelled before its first step never runs, not even its `finally`: one that has not begun looks
+        at the reason itself.
+        """
+        if self.stop_reason is None:
             self.stop_reason = why
             self.release_reason = release_reason
-            self.task.cancel()
+            if self.task is not None and self._has_begun:
+                self.task.cancel()
+
+    def last_words(self) -> ReplyEntry:
+        """What its reply is to hear once it was stopped."""
+        return ReplyEntry(release=self.release_reason) if self.stop_reason is Stop.RELEASED else ReplyEntry()
 
 
 class Runner:
@@ -223,7 +238,7 @@ class Runner:
     async def _run_in_slot(self, running: RunningJob) -> None:
         reply = self._open_reply(running.job, running)
         log.info("job_claimed", bytes=len(running.job.body))
-        last = await self._attempt(running, reply)
+        last = await self._attempt(running, reply) if running.begin() else running.last_words()
         # The last write is not to be cut short: whoever stops the job again finds it already stopping.
         running.stop_reason = running.stop_reason or Stop.OVER
         if last != ReplyEntry():
@@ -249,7 +264,7 @@ class Runner:
             if running.stop_reason is None:
                 raise
             asyncio.current_task().uncancel()  # type: ignore[union-attr]  # this is a task
-            return ReplyEntry(release=running.release_reason) if running.stop_reason is Stop.RELEASED else ReplyEntry()
+            return running.last_words()
         except EngineDown as exc:
             log.warning("engine_down", error=str(exc))
             self._engine.suspect()
