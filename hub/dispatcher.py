@@ -98,9 +98,7 @@ class Dispatcher:
         inbox = self._stage.reader.open(request, reply)
         inbox.is_unborn = True
         try:
-            published = await self._stage.requests.publish(
-                job, submission.lane, facts, max_waiting=settings.max_queue, now_ms=now_ms
-            )
+            published = await self._stage.requests.publish(job, submission.lane, facts, max_waiting=settings.max_queue)
         except BaseException as exc:  # a cancellation too: the job may be published all the same
             self._stage.reader.close(inbox)
             self._in_background(self._undo(request, reply))

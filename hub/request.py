@@ -208,7 +208,7 @@ class OpenRequest:
         deadline_ms = now_ms + int(settings.queue_timeout_s * 1000)
         job = replace(self.job, attempt=self.job.attempt + 1, deadline_ms=deadline_ms).signed(self._stage.signing)
         try:
-            ticket = await self._stage.lanes.requeue(self._ticket, job, now_ms)
+            ticket = await self._stage.lanes.requeue(self._ticket, job)
         except BrokerError as exc:
             raise BrokerAway("the broker went away while this request was tried again") from exc
         if ticket is None:

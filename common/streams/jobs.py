@@ -170,12 +170,12 @@ class JobLanes:
         with broker_errors():
             await _SETTLE.run(self._commands, keys, [GROUP, ticket.entry, request])
 
-    async def requeue(self, ticket: Ticket, job: Job, now_ms: int) -> Ticket | None:
+    async def requeue(self, ticket: Ticket, job: Job) -> Ticket | None:
         """Replace a claimed job by its next attempt in the retry lane; None if someone else has dealt with it."""
         lane = LaneName(Lane.RETRY, job.model)
         keys = [self._key(ticket.lane), self._key(lane), self._keys.waiting(*lane), self._keys.lanes]
         keys += [self._keys.waiting(*ticket.lane)]
-        args: list[Argument] = [GROUP, ticket.entry, now_ms, job.id, INDEX_TTL_MS, str(lane), *flat(job.to_fields())]
+        args: list[Argument] = [GROUP, ticket.entry, job.id, INDEX_TTL_MS, str(lane), *flat(job.to_fields())]
         with broker_errors():
             entry = await _REQUEUE.run(self._commands, keys, args)
         return Ticket(lane, entry) if entry else None

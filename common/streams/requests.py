@@ -54,9 +54,7 @@ class Requests:
         self._lanes = JobLanes(broker)
         self._control = ControlStreams(broker)
 
-    async def publish(
-        self, job: Job, lane: Lane, facts: Facts, *, max_waiting: int, now_ms: int
-    ) -> Published | QueueFull:
+    async def publish(self, job: Job, lane: Lane, facts: Facts, *, max_waiting: int) -> Published | QueueFull:
         """Write the request's hash, open its reply and add the job to its lane, in one round trip and that order."""
         keys = self._broker.keys
         name = LaneName(lane, job.model)
@@ -66,7 +64,7 @@ class Requests:
             keys.lanes,
             *(keys.lane(one, job.model) for one in Lane),
         ]
-        args: list[Argument] = [GROUP, max_waiting, now_ms, job.id, INDEX_TTL_MS, str(name), *flat(job.to_fields())]
+        args: list[Argument] = [GROUP, max_waiting, job.id, INDEX_TTL_MS, str(name), *flat(job.to_fields())]
         pipe = self._broker.commands.pipeline(transaction=False)
         pipe.hset(keys.request(job.id), mapping={**facts, "status": RequestStatus.QUEUED.value})
         pipe.pexpire(keys.request(job.id), self._ttls.request_ms)

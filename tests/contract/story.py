@@ -47,14 +47,10 @@ async def try_publish(
     lane: Lane = Lane.INTERACTIVE,
     *,
     max_waiting: int = 1000,
-    now_ms: int | None = None,
 ) -> Published | QueueFull:
     """Publish a job, or hear that the queue is full."""
-    now_ms = now_ms if now_ms is not None else int(time.time() * 1000)
     facts = {"model": model, "hub": HUB}
-    return await Requests(broker, TTLS).publish(
-        a_job(request, model), lane, facts, max_waiting=max_waiting, now_ms=now_ms
-    )
+    return await Requests(broker, TTLS).publish(a_job(request, model), lane, facts, max_waiting=max_waiting)
 
 
 async def publish(

@@ -154,7 +154,7 @@ class TestUpdate:
 
     async def test_who_was_claimed_leaves_the_queue_s_index(self, broker: Broker) -> None:
         for n in range(3):
-            await publish(broker, f"r{n}", now_ms=n)
+            await publish(broker, f"r{n}")
         await Requests(broker, TTLS).update({}, {RequestId("r0"): LaneName(Lane.INTERACTIVE, MODEL)})
         waiting = [(RequestId(f"r{n}"), LaneName(Lane.INTERACTIVE, MODEL)) for n in (1, 2)]
         assert await JobLanes(broker).places(waiting) == [0, 1]

@@ -46,7 +46,7 @@ async def test_a_requeue_adds_one_attempt(broker: Broker) -> None:
     ticket = await publish(broker, "r1")
     await claim_all(broker)
     await forget(broker)
-    assert await JobLanes(broker).requeue(ticket, a_job("r1", attempt=2), 1) is not None
+    assert await JobLanes(broker).requeue(ticket, a_job("r1", attempt=2)) is not None
     assert requests_of(await claim_all(broker)) == ["r1"]
 
 

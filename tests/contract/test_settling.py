@@ -36,6 +36,12 @@ async def claimed(broker: Broker, request: str = "r1") -> Ticket:
     return ticket
 
 
+def score_of(ticket: Ticket) -> int:
+    """Where the waiting index has the job of this entry."""
+    ms, number = ticket.entry.split(b"-")
+    return int(ms) * 1000 + int(number)
+
+
 class TestSettle:
     async def test_a_settled_job_leaves_neither_entry_nor_claim(self, broker: Broker) -> None:
         ticket = await claimed(broker)
@@ -60,7 +66,7 @@ class TestSettle:
 class TestRequeue:
     async def test_the_next_attempt_waits_in_the_retry_lane_and_the_old_one_is_gone(self, broker: Broker) -> None:
         ticket = await claimed(broker)
-        again = await JobLanes(broker).requeue(ticket, a_job("r1", attempt=2), 1)
+        again = await JobLanes(broker).requeue(ticket, a_job("r1", attempt=2))
         assert again is not None
         assert again.lane == RETRY
         assert await raw(broker).xlen(KEYS.lane(*INTERACTIVE)) == await pending(broker, INTERACTIVE) == 0
@@ -71,14 +77,14 @@ class TestRequeue:
     async def test_of_many_who_see_the_same_loss_one_adds_the_next_attempt(self, broker: Broker) -> None:
         ticket = await claimed(broker)
         lanes = JobLanes(broker)
-        tickets = await asyncio.gather(*(lanes.requeue(ticket, a_job("r1", attempt=2), 1) for _ in range(16)))
+        tickets = await asyncio.gather(*(lanes.requeue(ticket, a_job("r1", attempt=2)) for _ in range(16)))
         assert sum(one is not None for one in tickets) == 1
         assert requests_of(await claim_all(broker)) == ["r1"]
 
     async def test_a_job_that_is_settled_comes_not_again(self, broker: Broker) -> None:
         ticket = await claimed(broker)
         await JobLanes(broker).settle(ticket)
-        assert await JobLanes(broker).requeue(ticket, a_job("r1", attempt=2), 1) is None
+        assert await JobLanes(broker).requeue(ticket, a_job("r1", attempt=2)) is None
         assert await claim_all(broker) == []
         assert await raw(broker).zcard(KEYS.waiting(*RETRY)) == 0
 
@@ -86,7 +92,7 @@ class TestRequeue:
         lanes = JobLanes(broker)
         for n in range(20):
             ticket = await claimed(broker, f"r{n}")
-            again, _ = await asyncio.gather(lanes.requeue(ticket, a_job(f"r{n}", attempt=2), 1), lanes.settle(ticket))
+            again, _ = await asyncio.gather(lanes.requeue(ticket, a_job(f"r{n}", attempt=2)), lanes.settle(ticket))
             waiting = await claim_all(broker)
             assert [delivery.ticket for delivery in waiting] == ([again] if again else [])
             for delivery in waiting:
@@ -96,7 +102,7 @@ class TestRequeue:
         lanes = JobLanes(broker)
         ticket = await claimed(broker)
         for attempt in (2, 3, 4):
-            again = await lanes.requeue(ticket, a_job("r1", attempt=attempt), attempt)
+            again = await lanes.requeue(ticket, a_job("r1", attempt=attempt))
             assert again is not None
             (delivery,) = await claim_all(broker)
             assert Job.from_fields(delivery.fields or {}).attempt == attempt
@@ -106,25 +112,27 @@ class TestRequeue:
     async def test_after_a_flush_there_is_nothing_to_requeue(self, broker: Broker) -> None:
         ticket = await claimed(broker)
         await raw(broker).flushall()
-        assert await JobLanes(broker).requeue(ticket, a_job("r1", attempt=2), 1) is None
+        assert await JobLanes(broker).requeue(ticket, a_job("r1", attempt=2)) is None
         assert await all_keys(broker) == set()
 
     async def test_it_is_indexed_and_known_as_if_published(self, broker: Broker) -> None:
         lanes = JobLanes(broker)
         ticket = await claimed(broker)
-        await lanes.requeue(ticket, a_job("r1", attempt=2), 5)
+        again = await lanes.requeue(ticket, a_job("r1", attempt=2))
+        assert again is not None
         assert RETRY in await lanes.known()
         assert await lanes.places([(R1, RETRY)]) == [0]
-        assert await raw(broker).zscore(KEYS.waiting(*RETRY), "r1") == 5
+        assert await raw(broker).zscore(KEYS.waiting(*RETRY), "r1") == score_of(again)
         assert await raw(broker).zscore(KEYS.waiting(*INTERACTIVE), "r1") is None
 
     async def test_a_retry_that_is_retried_waits_once_more_in_its_index(self, broker: Broker) -> None:
         lanes = JobLanes(broker)
-        again = await lanes.requeue(await claimed(broker), a_job("r1", attempt=2), 5)
+        again = await lanes.requeue(await claimed(broker), a_job("r1", attempt=2))
         assert again is not None
         await claim_all(broker)
-        await lanes.requeue(again, a_job("r1", attempt=3), 6)
-        assert await raw(broker).zscore(KEYS.waiting(*RETRY), "r1") == 6
+        third = await lanes.requeue(again, a_job("r1", attempt=3))
+        assert third is not None
+        assert await raw(broker).zscore(KEYS.waiting(*RETRY), "r1") == score_of(third)
 
 
 class TestWithdraw:
@@ -165,8 +173,14 @@ class TestWithdraw:
 
 
 class TestPlaces:
+    async def test_they_are_in_the_order_of_the_lane_however_fast_they_came(self, broker: Broker) -> None:
+        names = [f"r{n:02}" for n in reversed(range(40))]  # within one ms it must not be the names that decide
+        tickets = dict(zip(names, await asyncio.gather(*(publish(broker, name) for name in names)), strict=True))
+        in_lane = sorted(names, key=lambda name: score_of(tickets[name]))
+        assert await JobLanes(broker).places([(RequestId(name), INTERACTIVE) for name in in_lane]) == [*range(40)]
+
     async def test_places_move_up_as_others_go(self, broker: Broker) -> None:
-        tickets = [await publish(broker, f"r{n}", now_ms=n) for n in range(4)]
+        tickets = [await publish(broker, f"r{n}") for n in range(4)]
         asked = [(RequestId(f"r{n}"), INTERACTIVE) for n in range(4)]
         lanes = JobLanes(broker)
         assert await lanes.places(asked) == [0, 1, 2, 3]
@@ -175,7 +189,7 @@ class TestPlaces:
 
     async def test_whoever_waits_in_a_more_urgent_lane_is_before_them(self, broker: Broker) -> None:
         for n, lane in enumerate([Lane.BATCH, Lane.BATCH, Lane.INTERACTIVE, Lane.RETRY, Lane.RETRY]):
-            await publish(broker, f"r{n}", lane=lane, now_ms=n)
+            await publish(broker, f"r{n}", lane=lane)
         await publish(broker, "other", OTHER_MODEL, Lane.RETRY)
         asked = [(RequestId(f"r{n}"), LaneName(lane, MODEL)) for n, lane in [(4, Lane.RETRY), (2, Lane.INTERACTIVE)]]
         assert await JobLanes(broker).places([*asked, (R1, LaneName(Lane.BATCH, MODEL))]) == [1, 2, 4]
