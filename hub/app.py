@@ -11,7 +11,7 @@ from common.clock import BrokerClock
 from common.registry import Registry
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes
-from common.streams.replies import ReplyStreams
+from common.streams.replies import Doorbell, ReplyStreams
 from common.streams.requests import Requests, RequestTtls
 from common.tasks import Crew
 from common.types import HubId
@@ -39,12 +39,13 @@ class Hub:
         if not signing:
             log.warning("jobs_unsigned", hint="set GHUB_SIGNING_KEY on hubs and providers to refuse forged jobs")
         replies, lanes, registry = ReplyStreams(broker), JobLanes(broker), Registry(broker)
+        doorbell = Doorbell(broker, self.id)
         reply_ttl_ms = int(settings.reply_ttl_s * 1000)
         requests = Requests(broker, RequestTtls(int(settings.request_ttl_s * 1000), reply_ttl_ms))
         clock = BrokerClock(broker)
         self._view = RegistryView(registry, lanes, clock)
         self._reader = ReplyReader(
-            self.id, replies, reply_ttl_ms=reply_ttl_ms, inbox_bytes=settings.client_buffer_bytes
+            doorbell, replies, reply_ttl_ms=reply_ttl_ms, inbox_bytes=settings.client_buffer_bytes
         )
         self._ledger = Ledger(requests)
         backstage = Backstage(
@@ -58,7 +59,7 @@ class Hub:
             ledger=self._ledger,
         )
         self.dispatcher = Dispatcher(self.id, broker.keys, backstage)
-        self._presence = Presence(self.id, settings, clock, registry, replies, self.dispatcher)
+        self._presence = Presence(self.id, settings, clock, registry, doorbell, self.dispatcher)
         self.crew = Crew()
         self.app = self._make_app(settings, lanes)
 

@@ -8,7 +8,7 @@ from common import __version__
 from common.clock import BrokerClock
 from common.errors import BrokerError
 from common.registry import HubRecord, Registry
-from common.streams.replies import ReplyStreams
+from common.streams.replies import Doorbell
 from common.types import HubId
 from hub.dispatcher import Dispatcher
 from hub.settings import HubSettings
@@ -27,14 +27,14 @@ class Presence:
         settings: HubSettings,
         clock: BrokerClock,
         registry: Registry,
-        replies: ReplyStreams,
+        doorbell: Doorbell,
         dispatcher: Dispatcher,
     ) -> None:
         self._hub = hub
         self._settings = settings
         self._clock = clock
         self._registry = registry
-        self._replies = replies
+        self._doorbell = doorbell
         self._dispatcher = dispatcher
         self._started_at = 0
 
@@ -51,7 +51,7 @@ class Presence:
         """Renew once; BrokerError if that fails."""
         await self._clock.sync()
         self._started_at = self._started_at or self._clock.now_ms()
-        await self._replies.keep_doorbell(self._hub, DOORBELL_TTL_MS)
+        await self._doorbell.keep(DOORBELL_TTL_MS)
         record = HubRecord(
             hub=self._hub,
             address=f"{self._settings.host}:{self._settings.port}",

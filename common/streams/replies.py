@@ -15,6 +15,7 @@ from common.types import HubId, RequestId
 from common.wire import OPENING_ID, EntryId, ReplyEntry
 
 DOORBELL_MAXLEN = 1000
+_BEFORE_ALL = b"0-0"
 
 
 class Written(Enum):
@@ -45,8 +46,6 @@ class ReplyStreams:
 
     def __init__(self, broker: Broker) -> None:
         self._commands = broker.commands
-        self._blocking = broker.blocking
-        self._keys = broker.keys
 
     # the provider's end
 
@@ -99,25 +98,6 @@ class ReplyStreams:
         with broker_errors():
             return [bool(one) for one in await pipe.execute()]
 
-    async def keep_doorbell(self, hub: HubId, ttl_ms: int) -> None:
-        """Make the doorbell if it is missing, and renew it."""
-        key = self._keys.doorbell(hub)
-        with broker_errors():
-            if not await self._commands.pexpire(key, ttl_ms):
-                await self._commands.xadd(key, {"ids": ""}, maxlen=DOORBELL_MAXLEN)
-                await self._commands.pexpire(key, ttl_ms)
-
-    async def wait_rings(self, hub: HubId, after: bytes, block_ms: int = BLOCK_MS) -> tuple[bytes, set[RequestId]]:
-        """Block until a doorbell rings; the id to go on from, and the requests that have news."""
-        with broker_errors():
-            reply = await self._blocking.xread({self._keys.doorbell(hub): after}, block=block_ms)
-        rung: set[RequestId] = set()
-        for _, entries in streams_of(reply):
-            for entry_id, fields in entries:
-                after = entry_id
-                rung.update(RequestId(one) for one in fields.get(b"ids", b"").decode(errors="replace").split())
-        return after, rung
-
     async def read(self, after: Mapping[str, EntryId], count: int) -> dict[str, Sequence[tuple[EntryId, Fields]]]:
         """What is new in these replies, at most so many entries of each, without waiting."""
         with broker_errors():
@@ -126,6 +106,35 @@ class ReplyStreams:
             key.decode(): [(EntryId.parse(entry_id), fields) for entry_id, fields in entries]
             for key, entries in streams_of(answer)
         }
+
+
+class Doorbell:
+    """A hub's own doorbell, and how far it has been heard. Raises BrokerUnavailable or BrokerRefused."""
+
+    def __init__(self, broker: Broker, hub: HubId) -> None:
+        self._commands = broker.commands
+        self._blocking = broker.blocking
+        self._key = broker.keys.doorbell(hub)
+        self._heard = _BEFORE_ALL
+
+    async def keep(self, ttl_ms: int) -> None:
+        """Renew it; make it if it is missing."""
+        with broker_errors():
+            if not await self._commands.pexpire(self._key, ttl_ms):
+                self._heard = _BEFORE_ALL  # a broker that came back with another clock may begin with lower ids
+                await self._commands.xadd(self._key, {"ids": ""}, maxlen=DOORBELL_MAXLEN)
+                await self._commands.pexpire(self._key, ttl_ms)
+
+    async def wait(self, block_ms: int = BLOCK_MS) -> set[RequestId]:
+        """Block until it rings or the time is up; the requests that have news."""
+        with broker_errors():
+            reply = await self._blocking.xread({self._key: self._heard}, block=block_ms)
+        rung: set[RequestId] = set()
+        for _, entries in streams_of(reply):
+            for entry_id, fields in entries:
+                self._heard = entry_id
+                rung.update(RequestId(one) for one in fields.get(b"ids", b"").decode(errors="replace").split())
+        return rung
 
 
 def _written(result: object) -> Written:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 import structlog
 
 from common.errors import BrokerError, WireError
-from common.streams.replies import ReplyStreams
+from common.streams.replies import Doorbell, ReplyStreams
 from common.tasks import backoff_s
-from common.types import HubId, RequestId
+from common.types import RequestId
 from common.wire import ReplyEntry
 from hub.relay.inbox import Inbox
 
@@ -29,8 +29,8 @@ TICK_S = 0.5
 class ReplyReader:
     """Brings entries from the broker to the inboxes of this hub's open requests."""
 
-    def __init__(self, hub: HubId, streams: ReplyStreams, *, reply_ttl_ms: int, inbox_bytes: int) -> None:
-        self._hub = hub
+    def __init__(self, doorbell: Doorbell, streams: ReplyStreams, *, reply_ttl_ms: int, inbox_bytes: int) -> None:
+        self._doorbell = doorbell
         self._streams = streams
         self._reply_ttl_ms = reply_ttl_ms
         self._inbox_bytes = inbox_bytes
@@ -64,12 +64,11 @@ class ReplyReader:
         """Follow the doorbell until cancelled."""
         loop = asyncio.get_running_loop()
         waits = backoff_s(0.05, 2)
-        after = b"0-0"
         look_at = loop.time() + LOOK_AT_ALL_S
         while True:
             try:
                 block_ms = max(1, int((look_at - loop.time()) * 1000))
-                after, rung = await self._streams.wait_rings(self._hub, after, block_ms)
+                rung = await self._doorbell.wait(block_ms)
                 if loop.time() >= look_at:
                     look_at = loop.time() + LOOK_AT_ALL_S
                     await self._fetch([*self._inboxes.values()])

@@ -15,7 +15,7 @@ from common.errors import BrokerRefused, BrokerUnavailable, SettingsError
 from common.registry import HubRecord, Registry
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
-from common.streams.replies import ReplyStreams, ReplyWrite, Written
+from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite, Written
 from common.streams.requests import Requests
 from common.types import Order, RequestId
 from common.wire import ControlEntry, EntryId, ReplyEntry
@@ -49,7 +49,7 @@ WRITES: dict[str, Verb] = {
     "ensure": lambda broker: JobLanes(broker).ensure(LANES),
     "bury": lambda broker: JobLanes(broker).bury({b"id": b"r1"}, "x"),
     "write": lambda broker: ReplyStreams(broker).write([WRITE]),
-    "keep_doorbell": lambda broker: ReplyStreams(broker).keep_doorbell(HUB, 1000),
+    "doorbell.keep": lambda broker: Doorbell(broker, HUB).keep(1000),
     "order": lambda broker: ControlStreams(broker).send(NODE, ControlEntry(Order.DRAIN)),
     "write_node": lambda broker: Registry(broker).write_node(RECORD, 1000),
     "write_hub": lambda broker: Registry(broker).write_hub(HubRecord(HUB, "", "", 0, 0), 1000),
@@ -65,7 +65,7 @@ OTHERS: dict[str, Verb] = {
     "loads": lambda broker: JobLanes(broker).loads(LANES),
     "last_id": lambda broker: ReplyStreams(broker).last_id(REPLY),
     "keep": lambda broker: ReplyStreams(broker).keep([REPLY], 1000),
-    "wait_rings": lambda broker: ReplyStreams(broker).wait_rings(HUB, b"0-0", 10),
+    "doorbell.wait": lambda broker: Doorbell(broker, HUB).wait(10),
     "read": lambda broker: ReplyStreams(broker).read({REPLY: EntryId(0, 1)}, 100),
     "newest": lambda broker: ControlStreams(broker).newest(NODE),
     "orders": lambda broker: ControlStreams(broker).wait(NODE, b"0-0"),

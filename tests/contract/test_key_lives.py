@@ -7,7 +7,7 @@ from common.keys import Keys
 from common.registry import HubRecord, Registry
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
-from common.streams.replies import ReplyStreams, ReplyWrite
+from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite
 from common.streams.requests import Requests
 from common.types import Lane, Order, RequestId
 from common.wire import ControlEntry, EntryId, ReplyEntry
@@ -25,14 +25,14 @@ async def test_nothing_stays_for_ever_but_the_lanes(broker: Broker) -> None:
     r1, r2 = RequestId("r1"), RequestId("r2")
     await registry.write_node(RECORD, 6000)
     await registry.write_hub(HubRecord(HUB, "", "", 0, 0), 6000)
-    await replies.keep_doorbell(HUB, 6000)
+    await Doorbell(broker, HUB).keep(6000)
     ticket = await publish(broker, "r1")
     waiting = await publish(broker, "r2", OTHER_MODEL, Lane.BATCH)
     await claim_all(broker)
     write = ReplyWrite(a_job("r1").reply, KEYS.doorbell(HUB), r1, EntryId(1, 0), ReplyEntry(claim=NODE))
     await replies.write([write])
     await requests.update({r1: {"status": "claimed"}, RequestId("unseen"): {"status": "done"}}, {r1: ticket.lane})
-    await lanes.requeue(ticket, a_job("r1", attempt=2), 1)
+    await lanes.requeue(ticket, a_job("r1", attempt=2))
     await lanes.bury(a_job("r1").to_fields(), "for the test")
     await requests.call_off(r2, a_job("r2").reply, waiting, NODE)
     await ControlStreams(broker).send(NODE, ControlEntry(Order.DRAIN))

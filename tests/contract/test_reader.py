@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from common.broker import Broker
-from common.streams.replies import ReplyStreams, ReplyWrite, Written
+from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite, Written
 from common.types import RequestId
 from common.wire import EntryId, ReplyEntry
 from hub.relay import reader as reader_module
@@ -24,9 +24,9 @@ REPLY = a_job("r1").reply
 @asynccontextmanager
 async def reading(broker: Broker, *, inbox_bytes: int = 2**20) -> AsyncIterator[ReplyReader]:
     """A reader at work, with its doorbell."""
-    streams = ReplyStreams(broker)
-    await streams.keep_doorbell(HUB, 60_000)
-    reader = ReplyReader(HUB, streams, reply_ttl_ms=30_000, inbox_bytes=inbox_bytes)
+    bell = Doorbell(broker, HUB)
+    await bell.keep(60_000)
+    reader = ReplyReader(bell, ReplyStreams(broker), reply_ttl_ms=30_000, inbox_bytes=inbox_bytes)
     async with at_work(reader.run(), reader.keep(), reader.tick()):
         yield reader
 

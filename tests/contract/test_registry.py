@@ -9,7 +9,7 @@ import pytest
 from common.broker import Broker
 from common.clock import BrokerClock
 from common.registry import FORGET_NODE_MS, HubRecord, NodeRecord, Registry
-from common.streams.replies import ReplyStreams
+from common.streams.replies import Doorbell
 from common.types import HubId, ModelId, NodeId, NodeState, RequestId
 from tests.contract.story import HUB, KEYS, NODE, all_keys, eventually, hash_of, raw
 
@@ -153,7 +153,7 @@ class TestHubs:
         other = HubId("hub-2")
         for hub in (HUB, other):
             await Registry(broker).write_hub(replace(self.RECORD, hub=hub), 6000)
-            await ReplyStreams(broker).keep_doorbell(hub, 6000)
+            await Doorbell(broker, hub).keep(6000)
         await Registry(broker).remove_hub(HUB)
         assert await all_keys(broker) == {KEYS.hub(other), KEYS.doorbell(other)}
 

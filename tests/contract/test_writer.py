@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from common.broker import Broker
-from common.streams.replies import ReplyStreams
+from common.streams.replies import Doorbell
 from common.wire import EntryId, ReplyEntry, Start, Usage
 from provider.writer import ReplyState
 from tests.contract.story import HUB, NODE, entries_of, eventually, on_real_brokers, publish, raw
@@ -59,7 +59,7 @@ class TestFlow:
         requests = [f"r{n}" for n in range(40)]
         for request in requests:
             await publish(broker, request)
-        await ReplyStreams(broker).keep_doorbell(HUB, 60_000)
+        await Doorbell(broker, HUB).keep(60_000)
         async with writing(broker) as writer:
             replies = [Attempt(writer, request).reply for request in requests]
             for event in events(100):
