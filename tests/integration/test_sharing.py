@@ -33,7 +33,9 @@ class Service(NamedTuple):
 @pytest.fixture(scope="module")
 def _service(module_grid: Grid) -> Service:
     engines = {name: module_grid.engine(MODEL, OWN[name], slots=100) for name in SLOTS}
-    hubs = tuple(module_grid.hub(wait=False, GHUB_HUB_NAME=f"front-{one}") for one in "ab")
+    # no comment goes before the answer: then every head tells the node
+    env = {"GHUB_HUB_FIRST_COMMENT_S": "30"}
+    hubs = tuple(module_grid.hub(wait=False, GHUB_HUB_NAME=f"front-{one}", **env) for one in "ab")
     for name, engine in engines.items():
         module_grid.provider(engine.url, name, wait=False, GHUB_PROVIDER_SLOTS=str(SLOTS[name]))
     for name in SLOTS:
@@ -153,12 +155,11 @@ def test_a_node_that_joins_takes_what_waits_already(service: Service, module_gri
     waiting = [Call(hub, chat(tokens=5, stream=stream)) for stream in (True, False) * 5]
     with module_grid.redis() as client:
         until(lambda: leftovers.waiting(client) == len(waiting), 5, lambda: leftovers.told(client))
-    joined = module_grid.provider(module_grid.engine(MODEL).url, "joined")
+    engine = module_grid.engine(MODEL)
+    joined = module_grid.provider(engine.url, "joined")
     try:
-        for call in waiting:
-            answer = call.finish()
-            assert answer.said == numbered(0, 5)
-            assert answer.headers["x-ghub-node"] == joined
+        assert {call.finish().said for call in waiting} == {numbered(0, 5)}
+        assert engine.state()["started"] == len(waiting)
     finally:
         assert module_grid.providers[joined].stop() == 0
 
