@@ -1,34 +1,18 @@
 """The hub process: its HTTP server, its signals, its end."""
 
 import asyncio
-import contextlib
 import signal
-import socket
-from collections.abc import Iterator
 
 import structlog
-import uvicorn
 
 from common import __version__
 from common.broker import connect
-from common.errors import SettingsError
 from common.process import run_process
+from common.serving import FORCED_END_S, HttpServer, listen
 from hub.app import Hub
 from hub.settings import HubSettings
 
 log = structlog.get_logger()
-
-BACKLOG = 2048
-FORCED_END_S = 1
-"""What uvicorn grants connections after the hub's own drain, s."""
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: this process drains before the server may stop."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 async def serve(settings: HubSettings) -> None:
@@ -42,23 +26,14 @@ async def serve(settings: HubSettings) -> None:
     loop = asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, stop.set)
-    listener = _listen(settings)
+    listener = listen(
+        settings.host, settings.port, send_timeout_s=settings.send_timeout_s, reuse_port=settings.reuse_port
+    )
     address = listener.getsockname()
     settings = settings.model_copy(update={"port": address[1]})
     broker = connect(settings.redis_url, prefix=settings.prefix, client_name=f"ghub-hub-{settings.name}")
     hub = Hub(settings, broker)
-    server = _Server(
-        uvicorn.Config(
-            hub.app,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            backlog=BACKLOG,
-            timeout_keep_alive=75,  # longer than the 60 s after which common proxies let go
-            timeout_graceful_shutdown=FORCED_END_S,
-        )
-    )
+    server = HttpServer(hub.app)
     try:
         hub.start()
         hub.crew.start("http", server.serve(sockets=[listener]))
@@ -72,23 +47,6 @@ async def serve(settings: HubSettings) -> None:
     finally:
         await hub.stop()
         await broker.aclose()
-
-
-def _listen(settings: HubSettings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # A connection whose client reads nothing would otherwise outlive the answer that was cut off, for ever.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings.send_timeout_s * 1000))
-    if settings.reuse_port:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except OSError as exc:
-        listener.close()
-        raise SettingsError(f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}") from exc
-    return listener
 
 
 def run(settings: HubSettings) -> int:

@@ -7,7 +7,7 @@ import orjson
 
 from common.types import NodeId
 from common.wire import Failure, Job, ReplyEntry, Start
-from provider.engines.base import Engine, EngineAnswer
+from provider.engines.base import Engine, EngineAnswer, Question
 from provider.engines.failures import read_error_event
 from provider.errors import EngineBroke, EngineFailed
 from provider.events import EventSplitter, is_only_comments, is_only_opening, split_events
@@ -54,7 +54,7 @@ async def relay_answer(engine: Engine, job: Job, reply: Reply, node: NodeId, set
     first_s = settings.first_token_timeout_s if job.stream else settings.answer_timeout_s
     clock = StallClock(first_s, settings.token_timeout_s)
     try:
-        async with clock.timer, engine.ask(job) as answer:
+        async with clock.timer, engine.ask(Question.of(job)) as answer:
             start = Start(answer.status, answer.content_type, node)
             if answer.content_type.startswith("text/event-stream"):
                 await _relay_events(answer, start, reply, settings, clock)

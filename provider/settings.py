@@ -8,6 +8,8 @@ from pydantic_settings import SettingsConfigDict
 
 from common.settings import ProcessName, SharedSettings
 
+URL_PATTERN = r"^https?://[^/\s]+(/\S*)?$"
+
 
 def _default_name() -> str:
     name = "".join(c if (c.isalnum() and c.isascii()) or c in "._-" else "-" for c in socket.gethostname())[:64]
@@ -18,19 +20,36 @@ class EngineKind(StrEnum):
     """What serves the models on this machine."""
 
     AUTO = "auto"
+    OLLAMA = "ollama"
+    VLLM = "vllm"
     LLAMACPP = "llamacpp"
+    LMSTUDIO = "lmstudio"
     OPENAI = "openai"
 
 
-class EngineSettings(BaseModel):
+class UnknownPolicy(StrEnum):
+    """What follows when nobody can tell how busy the GPU is."""
+
+    ASSUME_IDLE = "assume-idle"
+    SLOTS_ONLY = "slots-only"
+    NEVER = "never"
+
+
+class Section(BaseModel):
+    """A group of settings that belong together."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, frozen=True, extra="forbid")
+
+
+class EngineSettings(Section):
     """The local inference server."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True, frozen=True)
-
-    url: str = Field("http://127.0.0.1:8000", pattern=r"^https?://[^/\s]+(/\S*)?$")
-    """Its root, without `/v1`. The default is vLLM's."""
+    url: str | None = Field(None, pattern=URL_PATTERN)
+    """Its root, without `/v1`. Default: the first that is found at the usual ports of Ollama, vLLM, llama.cpp and LM
+    Studio on this machine."""
     kind: EngineKind = EngineKind.AUTO
-    """`llamacpp`, `openai` (anything that speaks OpenAI's API), or `auto`: looked at and found."""
+    """`ollama`, `vllm`, `llamacpp`, `lmstudio`, `openai` (anything else that speaks OpenAI's API), or `auto`: looked at
+    and found."""
     api_key: SecretStr | None = None
     """Sent as a Bearer token, for engines that want one."""
     connect_timeout_s: float = Field(5, ge=0.1, le=60)
@@ -43,6 +62,82 @@ class EngineSettings(BaseModel):
     """Longest single event; more is taken for nonsense."""
 
 
+class ServerSettings(Section):
+    """This provider's own HTTP: `/health`, `/busy`, `/metrics` and direct mode."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Others need not reach a provider at all; a tunnel comes in by loopback."""
+    port: int = Field(8081, ge=0, le=65535)
+    """0 takes any free port."""
+    require_hmac: bool = True
+    """Whether direct mode wants `X-Inferoute-HMAC`. Without it whoever reaches the port may use the engine."""
+    control_token: SecretStr | None = None
+    """Bearer token for `/pause` and `/resume`. Without it they are for this machine alone, and off behind a tunnel."""
+    max_body_bytes: int = Field(64 * 2**20, ge=1024)
+    """Largest request body in direct mode."""
+    send_timeout_s: float = Field(60, gt=0)
+    """How long a client in direct mode may read nothing before it is cut off."""
+    retry_after_s: int = Field(5, ge=1)
+    """What Retry-After says on 503."""
+
+
+class GateSettings(Section):
+    """When the GPU counts as idle."""
+
+    threshold_pct: float = Field(20, ge=0, le=100)
+    """Utilisation by others than the engine above which no work is taken."""
+    hysteresis_pct: float = Field(5, ge=0, le=100)
+    """How far below the threshold it must fall before work is taken again."""
+    sample_interval_s: float = Field(0.25, ge=0.05, le=60)
+    """Between two readings of the GPU."""
+    busy_after_samples: int = Field(2, ge=1, le=100)
+    """So many readings in a row above the threshold close the gate: a single peak is no owner at work."""
+    idle_after_s: float = Field(1, ge=0, le=3600)
+    """So long it must stay below before the gate opens."""
+    unknown: UnknownPolicy | None = None
+    """When utilisation cannot be told (no driver, MIG, WDDM): `assume-idle`, `slots-only` (only slots that the engine
+    says are free count) or `never`. Default: `assume-idle` on a machine without an NVIDIA GPU, else `slots-only`."""
+    gpus: tuple[int | str, ...] | None = None
+    """Indexes or UUIDs of the GPUs that the engine uses, e.g. `[0]`. Default: all."""
+    own_processes: tuple[str, ...] = ()
+    """Names of processes whose GPU use counts as the engine's, beside those found by its port."""
+    yield_to_owner: bool = True
+    """Give running jobs back when others begin to use the GPU."""
+    yield_after_s: float = Field(1, ge=0, le=3600)
+    """How long others must use it before that."""
+    check_memory: bool = True
+    """Take no job for a model that isn't loaded while its weights would not fit into free GPU memory."""
+    memory_factor: float = Field(1.2, ge=1, le=10)
+    """What a model takes on the GPU, as a multiple of its weights: context and buffers come on top."""
+
+
+class ScheduleSettings(Section):
+    """When this machine may work for others."""
+
+    windows: tuple[str, ...] = ()
+    """`[days] HH:MM-HH:MM`, e.g. `22:00-08:00`, `mon-fri 18:00-24:00`, `sat,sun 00:00-24:00`. Default: always."""
+    timezone: str = ""
+    """An IANA name, e.g. `Europe/Amsterdam`. Default: the machine's."""
+
+
+class TunnelSettings(Section):
+    """How others reach this provider, if they do."""
+
+    url: str | None = Field(None, pattern=URL_PATTERN)
+    """The public URL of a tunnel (ngrok, cloudflared, …) to `server.port`; it is in the report."""
+
+
+class ReportSettings(Section):
+    """Health reports to the hub."""
+
+    interval_s: float = Field(300, ge=1, le=86_400)
+    """Between two reports when nothing changes."""
+    min_gap_s: float = Field(5, ge=0, le=3600)
+    """Least time between two reports, however often the state changes."""
+    timeout_s: float = Field(10, gt=0, le=300)
+    """For the hub's answer, to a report as to a question about an HMAC."""
+
+
 class ProviderSettings(SharedSettings):
     """Everything that can be set on a provider."""
 
@@ -50,9 +145,18 @@ class ProviderSettings(SharedSettings):
 
     name: ProcessName = Field(default_factory=_default_name)
     """The node's name, unique in the grid; default: the host's."""
+    hub_url: str | None = Field(None, pattern=URL_PATTERN)
+    """A hub's root: where health reports go and HMACs are checked. Default: neither is done."""
+    token: SecretStr | None = None
+    """This provider's token at the hub."""
     slots: int | None = Field(None, ge=1, le=4096)
     """Jobs at once; default: as many as the engine says it has, else 4."""
     engine: EngineSettings = EngineSettings()
+    gate: GateSettings = GateSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    server: ServerSettings = ServerSettings()
+    tunnel: TunnelSettings = TunnelSettings()
+    report: ReportSettings = ReportSettings()
 
     first_token_timeout_s: float = Field(300, gt=0)
     """From asking the engine to its first event: long, since a model may have to load."""

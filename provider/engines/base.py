@@ -1,24 +1,93 @@
 """What a provider asks of an engine, whatever it is."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from common.types import ModelId
 from common.wire import Job
 
 
+class Capability(StrEnum):
+    """What an engine can do; the registry shows these words."""
+
+    CHAT = "chat"
+    COMPLETIONS = "completions"
+    EMBEDDINGS = "embeddings"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
+    NATIVE = "native"
+    """Ollama's own `/api/chat`, `/api/generate` and `/api/embed`."""
+    PREFILL = "prefill"
+    """It goes on with an answer that the request already holds the beginning of."""
+
+
+ENDPOINTS: Mapping[str, Capability] = {
+    "/v1/chat/completions": Capability.CHAT,
+    "/v1/completions": Capability.COMPLETIONS,
+    "/v1/embeddings": Capability.EMBEDDINGS,
+    "/v1/responses": Capability.RESPONSES,
+    "/v1/messages": Capability.MESSAGES,
+    "/api/chat": Capability.NATIVE,
+    "/api/generate": Capability.NATIVE,
+    "/api/embed": Capability.NATIVE,
+}
+"""The only paths that a request can reach on an engine, and what it must be able to do for them. Nothing here pulls,
+deletes or configures."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model of an engine, as far as the engine tells."""
+
+    id: ModelId
+    is_loaded: bool
+    """Whether it is in memory; engines that cannot say are taken to have all of theirs there."""
+    size_bytes: int | None = None
+    """Of its weights on disk."""
+    digest: str = ""
+    gpu_bytes: int | None = None
+    """GPU memory that it holds now."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """What an engine says of itself: its kind and version, its models, those in memory, and its slots if it tells."""
+    """What an engine says of itself."""
 
     kind: str
+    url: str
     version: str = ""
-    models: tuple[ModelId, ...] = ()
-    loaded: tuple[ModelId, ...] = ()
+    models: tuple[ModelInfo, ...] = ()
+    capabilities: frozenset[Capability] = frozenset()
     slots: int | None = None
-    url: str = field(default="")
+    """Requests that it works on at once; None: it doesn't say."""
+    in_use: int | None = None
+    """How many of these are taken, by whomever; None: it doesn't say."""
+
+    @property
+    def loaded(self) -> tuple[ModelId, ...]:
+        """The models in memory."""
+        return tuple(model.id for model in self.models if model.is_loaded)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request to an engine: a client's own bytes for one of `ENDPOINTS`."""
+
+    id: str
+    endpoint: str
+    model: ModelId
+    stream: bool
+    body: bytes
+    trace: str = ""
+    """A W3C traceparent, or empty."""
+
+    @classmethod
+    def of(cls, job: Job) -> "Question":
+        """What a job asks."""
+        return cls(job.id, job.endpoint, job.model, job.stream, job.body, job.trace)
 
 
 class EngineAnswer(Protocol):
@@ -47,8 +116,8 @@ class Engine(Protocol):
         """
         ...
 
-    def ask(self, job: Job) -> AbstractAsyncContextManager[EngineAnswer]:
-        """Send the job's bytes to its path. Leaving the context closes the connection, which stops the engine.
+    def ask(self, question: Question) -> AbstractAsyncContextManager[EngineAnswer]:
+        """Send the bytes to their path. Leaving the context closes the connection, which stops the engine.
 
         Raises:
             EngineDown: it cannot be reached.

@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from common.wire import Job
-from provider.engines.base import EngineAnswer, EngineStatus
+from provider.engines.base import EngineAnswer, EngineStatus, Question
 from provider.engines.openai import OpenAIEngine
 from provider.engines.pieces import PiecedAnswer, in_pieces
 from provider.errors import EngineDown
@@ -30,10 +29,10 @@ class LlamaCppEngine(OpenAIEngine):
         )
 
     @asynccontextmanager
-    async def ask(self, job: Job) -> AsyncIterator[EngineAnswer]:
-        """Send the job's bytes to its path; a whole answer is asked for in pieces where that makes no difference."""
-        pieces = in_pieces(job)
-        async with super().ask(pieces or job) as answer:
+    async def ask(self, question: Question) -> AsyncIterator[EngineAnswer]:
+        """Send the bytes to their path; a whole answer is asked for in pieces where that makes no difference."""
+        pieces = in_pieces(question)
+        async with super().ask(pieces or question) as answer:
             is_pieced = pieces is not None and answer.content_type.startswith("text/event-stream")
             yield PiecedAnswer(answer, self._settings.max_event_bytes) if is_pieced else answer
 

@@ -11,14 +11,15 @@ from typing import Any
 import aiohttp
 
 from common.types import ModelId
-from common.wire import Failure, Job
-from provider.engines.base import EngineAnswer, EngineStatus
+from common.wire import Failure
+from provider.engines.base import Capability, EngineAnswer, EngineStatus, ModelInfo, Question
 from provider.engines.failures import read_failure
 from provider.errors import EngineBroke, EngineDown, EngineRefused
 from provider.settings import EngineSettings
 
 MAX_ERROR_BODY_BYTES = 64 * 1024
 READ_BUFFER_BYTES = 256 * 1024
+DEFAULT_URL = "http://127.0.0.1:8000"
 
 
 class OpenAIAnswer:
@@ -44,10 +45,11 @@ class OpenAIEngine:
     """A server under one URL; connections are kept between jobs and closed to cancel one."""
 
     kind = "openai"
+    capabilities = frozenset({Capability.CHAT, Capability.COMPLETIONS})
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
-        self._url = settings.url.rstrip("/")
+        self._url = (settings.url or DEFAULT_URL).rstrip("/")
         headers = {}
         if settings.api_key is not None:
             headers["Authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
@@ -66,17 +68,17 @@ class OpenAIEngine:
     async def status(self) -> EngineStatus:
         """Its models, all of them taken for loaded; EngineDown if it cannot be reached or isn't ready."""
         listed = await self._get_json("/v1/models")
-        models = tuple(_model_ids(listed))
-        return EngineStatus(self.kind, models=models, loaded=models, url=self._url)
+        models = tuple(ModelInfo(model, is_loaded=True) for model in _model_ids(listed))
+        return EngineStatus(self.kind, self._url, models=models, capabilities=self.capabilities)
 
     @asynccontextmanager
-    async def ask(self, job: Job) -> AsyncIterator[EngineAnswer]:
+    async def ask(self, question: Question) -> AsyncIterator[EngineAnswer]:
         """Send the job's bytes to its path; leaving the context closes the connection unless all was read."""
-        headers = {"Content-Type": "application/json", "X-Request-Id": job.id}
-        if job.trace:
-            headers["traceparent"] = job.trace
+        headers = {"Content-Type": "application/json", "X-Request-Id": question.id}
+        if question.trace:
+            headers["traceparent"] = question.trace
         try:
-            response = await self._session.post(self._url + job.endpoint, data=job.body, headers=headers)
+            response = await self._session.post(self._url + question.endpoint, data=question.body, headers=headers)
         except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as exc:
             raise EngineDown(f"cannot reach {self._url}: {exc}") from exc
         except (aiohttp.ClientError, OSError) as exc:

@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from common.wire import Failure, Job
-from provider.engines.base import EngineAnswer
+from common.wire import Failure
+from provider.engines.base import EngineAnswer, Question
 from provider.engines.failures import read_error_event
 from provider.errors import EngineBroke, EngineFailed
 from provider.events import EventSplitter, split_events
@@ -27,20 +27,20 @@ _OTHERWISE = ("tools", "functions", "verbose", "return_progress", "return_tokens
 `logprobs`; the others add to each piece."""
 
 
-def in_pieces(job: Job) -> Job | None:
-    """The same job with a streamed answer; None if it has one already, or its pieces would not make the same whole."""
-    if job.stream or job.endpoint not in _ENDPOINTS:
+def in_pieces(question: Question) -> Question | None:
+    """The same with a streamed answer; None if it has one already, or its pieces would not make the same whole."""
+    if question.stream or question.endpoint not in _ENDPOINTS:
         return None
     try:
-        question = orjson.loads(job.body)
+        fields = orjson.loads(question.body)
     except ValueError:
         return None
-    if not isinstance(question, dict) or isinstance(question.get("prompt"), list):
+    if not isinstance(fields, dict) or isinstance(fields.get("prompt"), list):
         return None
-    if any(question.get(name) not in (None, 1) for name in _SEVERAL) or any(question.get(name) for name in _OTHERWISE):
+    if any(fields.get(name) not in (None, 1) for name in _SEVERAL) or any(fields.get(name) for name in _OTHERWISE):
         return None
     streamed = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
-    return replace(job, body=orjson.dumps(question | streamed))
+    return replace(question, body=orjson.dumps(fields | streamed))
 
 
 class PiecedAnswer:

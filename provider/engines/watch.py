@@ -42,7 +42,7 @@ class EngineWatch:
     @property
     def status(self) -> EngineStatus:
         """What it last said of itself; kind `unknown` before it said anything."""
-        return self._status or EngineStatus("unknown", url=self._settings.url)
+        return self._status or EngineStatus("unknown", self._settings.url or "")
 
     @property
     def slots(self) -> int:
@@ -52,8 +52,8 @@ class EngineWatch:
     @property
     def models(self) -> list[ModelId]:
         """Models to take jobs for, those in memory first."""
-        status = self.status
-        return sorted(status.models, key=lambda model: (model not in status.loaded, model))
+        models = sorted(self.status.models, key=lambda model: (not model.is_loaded, model.id))
+        return [model.id for model in models]
 
     def suspect(self) -> None:
         """A job could not reach it: take no more, and look at once."""

@@ -9,7 +9,7 @@ from typing import Any, cast
 from common.types import ModelId, NodeId, RequestId
 from common.wire import Job, ReplyEntry
 from provider.answer import relay_answer
-from provider.engines.base import EngineStatus
+from provider.engines.base import EngineStatus, Question
 from provider.errors import EngineFailed
 from provider.settings import ProviderSettings
 from provider.writer import Reply
@@ -52,14 +52,14 @@ class ScriptedEngine:
     fails_with: Exception | None = None
     is_closed: bool = False
     """Whether its connection was closed, which is what stops a real one."""
-    asked: list[Job] = field(default_factory=list)
+    asked: list[Question] = field(default_factory=list)
 
     async def status(self) -> EngineStatus:
-        return EngineStatus("scripted")
+        return EngineStatus("scripted", "http://scripted")
 
     @asynccontextmanager
-    async def ask(self, job: Job) -> AsyncIterator[ScriptedAnswer]:
-        self.asked.append(job)
+    async def ask(self, question: Question) -> AsyncIterator[ScriptedAnswer]:
+        self.asked.append(question)
         try:
             await asyncio.sleep(self.wait_s)
             if self.fails_with is not None:

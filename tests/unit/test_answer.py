@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from common.wire import Failure, ReplyEntry, Start, Usage
 from provider.answer import relay_answer
+from provider.engines.base import Question
 from provider.errors import EngineBroke, EngineDown
 from provider.writer import Reply
 from tests.unit.engine_script import (
@@ -70,7 +71,7 @@ class TestStreams:
         assert relayed([TOKEN, LAST.rstrip()]).reply.entries[-1] == ReplyEntry(end=Usage(7, 3))
 
     def test_the_job_s_own_bytes_are_what_the_engine_is_asked(self) -> None:
-        assert relayed([WHOLE]).engine.asked == [a_job()]
+        assert relayed([WHOLE]).engine.asked == [Question.of(a_job())]
 
     def test_comments_before_the_first_word_bind_the_client_to_nothing(self) -> None:
         """A hub that has sent anything can't give the job to another node."""

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.wire import Failure, Job
+from common.wire import Failure
+from provider.engines.base import Question
 from provider.engines.pieces import PiecedAnswer, in_pieces
 from provider.errors import EngineBroke, EngineFailed
 from tests.unit.engine_script import ScriptedAnswer, Step, a_job
@@ -110,8 +111,8 @@ def test_a_connection_that_breaks_is_told_as_it_is() -> None:
     assert caught.value is gone
 
 
-def _asked(body: bytes, endpoint: str = "/v1/chat/completions", *, stream: bool = False) -> Job | None:
-    return in_pieces(replace(a_job(stream=stream), endpoint=endpoint, body=body))
+def _asked(body: bytes, endpoint: str = "/v1/chat/completions", *, stream: bool = False) -> Question | None:
+    return in_pieces(Question.of(replace(a_job(stream=stream), endpoint=endpoint, body=body)))
 
 
 @pytest.mark.parametrize("endpoint", ["/v1/chat/completions", "/v1/completions"])

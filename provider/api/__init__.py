@@ -1,0 +1,1 @@
+"""What a provider serves over HTTP on its own machine."""

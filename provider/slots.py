@@ -1,0 +1,1 @@
+"""The slots that jobs and direct calls share."""
