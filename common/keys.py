@@ -5,6 +5,9 @@
 | `ghub:node:<node>` | hash, TTL | a provider, rewritten at each heartbeat |
 | `ghub:nodes` | zset, TTL | node -> last heartbeat, ms |
 | `ghub:hub:<hub>` | hash, TTL | a hub process |
+| `ghub:report:<node>` | string, TTL | a provider's latest health report, JSON |
+| `ghub:reports` | zset, TTL | node -> when it last reported, ms |
+| `ghub:nonce:<key id>:<nonce>` | string, TTL | a direct call's HMAC that was used |
 | `ghub:{jobs}:<lane>:<model>` | stream, group `providers` | jobs waiting or running |
 | `ghub:{jobs}:waiting:<lane>:<model>` | zset, TTL | request -> published at, ms: places in the queue, a hint |
 | `ghub:{jobs}:lanes` | set, TTL | every lane in use |
@@ -43,6 +46,19 @@ class Keys:
     def hub(self, hub: HubId) -> str:
         """Hash of one hub process."""
         return f"{self.prefix}hub:{hub}"
+
+    def report(self, node: NodeId) -> str:
+        """Latest health report of one provider."""
+        return f"{self.prefix}report:{node}"
+
+    @property
+    def reports(self) -> str:
+        """Zset of all nodes that reported, by when they last did."""
+        return f"{self.prefix}reports"
+
+    def nonce(self, key_id: str, nonce: str) -> str:
+        """Mark of a nonce that was used with a direct key."""
+        return f"{self.prefix}nonce:{key_id}:{nonce}"
 
     def lane(self, lane: Lane, model: ModelId) -> str:
         """Stream of the jobs of one model in one lane."""

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from common.errors import GHubError, SettingsError
@@ -11,6 +12,7 @@ from common.settings import SharedSettings, read_settings
 from common.tasks import new_event_loop
 
 Settings = TypeVar("Settings", bound=SharedSettings)
+Setup = TypeVar("Setup")
 
 FAILED = 1
 """Exit status: it ran and broke."""
@@ -33,13 +35,19 @@ def run_process(name: str, settings: SharedSettings, work: Coroutine[Any, Any, N
 
 def main(name: str, kind: type[Settings], run: Callable[[Settings], int]) -> int:
     """Read a process' settings from its environment and run it; its exit status."""
+    return begin(name, partial(read_settings, kind), run)
+
+
+def begin(name: str, read: Callable[[], Setup], run: Callable[[Setup], int]) -> int:
+    """Run a process with what its reader gives, which may raise SettingsError; its exit status."""
     try:
-        settings = read_settings(kind)
+        setup = read()
     except SettingsError as exc:
         return _told(name, exc, REFUSED)
-    return run(settings)
+    return run(setup)
 
 
 def _told(name: str, error: Exception, status: int) -> int:
-    print(f"ghub {name}: {error}", file=sys.stderr)  # noqa: T201 - the one line for the person who started it
+    for line in str(error).splitlines():
+        print(f"ghub {name}: {line}", file=sys.stderr)  # noqa: T201 - for the person who started it
     return status

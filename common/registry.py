@@ -1,17 +1,25 @@
-"""The registry: who is there. Nodes and hubs are hashes that live three heartbeats: a crash cleans up after itself."""
+"""The registry: who is there, and how they last said they stood.
+
+Nodes and hubs are hashes that live three heartbeats: a crash cleans up after itself. A health report outlives its node
+by far, so that one can see how a lost machine stood.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from pydantic import ValidationError
 
 from common.broker import Broker, broker_errors
+from common.report import HealthReport, StoredReport
 from common.types import HubId, ModelId, NodeId, NodeState, RequestId
 
 INDEX_TTL_MS = 86_400_000
 FORGET_NODE_MS = 60_000
 """How long the index names a node after its last heartbeat, ms."""
+MOST_REPORTS = 1000
+"""So many nodes, the last to report, are in the index of reports: whoever holds a provider's token can invent names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,13 @@ def _list_of(kind: type, text: str) -> tuple[Any, ...]:
     return tuple(items)
 
 
+def _report_of(text: bytes) -> StoredReport | None:
+    try:
+        return StoredReport.model_validate_json(text)
+    except ValidationError:  # of another version
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class HubRecord:
     """A hub process as the registry shows it."""
@@ -132,6 +147,31 @@ class Registry:
                 pipe.hgetall(self._keys.node(NodeId(name.decode(errors="replace"))))
             hashes = await pipe.execute()
         return [record for raw in hashes if (record := NodeRecord.from_hash(raw)) is not None]
+
+    async def write_report(self, report: HealthReport, now_ms: int, ttl_ms: int) -> None:
+        """Keep a node's report in place of its former one; of two that arrive at once the last written stays."""
+        stored = StoredReport.model_validate({**report.model_dump(), "reported_at": now_ms})
+        pipe = self._commands.pipeline(transaction=False)
+        pipe.set(self._keys.report(NodeId(report.node)), stored.model_dump_json(), px=ttl_ms)
+        pipe.zadd(self._keys.reports, {report.node: now_ms})
+        pipe.zremrangebyscore(self._keys.reports, "-inf", now_ms - ttl_ms)
+        pipe.zremrangebyrank(self._keys.reports, 0, -MOST_REPORTS - 1)
+        pipe.pexpire(self._keys.reports, ttl_ms)
+        with broker_errors():
+            await pipe.execute()
+
+    async def reports(self) -> dict[NodeId, StoredReport]:
+        """The latest report of every node, there or gone; what cannot be read here is passed over."""
+        with broker_errors():
+            pipe = self._commands.pipeline(transaction=False)
+            pipe.zrange(self._keys.reports, 0, -1)
+            (names,) = await pipe.execute()
+            pipe = self._commands.pipeline(transaction=False)
+            for name in names:
+                pipe.get(self._keys.report(NodeId(name.decode(errors="replace"))))
+            texts = await pipe.execute()
+        found = [report for text in texts if text is not None and (report := _report_of(text)) is not None]
+        return {NodeId(report.node): report for report in found}
 
     async def write_hub(self, record: HubRecord, ttl_ms: int) -> None:
         """Renew a hub's entry."""

@@ -8,10 +8,12 @@ from common.settings import NAME_PATTERN
 from common.types import NodeState
 
 Text = Annotated[str, Field(max_length=1024)]
+Amount = Annotated[int, Field(ge=0, le=2**53)]
+"""A count or a size: no more than every reader of JSON can hold."""
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class GpuReport(_Part):
@@ -21,10 +23,10 @@ class GpuReport(_Part):
     uuid: Text = ""
     driver_version: Text = ""
     cuda_version: Text = ""
-    memory_used_mib: int | None = Field(None, ge=0)
-    memory_total_mib: int | None = Field(None, ge=0)
+    memory_used_mib: Amount | None = None
+    memory_total_mib: Amount | None = None
     utilization_pct: int | None = Field(None, ge=0, le=100)
-    temperature_c: int | None = None
+    temperature_c: int | None = Field(None, ge=-(2**53), le=2**53)
     power_w: float | None = Field(None, ge=0)
 
 
@@ -32,7 +34,7 @@ class ModelReport(_Part):
     """One model; what the engine doesn't tell is None or empty."""
 
     id: Text
-    size_bytes: int | None = Field(None, ge=0)
+    size_bytes: Amount | None = None
     digest: Text = ""
     loaded: bool = False
 
@@ -43,7 +45,7 @@ class EngineReport(_Part):
     kind: Text
     version: Text = ""
     url: Text = ""
-    capabilities: tuple[Text, ...] = ()
+    capabilities: tuple[Text, ...] = Field((), max_length=64)
 
 
 class HealthReport(_Part):
@@ -52,12 +54,19 @@ class HealthReport(_Part):
     node: str = Field(pattern=f"^{NAME_PATTERN}$")
     version: Text
     state: NodeState
-    reasons: tuple[Text, ...] = ()
+    reasons: tuple[Text, ...] = Field((), max_length=64)
     """Why it takes no work; empty if it does."""
-    gpu_count: int = Field(0, ge=0)
+    gpu_count: Amount = 0
     gpus: tuple[GpuReport, ...] = Field((), max_length=256)
     models: tuple[ModelReport, ...] = Field((), max_length=4096)
     engine: EngineReport
     public_url: Text = ""
-    slots: int = Field(0, ge=0)
-    running: int = Field(0, ge=0)
+    slots: Amount = 0
+    running: Amount = 0
+
+
+class StoredReport(HealthReport):
+    """A report as the registry keeps it."""
+
+    reported_at: int
+    """When a hub took it, Unix ms on the broker's clock."""

@@ -29,8 +29,12 @@ class SigningKeys:
     keys: tuple[tuple[str, bytes], ...] = ()
 
     @classmethod
-    def parse(cls, setting: SecretStr | None) -> "SigningKeys":
+    def parse(cls, setting: SecretStr | None, variable: str = "GHUB_SIGNING_KEY") -> "SigningKeys":
         """Read `id:secret[,id:secret ...]`; a lone secret gets the id `k1`.
+
+        Args:
+            setting: what was set.
+            variable: where it was set, for what is said of it.
 
         Raises:
             SettingsError: an id twice, or a secret shorter than 16 characters.
@@ -43,10 +47,10 @@ class SigningKeys:
             name, secret = (name, secret) if colon else ("k1", name)
             if not name or len(secret) < MIN_SECRET_CHARS:
                 raise SettingsError(
-                    f"GHUB_SIGNING_KEY: each key is id:secret with at least {MIN_SECRET_CHARS} characters of secret"
+                    f"{variable}: each key is id:secret with at least {MIN_SECRET_CHARS} characters of secret"
                 )
             if name in dict(keys):
-                raise SettingsError(f"GHUB_SIGNING_KEY: the key id {name!r} is there twice")
+                raise SettingsError(f"{variable}: the key id {name!r} is there twice")
             keys.append((name, secret.encode()))
         return cls(tuple(keys))
 

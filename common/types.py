@@ -49,3 +49,14 @@ class Order(StrEnum):
     DRAIN = "drain"
     PAUSE = "pause"
     RESUME = "resume"
+
+
+class DirectRefusal(StrEnum):
+    """Why a direct call's HMAC is not accepted; the code that clients hear."""
+
+    DIRECT_KEYS_NOT_SET = "direct_keys_not_set"
+    MALFORMED = "malformed"
+    UNKNOWN_KEY = "unknown_key"
+    WRONG = "wrong"
+    EXPIRED = "expired"
+    REPLAYED = "replayed"

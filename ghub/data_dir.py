@@ -1,16 +1,17 @@
-"""The folder where a stack keeps what outlives it: the broker's file, the logs, the signing key, a lock.
+"""The folder where a stack keeps what outlives it: the broker's file, the logs, its secrets, a lock.
 
-<data-dir>/lock          held (flock) by the one `ghub up` that uses the folder; holds its pid
-<data-dir>/signing-key   `id:secret`, readable by its owner only
-<data-dir>/broker/       the embedded broker's configuration and append-only file
-<data-dir>/logs/         one log per part
+<data-dir>/lock            held (flock) by the one `ghub up` that uses the folder; holds its pid
+<data-dir>/signing-key     `id:secret`, readable by its owner only
+<data-dir>/provider-token  with it the stack's provider reports to its hubs; likewise
+<data-dir>/broker/         the embedded broker's configuration and append-only file
+<data-dir>/logs/           one log per part
 """
 
 import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from pydantic import SecretStr
 from common.errors import SettingsError
 from common.signing import SigningKeys
 from ghub.errors import StartRefused
+from hub.provider_tokens import ProviderTokens
 
 
 class DataDir:
@@ -35,21 +37,34 @@ class DataDir:
         Raises:
             StartRefused: what is there is no key.
         """
-        file = self.path / "signing-key"
+        fresh = f"{secrets.token_hex(4)}:{secrets.token_urlsafe(32)}"
+        return self._secret("signing-key", fresh, SigningKeys.parse)
+
+    def provider_token(self) -> SecretStr:
+        """Read the token of the stack's provider, making it the first time.
+
+        Raises:
+            StartRefused: what is there is no token.
+        """
+        return self._secret("provider-token", secrets.token_urlsafe(32), ProviderTokens.parse)
+
+    def _secret(self, name: str, fresh: str, parse: Callable[[SecretStr], object]) -> SecretStr:
+        """Read a file that only its owner may read; made with `fresh` in it where it is missing."""
+        file = self.path / name
         if not file.exists():
-            fresh = self.path / "signing-key.new"
-            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as output:
-                output.write(f"{secrets.token_hex(4)}:{secrets.token_urlsafe(32)}\n")
-            fresh.replace(file)  # whole or not at all
+            unfinished = self.path / f"{name}.new"
+            with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as output:
+                output.write(f"{fresh}\n")
+            unfinished.replace(file)  # whole or not at all
         file.chmod(0o600)
-        key = SecretStr(file.read_text().strip())
+        secret = SecretStr(file.read_text().strip())
         try:
-            is_usable = bool(SigningKeys.parse(key))
+            is_usable = bool(parse(secret))
         except SettingsError:
             is_usable = False
         if not is_usable:
-            raise StartRefused(f"{file} holds no signing key: delete it to get a new one")
-        return key
+            raise StartRefused(f"{file} holds no {name.replace('-', ' ')}: delete it to get a new one")
+        return secret
 
 
 @contextmanager

@@ -35,6 +35,8 @@ class UpSettings(BaseSettings):
     """What the embedded broker may hold; past it publishing is refused. 10,000 open requests take about 45 MiB."""
     engine_port: int = Field(11433, ge=1, le=65535)
     """Wish for the built-in engine, next to Ollama's usual one. If it is taken, any free port."""
+    provider_port: int = Field(8081, ge=1, le=65535)
+    """Wish for the provider's own HTTP. If it is taken, any free port."""
     ollama_url: str = Field("http://127.0.0.1:11434", pattern=r"^https?://[^/\s]+$")
     """Where a running Ollama is looked for when no engine is named."""
     start_timeout_s: float = Field(120, gt=0, le=3600)

@@ -6,6 +6,7 @@ begin   broker -> hub(s)              end   1 hubs      take no more, finish wha
                                             4 broker    last, so that every word of the others gets through
 """
 
+import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from ghub.errors import EXIT_REFUSED
 from ghub.settings import UpSettings
 
 HUB_STOP_TURN, PROVIDER_STOP_TURN = 0, 1
+_HUB_TOKENS = "GHUB_HUB_PROVIDER_TOKENS"
+"""Set by a user too where providers of other machines join: the stack's own token goes beside theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +72,25 @@ async def plan_stack(settings: UpSettings, data_dir: DataDir, client: httpx2.Asy
     key = shared.signing_key or data_dir.signing_key()
     joint = {"GHUB_REDIS_URL": broker_url, "GHUB_SIGNING_KEY": key.get_secret_value()}
     started = tuple(part for part in (broker, engine.part) if part is not None)
+    base_url = f"http://{ports.netloc(settings.host, settings.port)}"
+    token = data_dir.provider_token().get_secret_value()
+    at_hub = {"GHUB_PROVIDER_HUB_URL": base_url, "GHUB_PROVIDER_TOKEN": token}
+    tokens = {_HUB_TOKENS: ",".join(filter(None, [os.environ.get(_HUB_TOKENS), token]))}
     parts = (
         *started,
-        _provider(settings, engine, joint, needs=tuple(part.name for part in started)),
-        *_hubs(settings, joint, client, needs=("broker",) if broker else ()),
+        _provider(settings, engine, {**joint, **at_hub}, needs=tuple(part.name for part in started)),
+        *_hubs(settings, {**joint, **tokens}, client, needs=("broker",) if broker else ()),
     )
-    base_url = f"http://{ports.netloc(settings.host, settings.port)}"
     return Stack(parts, base_url, engine, without_password(broker_url), shared.prefix)
 
 
 def _provider(settings: UpSettings, engine: EngineChoice, joint: dict[str, str], needs: tuple[str, ...]) -> Part:
+    wish = settings.provider_port if settings.provider_port != settings.port else 0  # that one is kept for the hubs
+    port = ports.free_port(wish)
     env = {
         **joint,
+        "GHUB_PROVIDER_CONFIG": "",  # a user's file is for a provider that runs by itself
+        "GHUB_PROVIDER_SERVER__PORT": str(port),
         "GHUB_PROVIDER_ENGINE__URL": engine.url,
         "GHUB_PROVIDER_DRAIN_TIMEOUT_S": str(settings.provider_drain_timeout_s),
     }
@@ -90,7 +100,7 @@ def _provider(settings: UpSettings, engine: EngineChoice, joint: dict[str, str],
         name="provider",
         argv=(sys.executable, "-P", "-m", "provider"),
         env=env,
-        address=f"serves {engine.url}",
+        address=f"127.0.0.1:{port}  serves {engine.url}",
         needs=needs,
         stop_turn=PROVIDER_STOP_TURN,
         stop_timeout_s=settings.provider_drain_timeout_s + settings.stop_grace_s,

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from common import __version__
 from common.broker import Broker
 from common.clock import BrokerClock
+from common.nonces import Nonces
 from common.registry import Registry
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes
@@ -19,12 +20,18 @@ from hub.api.errors import install_error_handlers
 from hub.api.openai.inference import inference_router
 from hub.api.openai.models import models_router
 from hub.api.operations import operations_router
+from hub.api.provider.health import health_router
+from hub.api.provider.hmac import hmac_router
 from hub.backstage import Backstage
+from hub.direct_calls import DirectCalls
 from hub.dispatcher import Dispatcher
+from hub.grid_picture import GridPicture
 from hub.ledger import Ledger
 from hub.presence import Presence
+from hub.provider_tokens import ProviderTokens
 from hub.registry_view import RegistryView
 from hub.relay.reader import ReplyReader
+from hub.reports import Reports
 from hub.settings import HubSettings
 
 log = structlog.get_logger()
@@ -61,7 +68,10 @@ class Hub:
         self.dispatcher = Dispatcher(self.id, broker.keys, backstage)
         self._presence = Presence(self.id, settings, clock, registry, doorbell, self.dispatcher)
         self.crew = Crew()
-        self.app = self._make_app(settings, lanes)
+        self.app = self._make_app(settings)
+        picture = GridPicture(self._view, lanes, registry, settings)
+        self.app.include_router(operations_router(self.dispatcher, self._view, picture))
+        self._add_provider_routes(settings, clock, registry, Nonces(broker))
 
     def start(self) -> None:
         """Begin the background tasks."""
@@ -80,10 +90,19 @@ class Hub:
         await self.crew.stop()
         await self._presence.leave()
 
-    def _make_app(self, settings: HubSettings, lanes: JobLanes) -> FastAPI:
+    def _make_app(self, settings: HubSettings) -> FastAPI:
         app = FastAPI(title="GhubAi hub", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
         install_error_handlers(app)
         app.include_router(inference_router(self.dispatcher, settings))
         app.include_router(models_router(self._view))
-        app.include_router(operations_router(self.dispatcher, self._view, lanes))
         return app
+
+    def _add_provider_routes(
+        self, settings: HubSettings, clock: BrokerClock, registry: Registry, nonces: Nonces
+    ) -> None:
+        tokens = ProviderTokens.parse(settings.provider_tokens)
+        reports = Reports(registry, clock, settings)
+        self.app.include_router(health_router(tokens, reports, settings))
+        direct_keys = SigningKeys.parse(settings.direct_keys, "GHUB_HUB_DIRECT_KEYS")
+        direct_calls = DirectCalls(direct_keys, nonces, clock, settings)
+        self.app.include_router(hmac_router(tokens, direct_calls))

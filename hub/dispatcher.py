@@ -72,14 +72,14 @@ class Dispatcher:
             RequestFailed: it is not admitted; nothing of it is left in the broker.
         """
         settings, clock = self._stage.settings, self._stage.clock
-        await self._admit(submission.model)
+        model = await self._admit(submission.model)
         request = RequestId(uuid4().hex)
         reply = self._keys.reply(self._hub, request)
         now_ms = clock.now_ms()
         job = Job(
             id=request,
             attempt=1,
-            model=submission.model,
+            model=model,
             endpoint=submission.endpoint,
             stream=submission.stream,
             body=submission.body,
@@ -88,7 +88,7 @@ class Dispatcher:
             trace=submission.trace,
         ).signed(self._stage.signing)
         facts = {
-            "model": submission.model,
+            "model": model,
             "endpoint": submission.endpoint,
             "hub": self._hub,
             "lane": submission.lane.value,
@@ -109,7 +109,7 @@ class Dispatcher:
         if isinstance(published, LaneFull):
             self._stage.reader.close(inbox)
             raise QueueFull(
-                f"{published.waiting} requests for {submission.model!r} are waiting already",
+                f"{published.waiting} requests for {model!r} are waiting already",
                 retry_after_s=settings.retry_after_s,
             )
         inbox.is_unborn = False
@@ -176,7 +176,8 @@ class Dispatcher:
         with suppress(BrokerError):  # the reply, if it is there, ends by its TTL
             await keep_trying(call_off, BrokerError, first_s=0.2, most_s=2, limit_s=UNDO_TRIES_S)
 
-    async def _admit(self, model: ModelId) -> None:
+    async def _admit(self, asked: ModelId) -> ModelId:
+        """The name under which the model is known, if a request for it may be published."""
         settings = self._stage.settings
         if self._is_draining:
             raise ShuttingDown("this hub is stopping", retry_after_s=settings.retry_after_s)
@@ -185,8 +186,9 @@ class Dispatcher:
         if self._stage.view.age_s > SILENT_S:  # or each request would wait for its own command to time out
             raise BrokerAway("the broker does not answer", retry_after_s=settings.retry_after_s)
         try:
-            is_known = await self._stage.view.knows(model)
+            model = await self._stage.view.find(asked)
         except BrokerError as exc:
             raise BrokerAway("the broker does not answer", retry_after_s=settings.retry_after_s) from exc
-        if not is_known:
-            raise ModelNotFound(f"The model {model!r} does not exist: no node has served it.", param="model")
+        if model is None:
+            raise ModelNotFound(f"The model {asked!r} does not exist: no node has served it.", param="model")
+        return model

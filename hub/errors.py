@@ -2,6 +2,7 @@
 
 RequestFailed
 ├── InvalidRequest     400  the body cannot be a request
+├── Unauthorized       401  no token, or not one of ours
 ├── BodyTooLarge       413
 ├── ModelNotFound      404  no node ever served it
 ├── QueueFull          429  the model's queue takes no more
@@ -55,6 +56,12 @@ class InvalidRequest(RequestFailed):
     """The body cannot be a request of this API."""
 
     status, code, type = 400, "invalid_request", "invalid_request_error"
+
+
+class Unauthorized(RequestFailed):
+    """The caller does not show a secret that is known here."""
+
+    status, code, type = 401, "invalid_token", "invalid_request_error"
 
 
 class BodyTooLarge(RequestFailed):

@@ -9,6 +9,7 @@ from common.errors import BrokerError
 from common.registry import NodeRecord, Registry
 from common.streams.jobs import JobLanes
 from common.types import ModelId, NodeId
+from hub.model_names import known_as
 
 log = structlog.get_logger()
 
@@ -40,17 +41,18 @@ class RegistryView:
         """Whether the picture can be trusted to say that something is not there."""
         return self.age_s < 3 * REFRESH_S
 
-    async def knows(self, model: ModelId) -> bool:
-        """Whether any node serves or ever served a model; looks again before it says no."""
-        if model in self.known:
-            return True
+    async def find(self, asked: ModelId) -> ModelId | None:
+        """The name under which nodes serve, or ever served, the model asked for; looks again before it says None."""
+        found = self._found(asked)
+        if found is not None:
+            return found
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         async with self._refreshing:
             if self._refreshed_at < asked_at:  # else it was taken while this one waited for its turn
                 await asyncio.sleep(max(0.0, self._refreshed_at + MIN_REFRESH_GAP_S - asked_at))
                 await self.refresh()
-        return model in self.known
+        return self._found(asked)
 
     async def refresh(self) -> None:
         """Take the picture anew; BrokerError if that fails, and the old one stays."""
@@ -65,6 +67,11 @@ class RegistryView:
         self.models = models
         self.known |= models.keys() | {lane.model for lane in lanes}  # a broker that came back empty forgets them
         self._refreshed_at = began_at
+
+    def _found(self, asked: ModelId) -> ModelId | None:
+        # what is served goes first: a name that is only remembered may have been given up for the other one
+        served = known_as(asked, self.models)
+        return served if served is not None else known_as(asked, self.known)
 
     async def run(self) -> None:
         """Refresh until cancelled."""

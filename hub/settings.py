@@ -4,7 +4,7 @@ import ipaddress
 import socket
 from enum import StrEnum
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from common.settings import ProcessName, SharedSettings
@@ -40,9 +40,21 @@ class HubSettings(SharedSettings):
     """What this hub's id begins with; a random part follows, new at each start."""
     auth: Auth = Auth.REQUIRED
     """`off` says that something in front of the hub authenticates clients."""
+    provider_tokens: SecretStr | None = None
+    """`secret[,secret …]`, each of at least 16 characters: providers that show one of them may report their health and
+    have HMACs checked. Default: none may."""
+    direct_keys: SecretStr | None = None
+    """`id:secret[,id:secret …]`: who holds one may call providers directly, with `X-Inferoute-HMAC`.
+    Default: nobody."""
+    direct_window_s: float = Field(300, ge=1, le=86_400)
+    """How old such an HMAC may be; all hubs must agree."""
 
     max_body_bytes: int = Field(64 * 2**20, ge=1024)
     """Largest request body; images come inline, so it is large."""
+    max_report_bytes: int = Field(256 * 2**10, ge=1024)
+    """Largest health report of a provider; one of 1,000 models with their digests takes about 150 KiB."""
+    report_ttl_s: float = Field(86_400, ge=1)
+    """How long a provider's latest report stays, be it there or gone."""
     max_queue: int = Field(1000, ge=1)
     """Most jobs of one model that may wait; the next one hears 429."""
     max_open_requests: int = Field(10_000, ge=1)

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 
 from hub.api.openai.shape import OPENAI
 from hub.api.shape import ApiShape
-from hub.errors import RequestFailed
+from hub.errors import RequestFailed, Unauthorized
 
 log = structlog.get_logger()
 
@@ -18,6 +18,8 @@ def error_response(error: RequestFailed, shape: ApiShape, headers: dict[str, str
     sent = {"x-request-id": uuid4().hex, **(headers or {})}
     if error.retry_after_s is not None:
         sent["retry-after"] = str(error.retry_after_s)
+    if isinstance(error, Unauthorized):
+        sent["www-authenticate"] = "Bearer"
     return Response(shape.error_body(error), error.status, sent, media_type="application/json")
 
 

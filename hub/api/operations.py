@@ -5,16 +5,12 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from common import __version__
-from common.errors import BrokerError
-from common.registry import NodeRecord
-from common.streams.jobs import JobLanes, LaneLoad, lanes_of
-from common.types import NodeState
 from hub.dispatcher import Dispatcher
-from hub.errors import BrokerAway
+from hub.grid_picture import GridPicture
 from hub.registry_view import RegistryView
 
 
-def operations_router(dispatcher: Dispatcher, view: RegistryView, lanes: JobLanes) -> APIRouter:
+def operations_router(dispatcher: Dispatcher, view: RegistryView, picture: GridPicture) -> APIRouter:
     """Routes that tell how things stand."""
     router = APIRouter(tags=["operations"])
 
@@ -45,23 +41,7 @@ def operations_router(dispatcher: Dispatcher, view: RegistryView, lanes: JobLane
 
     @router.get("/api/registry")
     async def registry() -> dict[str, Any]:
-        """Every live node and every model, with what waits and runs."""
-        models = sorted(view.known)
-        try:
-            loads = await lanes.loads(lanes_of(models))
-        except BrokerError as exc:
-            raise BrokerAway("the broker does not answer") from exc
-        listed = []
-        for model in models:
-            nodes = view.models.get(model, [])
-            mine = [load for lane, load in loads.items() if lane.model == model]
-            total = LaneLoad(sum(load.waiting for load in mine), sum(load.running for load in mine))
-            idle = sum(node.state is NodeState.IDLE for node in nodes)
-            listed.append({"id": model, "nodes": len(nodes), "idle": idle, **total._asdict()})
-        return {"nodes": [_shown(view.nodes[node]) for node in sorted(view.nodes)], "models": listed}
+        """Every live node and how it last reported, nodes that are gone, and every model with what waits and runs."""
+        return await picture.take()
 
     return router
-
-
-def _shown(node: NodeRecord) -> dict[str, Any]:
-    return {name: getattr(node, name) for name in node.__slots__ if name != "instance"}

@@ -14,7 +14,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.processes import PROJECT
+from tests.doubles.process import EngineProcess
+from tests.support.ports import free_port
+from tests.support.processes import PROJECT, until
 from tests.support.up import Up, alive
 
 PARTS = ("broker", "engine", "provider", "hub")
@@ -159,12 +161,14 @@ def test_it_gets_ready_serves_and_ends_without_a_trace(start_up: StartUp, tmp_pa
     assert sorted(up.pids) == sorted(PARTS)
     data_dir = tmp_path / "data"
     assert data_dir.stat().st_mode & 0o777 == 0o700
-    key_file = data_dir / "signing-key"
-    assert key_file.stat().st_mode & 0o777 == 0o600
-    secret = key_file.read_text().strip().partition(":")[2]
+    secrets = []
+    for name in ("signing-key", "provider-token"):
+        assert (data_dir / name).stat().st_mode & 0o777 == 0o600
+        secrets.append((data_dir / name).read_text().strip().rpartition(":")[2])
     written = "".join(path.read_text(errors="replace") for path in (data_dir / "logs").iterdir())
     command_lines = [argument for process in up.processes() for argument in process.cmdline()]
-    assert secret not in "\n".join([written, *up.lines, *command_lines])
+    shown = "\n".join([written, *up.lines, *command_lines])
+    assert not [secret for secret in secrets if secret in shown]
 
     second = start_up()
     assert f"in use by another ghub up (pid {up.process.pid})" in one_line(second)
@@ -177,6 +181,59 @@ def test_it_gets_ready_serves_and_ends_without_a_trace(start_up: StartUp, tmp_pa
     assert (code, errors) == (0, "")
     assert not alive(processes)
     assert not [line for line in up.lines if "killed" in line]
+
+
+def _report(up: Up, token: str) -> int:
+    """Report some health to the hub; the status of its answer."""
+    body = {"node": "elsewhere", "version": "", "state": "idle", "engine": {"kind": "openai"}}
+    headers = {"authorization": f"Bearer {token}"}
+    return httpx2.post(f"{up.base_url}/api/provider/health", json=body, headers=headers, trust_env=False).status_code
+
+
+def _provider_port(up: Up) -> int:
+    (port,) = [int(found[1]) for line in up.lines if (found := re.match(r"provider +127\.0\.0\.1:(\d+) ", line))]
+    return port
+
+
+@pytest.mark.acceptance
+def test_its_provider_reports_to_its_hub_and_others_may_with_tokens_of_their_own(
+    start_up: StartUp, tmp_path: Path
+) -> None:
+    theirs = "a-token-for-other-machines"
+    up = start_up(env={"GHUB_HUB_PROVIDER_TOKENS": theirs, "GHUB_PROVIDER_TOKEN": "never-heard-of-this-one"})
+    up.until("ready ")
+    own = (tmp_path / "data" / "provider-token").read_text().strip()
+    assert [_report(up, token) for token in (own, theirs, "never-heard-of-this-one")] == [204, 204, 401]
+
+    def reported() -> bool:
+        registry = httpx2.get(f"{up.base_url}/api/registry", trust_env=False).json()
+        return [node["report"] is not None for node in registry["nodes"]] == [True]
+
+    until(reported, 20, "the provider's report")
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize("is_the_hubs", [True, False])
+def test_a_provider_whose_port_is_taken_listens_on_another(start_up: StartUp, *, is_the_hubs: bool) -> None:
+    port = free_port()
+    with contextlib.ExitStack() as taken:
+        if not is_the_hubs:
+            taken.enter_context(socket.create_server(("127.0.0.1", port)))
+        options = ("--port", str(port)) if is_the_hubs else ()
+        up = start_up(*options, env={"GHUB_UP_PROVIDER_PORT": str(port)})
+        up.until("ready ")
+        assert _provider_port(up) not in (port, up.port)
+        answer = httpx2.get(f"http://127.0.0.1:{_provider_port(up)}/health", trust_env=False)
+        assert answer.status_code == httpx2.codes.OK
+
+
+def test_a_file_that_holds_no_token_is_named(start_up: StartUp, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "provider-token").write_text("hidden\n")
+    with EngineProcess() as engine:
+        line = one_line(start_up("--engine-url", engine.url))
+    assert line == f"ghub: {data / 'provider-token'} holds no provider token: delete it to get a new one\n"
 
 
 @pytest.mark.acceptance

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from common.types import ModelId
 from hub.errors import ModelNotFound
+from hub.model_names import known_as
 from hub.registry_view import RegistryView
 
 
@@ -25,8 +26,9 @@ def models_router(view: RegistryView) -> APIRouter:
     @router.get("/v1/models/{model:path}")
     async def get_model(model: str) -> dict[str, Any]:
         """One model; its name may hold slashes."""
-        if model not in view.models:
+        found = known_as(ModelId(model), view.models)
+        if found is None:
             raise ModelNotFound(f"The model {model!r} does not exist: no live node serves it.", param="model")
-        return described(ModelId(model))
+        return described(found)
 
     return router

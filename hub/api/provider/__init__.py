@@ -1,0 +1,1 @@
+"""What providers ask of a hub; each call shows a provider's token."""

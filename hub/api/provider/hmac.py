@@ -1,0 +1,40 @@
+"""`/api/provider/validate_hmac`: providers ask whether a direct call may have what it wants."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from common.direct import DirectRefused
+from hub.api.bodies import check_body, read_body
+from hub.api.provider.bodies import HmacQuestion
+from hub.direct_calls import DirectCalls
+from hub.errors import Unauthorized
+from hub.provider_tokens import ProviderTokens
+
+MAX_QUESTION_BYTES = 16 * 2**10
+
+
+def hmac_router(tokens: ProviderTokens, direct_calls: DirectCalls) -> APIRouter:
+    """The route that answers about HMACs; its 401 has a form of its own, all other errors have OpenAI's."""
+    router = APIRouter(tags=["providers"])
+    schema = HmacQuestion.model_json_schema()
+    documented = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+    @router.post("/api/provider/validate_hmac", openapi_extra=documented, response_model=None)
+    async def validate_hmac(request: Request) -> JSONResponse:
+        """Whether an HMAC is good for a call, and was not used before."""
+        try:
+            tokens.check(request.headers.get("authorization", ""))
+            question = check_body(HmacQuestion, await read_body(request, MAX_QUESTION_BYTES))
+            await direct_calls.check(question.call, question.hmac)
+        except Unauthorized as exc:
+            return _refused(exc.code, exc.message)
+        except DirectRefused as exc:
+            return _refused(exc.code.value, str(exc))
+        return JSONResponse({"valid": True})
+
+    return router
+
+
+def _refused(code: str, message: str) -> JSONResponse:
+    said = {"valid": False, "code": code, "message": message}
+    return JSONResponse(said, 401, {"www-authenticate": "Bearer"})
