@@ -1,11 +1,22 @@
 """Errors of a provider.
 
-NameTaken            another live provider has this name
+NameTaken              another live provider has this name
 
 EngineError
-├── EngineDown        not reachable: the job is given back and the node pauses
-├── EngineRefused     it answered with an error status; carries what the client should hear
-└── EngineBroke       the answer began and then broke off, stalled, or made no sense
+├── EngineDown         not reachable: the job is given back and the node pauses
+│   └── EngineLate     it took the call but did not answer in time: perhaps only busy
+├── EngineFull         no memory for the model now: the job is given back, the node goes on
+└── EngineFailed       this attempt failed; carries what the client should hear
+    ├── EngineRefused  it answered with an error status
+    │   └── ModelGone  it no longer has the model that it listed
+    └── EngineBroke    the answer began and then broke off, stalled, or made no sense
+
+CallRefused            a direct caller gets no answer of the engine: a status, a code, a sentence
+
+HubError
+├── HubUnreachable     no answer, or a server in trouble
+├── HubRefused         it does not take this from us
+└── HmacRefused        a direct caller may not have this call; carries the code
 """
 
 from common.errors import GHubError
@@ -20,6 +31,14 @@ class EngineDown(EngineError):
     """The engine cannot be reached."""
 
 
+class EngineLate(EngineDown):
+    """The engine took the call but gave no answer in time."""
+
+
+class EngineFull(EngineError):
+    """The engine has no memory for the model now, and nothing of the answer was said."""
+
+
 class EngineFailed(EngineError):
     """This attempt failed; `failure` says how, in the words a client may read."""
 
@@ -32,9 +51,44 @@ class EngineRefused(EngineFailed):
     """The engine answered with an error status."""
 
 
+class ModelGone(EngineRefused):
+    """The engine no longer has the model: another node may."""
+
+
 class EngineBroke(EngineFailed):
     """The answer broke off, stalled or made no sense."""
 
 
 class NameTaken(GHubError):
     """Another live provider has this node's name."""
+
+
+class HubError(GHubError):
+    """The hub did not do what it was asked over HTTP."""
+
+
+class HubUnreachable(HubError):
+    """No answer, or one of a server in trouble."""
+
+
+class HubRefused(HubError):
+    """The hub does not take this from us: a wrong token, or a hub of another kind."""
+
+
+class HmacRefused(HubError):
+    """A direct caller may not have this call; `code` is the hub's word for why."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"the HMAC is refused: {code}")
+        self.code = code
+
+
+class CallRefused(GHubError):
+    """A direct call that gets no answer of the engine. `retry_after_s` is set where trying again makes sense."""
+
+    def __init__(self, status: int, code: str, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.retry_after_s = retry_after_s

@@ -12,12 +12,14 @@ from common.errors import BrokerError
 from common.registry import NodeRecord, Registry
 from common.streams.jobs import JobLanes, lanes_of
 from common.tasks import wait_or_stop
-from common.types import ModelId, NodeId, NodeState
+from common.types import ModelId, NodeId
 from provider.engines.watch import EngineWatch
 from provider.errors import NameTaken
-from provider.gate.gate import Gate, Reason
+from provider.gate.gate import Gate
 from provider.runner import Runner
 from provider.settings import ProviderSettings
+from provider.slots import Slots
+from provider.standing import Standing
 
 log = structlog.get_logger()
 
@@ -38,8 +40,10 @@ class Presence:
         registry: Registry,
         lanes: JobLanes,
         gate: Gate,
+        slots: Slots,
         runner: Runner,
         engine: EngineWatch,
+        standing: Standing,
     ) -> None:
         self._node = node
         self._instance = uuid4().hex[:12]
@@ -48,8 +52,10 @@ class Presence:
         self._registry = registry
         self._lanes = lanes
         self._gate = gate
+        self._slots = slots
         self._runner = runner
         self._engine = engine
+        self._standing = standing
         self._started_at = 0
         self._lanes_made: list[ModelId] = []
         self._lanes_at = 0.0
@@ -110,26 +116,21 @@ class Presence:
     def _record(self) -> NodeRecord:
         now = self._clock.now_ms()
         self._started_at = self._started_at or now
-        status = self._engine.status
+        standing = self._standing
         return NodeRecord(
             node=self._node,
             instance=self._instance,
             version=__version__,
             hostname=socket.gethostname(),
-            state=self._state(),
+            state=standing.state,
             reasons=self._gate.reasons,
             models=tuple(self._engine.models),
-            loaded=status.loaded,
-            slots=self._engine.slots,
+            loaded=self._engine.status.loaded,
+            slots=self._slots.total,
             requests=self._runner.requests,
-            engine={"kind": status.kind, "version": status.version, "url": status.url},
+            engine=standing.engine().model_dump(),
             started_at=self._started_at,
             heartbeat_at=now,
+            gpus=tuple(gpu.model_dump() for gpu in standing.gpus()),
+            public_url=standing.public_url,
         )
-
-    def _state(self) -> NodeState:
-        if Reason.DRAINING in self._gate.reasons:
-            return NodeState.DRAINING
-        if not self._gate.is_open:
-            return NodeState.PAUSED
-        return NodeState.IDLE if self._runner.free_slots else NodeState.BUSY

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.doubles.nvml.build import build_library
 from tests.support.brokers import KINDS, BrokerProcess
 from tests.support.grid import Grid
+from tests.support.nvml import StubNvml
 
 
 @pytest.fixture(scope="session", params=KINDS)
@@ -54,3 +56,14 @@ def grid_on_any(clean_broker: BrokerProcess, tmp_path: Path) -> Iterator[Grid]:
     grid = Grid(clean_broker, tmp_path)
     yield grid
     grid.close()
+
+
+@pytest.fixture(scope="session")
+def _nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_library(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def gpu(_nvml_library: Path, tmp_path: Path) -> StubNvml:
+    """A machine's GPUs: one, idle, until the test says otherwise."""
+    return StubNvml(tmp_path, _nvml_library)

@@ -9,6 +9,13 @@ class Reason(StrEnum):
 
     DRAINING = "draining"
     ENGINE_DOWN = "engine-down"
+    GPU_BUSY = "gpu-busy"
+    """Somebody else than our engine uses the GPU."""
+    GPU_MEMORY = "gpu-memory"
+    """No model fits into the GPU memory that is free."""
+    GPU_UNKNOWN = "gpu-unknown"
+    """Nobody can tell how busy the GPU is (yet), and it is not to be taken for idle."""
+    OUTSIDE_SCHEDULE = "outside-schedule"
     PAUSED = "paused"
 
 

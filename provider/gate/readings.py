@@ -6,7 +6,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class GpuProcess:
-    """A process that used a GPU since the last reading."""
+    """A process that used a GPU in the last moments."""
 
     pid: int
     utilization_pct: int
@@ -26,7 +26,7 @@ class GpuReading:
     temperature_c: int | None = None
     power_w: float | None = None
     processes: tuple[GpuProcess, ...] | None = None
-    """Who used it since the last reading; empty: nobody did; None: it cannot tell."""
+    """Who used it in the last second and a half; empty: nobody did; None: it cannot tell."""
 
 
 @dataclass(frozen=True, slots=True)

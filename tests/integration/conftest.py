@@ -43,8 +43,8 @@ def make_pair(module_grid: Grid, hub: str) -> Iterator[Callable[..., Pair]]:
     """Makes pairs with settings of their own."""
     made: list[Pair] = []
 
-    def make(**env: str) -> Pair:
-        made.append(Pair(module_grid, hub, **env))
+    def make(*, wait: bool = True, **env: str) -> Pair:
+        made.append(Pair(module_grid, hub, wait=wait, **env))
         return made[-1]
 
     yield make

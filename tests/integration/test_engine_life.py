@@ -1,5 +1,6 @@
 """How engines come and go under a provider that stays."""
 
+import signal
 from collections.abc import Callable
 
 from tests.doubles.reading import numbered
@@ -65,3 +66,15 @@ def test_models_that_an_engine_gains_and_loses_show_within_ten_seconds(module_gr
     )
     print(f"figure: the new list showed after {took_s:.1f} s")
     assert post(hub, chat(model="comes:1b", tokens=3)).said == numbered(0, 3)
+
+
+def test_a_changed_model_list_shows_at_once_after_a_sighup(module_grid: Grid, hub: str) -> None:
+    old = module_grid.engine("before:1b")
+    node = module_grid.provider(old.url, GHUB_PROVIDER_ENGINE__PROBE_INTERVAL_S="300")
+    module_grid.wait_for_model(hub, "before:1b")
+    old.kill()
+    module_grid.engine("after:1b", port=int(old.url.rpartition(":")[2]))
+    assert "after:1b" not in _listed(hub)
+    module_grid.providers[node].signal(signal.SIGHUP)
+    module_grid.wait_for_model(hub, "after:1b", 4)
+    assert post(hub, chat(model="after:1b", tokens=3)).said == numbered(0, 3)

@@ -35,6 +35,8 @@ class Grid:
         self.folder = folder
         self.hubs: dict[str, Process] = {}
         self.providers: dict[str, Process] = {}
+        self.provider_urls: dict[str, str] = {}
+        """Where each provider serves its own HTTP."""
         self.replaced: list[Process] = []
         """Former processes of nodes that were started again."""
         self.engines: list[EngineProcess] = []
@@ -67,7 +69,16 @@ class Grid:
     def provider(self, engine_url: str, name: str = "", *, wait: bool = True, **env: str) -> str:
         """Start a provider; its node name. It is in the registry with a model when this returns, unless told not to."""
         name = name or f"node-{len(self.providers)}"
-        env = {"GHUB_PROVIDER_NAME": name, "GHUB_PROVIDER_ENGINE__URL": engine_url, **self._env(), **env}
+        port = str(free_port())
+        env = {
+            "GHUB_PROVIDER_NAME": name,
+            "GHUB_PROVIDER_ENGINE__URL": engine_url,
+            "GHUB_PROVIDER_SERVER__PORT": port,
+            "GHUB_PROVIDER_CONFIG": "",  # not that of whoever runs the tests
+            **self._env(),
+            **env,
+        }
+        self.provider_urls[name] = f"http://127.0.0.1:{env['GHUB_PROVIDER_SERVER__PORT']}"
         self._starts += 1
         log = self.folder / f"provider-{name}-{self._starts}.log"
         process = Process(f"provider {name}", python("-m", "provider"), log, env)

@@ -16,7 +16,7 @@ QUICK = {"GHUB_HEARTBEAT_S": "0.3", "GHUB_PROVIDER_ENGINE__PROBE_INTERVAL_S": "0
 class Pair:
     """Two nodes with a model of their own at a hub that many share; `second` starts when it is asked for."""
 
-    def __init__(self, grid: Grid, hub: str, **env: str) -> None:
+    def __init__(self, grid: Grid, hub: str, *, wait: bool = True, **env: str) -> None:
         number = len(grid.engines)
         self.grid, self.hub = grid, hub
         self.env = {**QUICK, "GHUB_PROVIDER_DRAIN_TIMEOUT_S": "0.4", **env}
@@ -24,8 +24,9 @@ class Pair:
         self.first_node, self.second_node = f"first-{number}", f"second-{number}"
         self.first = grid.engine(self.model)
         self.start_first()
-        grid.wait_for_node(self.first_node)
-        grid.wait_for_model(hub, self.model)
+        if wait:
+            grid.wait_for_node(self.first_node)
+            grid.wait_for_model(hub, self.model)
 
     @cached_property
     def second(self) -> EngineProcess:

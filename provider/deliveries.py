@@ -1,0 +1,59 @@
+"""What was delivered to this node: read, checked, and taken off the lanes."""
+
+from functools import partial
+
+import structlog
+
+from common.errors import BrokerError, SignatureError, WireError
+from common.keys import Keys
+from common.signing import SigningKeys
+from common.streams.jobs import Delivery, JobLanes, Ticket
+from common.tasks import keep_trying
+from common.wire import Job
+
+log = structlog.get_logger()
+
+SETTLE_TRIES_S = 10.0
+
+
+class Deliveries:
+    """Says which deliveries are jobs that a hub we trust has published, and settles those that need no more work."""
+
+    def __init__(self, lanes: JobLanes, keys: Keys, signing: SigningKeys) -> None:
+        self._lanes = lanes
+        self._keys = keys
+        self._signing = signing
+
+    async def verified(self, delivery: Delivery) -> Job | None:
+        """The job, if a hub that we trust has published it for this lane; otherwise it is taken off the lane."""
+        if delivery.fields is None:
+            await self.settle(delivery.ticket)
+            return None
+        try:
+            job = Job.from_fields(delivery.fields)
+            job.verify(self._signing)
+            if job.model != delivery.ticket.lane.model:
+                raise SignatureError(f"a job for {job.model!r} in the lane {delivery.ticket.lane}")
+            self._keys.doorbell_of(job.reply)
+        except (WireError, SignatureError, ValueError) as exc:
+            await self._refuse(delivery, str(exc))
+            return None
+        return job
+
+    async def settle(self, ticket: Ticket, request: str = "") -> None:
+        """Take a job off its lane, trying for a while; what fails is found again among this node's pending jobs."""
+        settle = partial(self._lanes.settle, ticket, request)
+        try:
+            await keep_trying(settle, BrokerError, first_s=0.05, most_s=1, limit_s=SETTLE_TRIES_S)
+        except BrokerError as exc:
+            log.warning("settle_failed", lane=str(ticket.lane), entry=ticket.entry.decode(), error=str(exc))
+
+    async def _refuse(self, delivery: Delivery, reason: str) -> None:
+        """Bury a job that nobody we trust has published."""
+        fields = delivery.fields or {}
+        log.error("job_refused", lane=str(delivery.ticket.lane), entry=delivery.ticket.entry.decode(), reason=reason)
+        try:
+            await self._lanes.bury(fields, reason)
+        except BrokerError as exc:
+            log.warning("bury_failed", error=str(exc))
+        await self.settle(delivery.ticket, fields.get(b"id", b"").decode(errors="replace"))

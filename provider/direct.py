@@ -1,0 +1,158 @@
+"""Direct mode: a caller over HTTP instead of a job from the broker, for the same engine and the same slots."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+import orjson
+import structlog
+
+from common.types import ModelId, NodeId
+from provider.engines.base import EngineAnswer, Question
+from provider.engines.watch import EngineWatch
+from provider.errors import CallRefused, EngineDown, HmacRefused, HubError
+from provider.gate.gate import Reason
+from provider.hub_client import HubClient
+from provider.settings import ServerSettings
+from provider.slots import Slots
+from provider.standing import Standing
+
+log = structlog.get_logger()
+
+MAX_HMAC_CHARS = 1024
+"""Longer ones are not worth a question to the hub."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A direct call as it came in."""
+
+    endpoint: str
+    body: bytes
+    hmac: str
+    """The header `X-Inferoute-HMAC`; empty if there is none."""
+    trace: str = ""
+
+
+class DirectCalls:
+    """Admits direct calls and keeps the books of those that run."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        settings: ServerSettings,
+        *,
+        standing: Standing,
+        slots: Slots,
+        engine: EngineWatch,
+        hub: HubClient,
+    ) -> None:
+        self._node = node
+        self._settings = settings
+        self._standing = standing
+        self._slots = slots
+        self._engine = engine
+        self._hub = hub
+        self._running: set[asyncio.Task[object]] = set()
+        self._ended: set[asyncio.Task[object]] = set()
+        self.outcomes: Counter[str] = Counter()
+        """How many calls ended how, since the start."""
+
+    async def admit(self, call: Call) -> Question:
+        """Say what to ask the engine, in this order: free, well-formed, allowed.
+
+        Raises:
+            CallRefused: 503 busy, 400 no request, 401 HMAC, 503 no hub to ask about it.
+        """
+        self._refuse_if_busy()
+        question = _read(call)
+        if self._settings.require_hmac or call.hmac:
+            await self._check_hmac(call)
+        return question
+
+    @asynccontextmanager
+    async def ask(self, question: Question) -> AsyncIterator[EngineAnswer]:
+        """Ask in a slot; the slot is free again when the context is left.
+
+        Raises:
+            CallRefused: meanwhile it became busy, the engine went away, or the call was broken off by `end_all`.
+            EngineFailed: the engine refused.
+        """
+        self._refuse_if_busy()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - async code runs in tasks
+        self._slots.take()
+        self._running.add(task)
+        try:
+            async with self._engine.current.ask(question) as answer:
+                yield answer
+        except EngineDown as exc:
+            self._engine.suspect()
+            raise self._busy((Reason.ENGINE_DOWN,)) from exc
+        except asyncio.CancelledError:
+            if task not in self._ended:
+                raise
+            task.uncancel()
+            raise self._busy(self._standing.reasons) from None
+        finally:
+            self._running.discard(task)
+            self._ended.discard(task)
+            self._slots.give_back()
+
+    def end_all(self) -> None:
+        """Break off every running call: the owner wants the GPU, or time is up."""
+        for task in self._running - self._ended:
+            self._ended.add(task)
+            task.cancel()
+
+    async def drain(self, limit_s: float) -> None:
+        """Wait for the running calls, then break off those that are left."""
+        if self._running:
+            await asyncio.wait([*self._running], timeout=limit_s)
+        self.end_all()
+
+    def _refuse_if_busy(self) -> None:
+        if reasons := self._standing.reasons:
+            raise self._busy(reasons)
+
+    def _busy(self, reasons: tuple[str, ...]) -> CallRefused:
+        message = f"this provider takes no work now: {', '.join(reasons)}"
+        return CallRefused(503, "provider_busy", message, retry_after_s=self._settings.retry_after_s)
+
+    async def _check_hmac(self, call: Call) -> None:
+        if not call.hmac:
+            raise CallRefused(401, "hmac_missing", "direct calls need the header X-Inferoute-HMAC")
+        if len(call.hmac) > MAX_HMAC_CHARS:
+            raise CallRefused(401, "hmac_malformed", "the HMAC is longer than any can be")
+        if not self._hub.is_set:
+            raise CallRefused(503, "no_hub", "this provider knows no hub that could check the HMAC (provider.url)")
+        try:
+            await self._hub.check_hmac(call.hmac, self._node, call.endpoint, call.body)
+        except HmacRefused as exc:
+            raise CallRefused(401, f"hmac_{exc.code}", f"the HMAC is refused: {exc.code}") from exc
+        except HubError as exc:
+            log.warning("hmac_unchecked", error=str(exc))
+            raise CallRefused(
+                503, "hub_unreachable", "the HMAC cannot be checked now", retry_after_s=self._settings.retry_after_s
+            ) from exc
+
+
+def _read(call: Call) -> Question:
+    """The part of the body that must be known here; the engine judges the rest."""
+    try:
+        fields = orjson.loads(call.body)
+    except orjson.JSONDecodeError as exc:
+        raise CallRefused(400, "invalid_json", f"the body is not valid JSON: {exc}") from exc
+    if not isinstance(fields, dict) or not isinstance(fields.get("model"), str):
+        raise CallRefused(400, "missing_required_parameter", "the body must be an object with a model")
+    return Question(
+        id=uuid4().hex,
+        endpoint=call.endpoint,
+        model=ModelId(fields["model"]),
+        stream=fields.get("stream") is True,
+        body=call.body,
+        trace=call.trace,
+    )

@@ -1,0 +1,70 @@
+"""What a service tells systemd: sd_notify(3) in plain sockets, since no maintained package does it.
+
+Without systemd, that is without `NOTIFY_SOCKET`, every method does nothing. None raises: a service must not end
+because its supervisor did not listen.
+"""
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+
+class ServiceNotifier:
+    """Tells the service manager how this process stands. It reads its environment once, when it is made."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        """Read `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`; nothing is sent and nothing removed."""
+        address = environment.get("NOTIFY_SOCKET", "")
+        # A leading @ stands for the zero byte of an abstract address, which no environment could hold.
+        self._address = f"\0{address[1:]}" if address.startswith("@") else address
+        self.watchdog_interval_s = _watchdog_interval_s(environment)
+        """How often `alive` must be called: half the manager's limit. None if there is no watchdog for this process."""
+
+    def ready(self, status: str = "") -> None:
+        """Start-up, or a reload, is over; with a status for people."""
+        self._send("READY=1", *([f"STATUS={_line(status)}"] if status else []))
+
+    def reloading(self) -> None:
+        """Settings are being read anew; `ready` must follow."""
+        # The time tells the manager that this answers its own signal and not one before it (Type=notify-reload).
+        self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def stopping(self) -> None:
+        """The end has begun."""
+        self._send("STOPPING=1")
+
+    def status(self, text: str) -> None:
+        """Tell people in one line how it stands; `systemctl status` shows it."""
+        self._send(f"STATUS={_line(text)}")
+
+    def alive(self) -> None:
+        """Feed the watchdog."""
+        self._send("WATCHDOG=1")
+
+    def _send(self, *assignments: str) -> None:
+        if not self._address:
+            return
+        with (
+            contextlib.suppress(OSError, ValueError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
+        ):
+            sender.setblocking(False)  # a full queue must not hold up the event loop
+            sender.connect(self._address)
+            sender.send("\n".join(assignments).encode(errors="replace"))
+
+
+def _watchdog_interval_s(environment: Mapping[str, str]) -> float | None:
+    try:
+        limit_us = int(environment.get("WATCHDOG_USEC", ""))
+        watched = int(environment.get("WATCHDOG_PID", "") or os.getpid())
+    except ValueError:
+        return None
+    # The variables are inherited: in a child they speak of the parent.
+    return limit_us / 2_000_000 if limit_us > 0 and watched == os.getpid() else None
+
+
+def _line(text: str) -> str:
+    """Text as one line: a line break would begin another assignment."""
+    return " ".join(text.split())

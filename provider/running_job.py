@@ -1,0 +1,51 @@
+"""A job in a slot, and why it may be stopped from outside."""
+
+import asyncio
+from enum import StrEnum
+
+from common.streams.jobs import Ticket
+from common.wire import Job, ReplyEntry
+
+
+class Stop(StrEnum):
+    """Why a running job is stopped from outside."""
+
+    OVER = "over"
+    """Its request ended, or another attempt has it."""
+    CANCELLED = "cancelled"
+    """A hub ordered it."""
+    RELEASED = "released"
+    """This provider gives it back."""
+
+
+class RunningJob:
+    """A job in a slot."""
+
+    def __init__(self, job: Job, ticket: Ticket) -> None:
+        self.job = job
+        self.ticket = ticket
+        self.stop_reason: Stop | None = None
+        self.release_reason = ""
+        self.task: asyncio.Task[None] | None = None
+        self._has_begun = False
+
+    def begin(self) -> bool:
+        """Its task takes its first step; False if it was stopped before."""
+        self._has_begun = True
+        return self.stop_reason is None
+
+    def stop(self, why: Stop, release_reason: str = "") -> None:
+        """Stop it, once; its engine connection closes with it.
+
+        A task that is cancelled before its first step never runs, not even its `finally`: one that has not begun looks
+        at the reason itself.
+        """
+        if self.stop_reason is None:
+            self.stop_reason = why
+            self.release_reason = release_reason
+            if self.task is not None and self._has_begun:
+                self.task.cancel()
+
+    def last_words(self) -> ReplyEntry:
+        """What its reply is to hear once it was stopped."""
+        return ReplyEntry(release=self.release_reason) if self.stop_reason is Stop.RELEASED else ReplyEntry()

@@ -1,0 +1,100 @@
+"""How this provider stands, as it tells it: to the registry, in its reports, and to whoever asks on this machine."""
+
+from typing import Any
+
+from common import __version__
+from common.report import EngineReport, GpuReport, HealthReport, ModelReport
+from common.types import NodeId, NodeState
+from provider.engines.watch import EngineWatch
+from provider.gate.gate import Gate, Reason
+from provider.gate.gpu import GpuWatch
+from provider.settings import ProviderSettings
+from provider.slots import Slots
+
+NO_FREE_SLOT = "no-free-slot"
+"""What `/busy` says when the gate is open but everything is taken."""
+
+
+class Standing:
+    """Puts together what gate, slots, engine and GPUs say at this moment."""
+
+    def __init__(
+        self, node: NodeId, settings: ProviderSettings, gate: Gate, slots: Slots, engine: EngineWatch, gpu: GpuWatch
+    ) -> None:
+        self._node = node
+        self._settings = settings
+        self._gate = gate
+        self._slots = slots
+        self._engine = engine
+        self._gpu = gpu
+
+    @property
+    def state(self) -> NodeState:
+        """What the node does now."""
+        if Reason.DRAINING in self._gate.reasons:
+            return NodeState.DRAINING
+        if not self._gate.is_open:
+            return NodeState.PAUSED
+        return NodeState.IDLE if self._slots.free else NodeState.BUSY
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why a request that came now would not be taken; empty if it would."""
+        if self._gate.reasons:
+            return self._gate.reasons
+        return () if self._slots.free else (NO_FREE_SLOT,)
+
+    @property
+    def public_url(self) -> str:
+        """Where others reach this provider, if they do."""
+        return self._settings.tunnel.url or ""
+
+    def engine(self) -> EngineReport:
+        """The engine and what it can."""
+        status = self._engine.status
+        return EngineReport(
+            kind=status.kind, version=status.version, url=status.url, capabilities=tuple(sorted(status.capabilities))
+        )
+
+    def gpus(self) -> tuple[GpuReport, ...]:
+        """Every GPU of this machine."""
+        snapshot = self._gpu.snapshot
+        return tuple(
+            GpuReport(
+                name=gpu.name,
+                uuid=gpu.uuid,
+                driver_version=snapshot.driver_version,
+                cuda_version=snapshot.cuda_version,
+                memory_used_mib=gpu.memory_used_mib,
+                memory_total_mib=gpu.memory_total_mib,
+                utilization_pct=gpu.utilization_pct,
+                temperature_c=gpu.temperature_c,
+                power_w=gpu.power_w,
+            )
+            for gpu in snapshot.gpus
+        )
+
+    def busy(self) -> dict[str, Any]:
+        """The answer of `/busy`."""
+        reasons = self.reasons
+        return {"busy": bool(reasons), "reasons": reasons, "utilization_pct": self._gpu.utilization_pct}
+
+    def health(self) -> HealthReport:
+        """The answer of `/health`, and what is reported to the hub."""
+        gpus = self.gpus()
+        return HealthReport(
+            node=self._node,
+            version=__version__,
+            state=self.state,
+            reasons=self._gate.reasons,
+            gpu_count=len(gpus),
+            gpus=gpus,
+            models=tuple(
+                ModelReport(id=model.id, size_bytes=model.size_bytes, digest=model.digest, loaded=model.is_loaded)
+                for model in self._engine.status.models
+            ),
+            engine=self.engine(),
+            public_url=self.public_url,
+            slots=self._slots.total,
+            running=self._slots.taken,
+        )
