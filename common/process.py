@@ -26,9 +26,9 @@ def run_process(name: str, settings: SharedSettings, work: Coroutine[Any, Any, N
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(work)
-    except GHubError as exc:
+    except SettingsError as exc:
         return _told(name, exc, REFUSED)
-    except RuntimeError as exc:  # a root task died, see Crew.until
+    except (GHubError, RuntimeError) as exc:  # a broker that says no, a name that is taken, a root task that died
         return _told(name, exc, FAILED)
     return 0
 

@@ -1,7 +1,6 @@
 """How hub and provider listen: one socket, and a uvicorn that leaves signals and draining to its process."""
 
 import contextlib
-import ipaddress
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -36,14 +35,6 @@ class HttpServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the process."""
         yield
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server bound to this address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def listen(host: str, port: int, *, send_timeout_s: float, reuse_port: bool = False) -> socket.socket:

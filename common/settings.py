@@ -1,5 +1,6 @@
 """Settings that hub and provider share, read from the environment (`GHUB_…`); reading them does nothing."""
 
+import ipaddress
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -23,6 +24,14 @@ def _checked_name(value: str) -> str:
 
 ProcessName = Annotated[str, AfterValidator(_checked_name)]
 """A name that can stand in a key and in a header."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server bound to this address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class SharedSettings(BaseSettings):

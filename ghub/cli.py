@@ -1,7 +1,7 @@
 """The `ghub` command.
 
 Exit codes: 0 it ended as asked; 1 it was started and failed; 2 a wrong option, setting or surrounding, nothing was
-started; 130 Ctrl-C before there was anything to stop. Errors are one line on standard error, never a traceback.
+started; 130 Ctrl-C before there was anything to stop. Errors are a line each on standard error, never a traceback.
 """
 
 import sys
@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from common.errors import SettingsError
-from ghub.errors import EXIT_REFUSED, CommandError
+from ghub.errors import EXIT_REFUSED, CommandError, StartRefused
+from ghub.service_cli import service_app
 
 app = typer.Typer(
     name="ghub",
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(service_app, name="service")
 
 RedisUrl = Annotated[
     str | None, typer.Option(help="Broker that runs already.", envvar="GHUB_REDIS_URL", show_envvar=True)
@@ -85,22 +87,87 @@ def hub(*, host: Host = None, port: Port = None, redis_url: RedisUrl = None) -> 
 @app.command()
 def provider(
     *,
-    redis_url: RedisUrl = None,
-    engine_url: EngineUrl = None,
-    name: Annotated[str | None, typer.Option(help="Name of this machine in the grid.")] = None,
-    slots: Slots = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="YAML file; see docs/configuration.md. [env: GHUB_PROVIDER_CONFIG]", metavar="FILE"),
+    ] = None,
+    redis_url: Annotated[str | None, typer.Option(help="Broker. [env: GHUB_REDIS_URL]", metavar="URL")] = None,
+    hub_url: Annotated[
+        str | None, typer.Option(help="Hub for reports and HMACs. [env: GHUB_PROVIDER_HUB_URL]", metavar="URL")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="Token at the hub. Others see it in the list of processes: better set GHUB_PROVIDER_TOKEN, or "
+            "provider.api_key in the file.",
+            metavar="T",
+        ),
+    ] = None,
+    engine_url: Annotated[
+        str | None, typer.Option(help="Engine. [env: GHUB_PROVIDER_ENGINE__URL]", metavar="URL")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of this machine in the grid. [env: GHUB_PROVIDER_NAME]")
+    ] = None,
+    slots: Annotated[int | None, typer.Option(help="Jobs at once. [env: GHUB_PROVIDER_SLOTS]")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port of its own HTTP, 8081 by default. [env: GHUB_PROVIDER_SERVER__PORT]")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Start nothing: show the settings, and look whether all it needs is there.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --check: print JSON.")] = False,
 ) -> None:
     """Run a provider: it takes jobs from a broker for the engine on this machine."""
-    from common.settings import read_settings  # noqa: PLC0415
-    from ghub.engine_choice import engine_root  # noqa: PLC0415
-    from provider.agent import run  # noqa: PLC0415
-    from provider.settings import EngineSettings, ProviderSettings  # noqa: PLC0415
+    from provider.config.reading import read_configuration, start  # noqa: PLC0415
 
-    given = _given(redis_url=redis_url, name=name, slots=slots)
-    if engine_url is not None:
-        others = ProviderSettings().engine.model_dump()
-        given["engine"] = EngineSettings.model_validate({**others, "url": engine_root(engine_url)})
-    raise typer.Exit(run(read_settings(ProviderSettings, **given)))
+    given: dict[tuple[str, ...], object] = {
+        ("redis_url",): redis_url,
+        ("hub_url",): hub_url,
+        ("token",): token,
+        ("engine", "url"): engine_url,
+        ("name",): name,
+        ("slots",): slots,
+        ("server", "port"): port,
+    }
+    if as_json and not check:
+        raise StartRefused("--json goes with --check")
+    configuration = read_configuration(config, given)
+    if check:
+        from ghub.check import run_check  # noqa: PLC0415
+
+        raise typer.Exit(run_check(configuration, as_json=as_json))
+    from provider.agent import run  # noqa: PLC0415
+
+    raise typer.Exit(start(configuration, run))
+
+
+ProviderUrl = Annotated[
+    str | None, typer.Option("--url", help="The provider's own HTTP; by default where its settings say.", metavar="URL")
+]
+ProviderConfig = Annotated[
+    Path | None, typer.Option("--config", help="The provider's YAML file. [env: GHUB_PROVIDER_CONFIG]", metavar="FILE")
+]
+
+
+@app.command()
+def pause(*, url: ProviderUrl = None, config: ProviderConfig = None) -> None:
+    """Let the provider on this machine take no more work; what runs goes on."""
+    _say_to_provider("pause", url, config)
+
+
+@app.command()
+def resume(*, url: ProviderUrl = None, config: ProviderConfig = None) -> None:
+    """Let the provider on this machine take work again."""
+    _say_to_provider("resume", url, config)
+
+
+def _say_to_provider(word: str, url: str | None, config: Path | None) -> None:
+    from ghub.owner_word import say  # noqa: PLC0415
+    from provider.config.reading import read_configuration  # noqa: PLC0415
+
+    reasons = say(word, read_configuration(config).settings, url)
+    typer.echo(f"the provider takes no work: {', '.join(reasons)}" if reasons else "the provider takes work")
 
 
 def _given(**options: object) -> dict[str, Any]:
@@ -119,5 +186,6 @@ def main() -> None:
 
 
 def _end(error: Exception, exit_code: int) -> None:
-    sys.stderr.write(f"ghub: {error}\n")
+    for line in str(error).splitlines():
+        sys.stderr.write(f"ghub: {line}\n")
     sys.exit(exit_code)

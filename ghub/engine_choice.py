@@ -11,6 +11,7 @@ from ghub import engine, ports, probes
 from ghub.child import Part
 from ghub.errors import StartRefused
 from ghub.settings import UpSettings
+from provider.settings import engine_root
 
 STOP_TURN = 2
 
@@ -27,11 +28,6 @@ class EngineChoice:
     """None: it runs already, and is not ours to end."""
     slots: int | None = None
     """Jobs at once; None: whatever it says itself."""
-
-
-def engine_root(url: str) -> str:
-    """Return the root of an engine's URL, whether or not it was given with `/v1` as OpenAI clients want it."""
-    return url.rstrip("/").removesuffix("/v1")
 
 
 async def choose_engine(settings: UpSettings, client: httpx2.AsyncClient) -> EngineChoice:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import httpx2
 
+from common.settings import is_loopback
 from ghub import ports, probes
 from ghub.announcer import Announcer
 from ghub.data_dir import DataDir, locked_data_dir
@@ -15,7 +16,6 @@ from ghub.keeper import Limits
 from ghub.settings import UpSettings
 from ghub.stack import Stack, plan_stack
 from ghub.supervisor import Supervisor
-from hub.settings import is_loopback
 
 _POLL_S = 0.1
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

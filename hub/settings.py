@@ -1,13 +1,12 @@
 """Settings of a hub: `GHUB_HUB_…`."""
 
-import ipaddress
 import socket
 from enum import StrEnum
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from common.settings import ProcessName, SharedSettings
+from common.settings import ProcessName, SharedSettings, is_loopback
 
 
 class Auth(StrEnum):
@@ -15,14 +14,6 @@ class Auth(StrEnum):
 
     REQUIRED = "required"
     OFF = "off"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server bound to this address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class HubSettings(SharedSettings):

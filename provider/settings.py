@@ -1,12 +1,27 @@
-"""Settings of a provider: `GHUB_PROVIDER_…`, nested with `__`, e.g. `GHUB_PROVIDER_ENGINE__URL`."""
+"""Settings of a provider: `GHUB_PROVIDER_…`, nested with `__`, e.g. `GHUB_PROVIDER_ENGINE__URL`.
 
+`provider.config` reads them, from a file too.
+"""
+
+import json
 import socket
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
-from pydantic_settings import SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from common.settings import ProcessName, SharedSettings
+from provider.gate.schedule import Schedule
 
 URL_PATTERN = r"^https?://[^/\s]+(/\S*)?$"
 
@@ -14,6 +29,36 @@ URL_PATTERN = r"^https?://[^/\s]+(/\S*)?$"
 def _default_name() -> str:
     name = "".join(c if (c.isalnum() and c.isascii()) or c in "._-" else "-" for c in socket.gethostname())[:64]
     return name.lstrip("._-") or "node"
+
+
+def engine_root(url: str) -> str:
+    """The root of an engine's URL, whether or not it was given with `/v1` as OpenAI clients want it."""
+    return url.rstrip("/").removesuffix("/v1")
+
+
+def _parted(value: object, separator: str) -> object:
+    """A list written as one text: JSON, or parts with a separator; anything else is left as it is."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return [part.strip() for part in value.split(separator) if part.strip()]
+
+
+def _as_gpus(value: object) -> object:
+    parts = [value] if isinstance(value, int) else _parted(value, ",")
+    if isinstance(parts, list):
+        return [int(part) if isinstance(part, str) and part.isdecimal() else part for part in parts]
+    return parts
+
+
+EngineUrl = Annotated[str, Field(pattern=URL_PATTERN), AfterValidator(engine_root)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: _parted(value, ","))]
+Windows = Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: _parted(value, ";"))]
+GpuIds = Annotated[tuple[int | str, ...] | None, NoDecode, BeforeValidator(_as_gpus)]
 
 
 class EngineKind(StrEnum):
@@ -38,19 +83,19 @@ class UnknownPolicy(StrEnum):
 class Section(BaseModel):
     """A group of settings that belong together."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(use_attribute_docstrings=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class EngineSettings(Section):
     """The local inference server."""
 
-    url: str | None = Field(None, pattern=URL_PATTERN)
-    """Its root, without `/v1`. Default: the first that is found at the usual ports of Ollama, vLLM, llama.cpp and LM
-    Studio on this machine."""
+    url: EngineUrl | None = Field(None, examples=["http://127.0.0.1:11434"])
+    """Its root; `/v1` at its end is cut off. Default: the first that is found at the usual ports of Ollama, vLLM,
+    llama.cpp and LM Studio on this machine."""
     kind: EngineKind = EngineKind.AUTO
     """`ollama`, `vllm`, `llamacpp`, `lmstudio`, `openai` (anything else that speaks OpenAI's API), or `auto`: looked at
     and found."""
-    api_key: SecretStr | None = None
+    api_key: SecretStr | None = Field(None, examples=["a-secret-of-the-engine"])
     """Sent as a Bearer token, for engines that want one."""
     connect_timeout_s: float = Field(5, ge=0.1, le=60)
     """For a connection to it; past that it counts as down."""
@@ -71,7 +116,7 @@ class ServerSettings(Section):
     """0 takes any free port."""
     require_hmac: bool = True
     """Whether direct mode wants `X-Inferoute-HMAC`. Without it whoever reaches the port may use the engine."""
-    control_token: SecretStr | None = None
+    control_token: SecretStr | None = Field(None, examples=["a-secret-of-yours"])
     """Bearer token for `/pause` and `/resume`. Without it they are for this machine alone, and off behind a tunnel."""
     max_body_bytes: int = Field(64 * 2**20, ge=1024)
     """Largest request body in direct mode."""
@@ -86,21 +131,22 @@ class GateSettings(Section):
 
     threshold_pct: float = Field(20, ge=0, le=100)
     """Utilisation by others than the engine above which no work is taken."""
-    hysteresis_pct: float = Field(5, ge=0, le=100)
-    """How far below the threshold it must fall before work is taken again."""
+    hysteresis_pct: float = Field(5, ge=0, le=100, validate_default=True)
+    """How far below the threshold it must fall before work is taken again; at most the threshold itself."""
     sample_interval_s: float = Field(0.25, ge=0.05, le=60)
     """Between two readings of the GPU."""
     busy_after_samples: int = Field(2, ge=1, le=100)
     """So many readings in a row above the threshold close the gate: a single peak is no owner at work."""
     idle_after_s: float = Field(1, ge=0, le=3600)
     """So long it must stay below before the gate opens."""
-    unknown: UnknownPolicy | None = None
+    unknown: UnknownPolicy | None = Field(None, examples=["slots-only"])
     """When utilisation cannot be told (no driver, MIG, WDDM): `assume-idle`, `slots-only` (only slots that the engine
     says are free count) or `never`. Default: `assume-idle` on a machine without an NVIDIA GPU, else `slots-only`."""
-    gpus: tuple[int | str, ...] | None = None
-    """Indexes or UUIDs of the GPUs that the engine uses, e.g. `[0]`. Default: all."""
-    own_processes: tuple[str, ...] = ()
-    """Names of processes whose GPU use counts as the engine's, beside those found by its port."""
+    gpus: GpuIds = Field(None, examples=[[0]])
+    """Indexes or UUIDs of the GPUs that the engine uses, e.g. `[0]`; in a variable `0,1`. Default: all."""
+    own_processes: Names = ()
+    """Names of processes whose GPU use counts as the engine's, beside those found by its port; in a variable parted by
+    commas."""
     yield_to_owner: bool = True
     """Give running jobs back when others begin to use the GPU."""
     yield_after_s: float = Field(1, ge=0, le=3600)
@@ -110,20 +156,41 @@ class GateSettings(Section):
     memory_factor: float = Field(1.2, ge=1, le=10)
     """What a model takes on the GPU, as a multiple of its weights: context and buffers come on top."""
 
+    @field_validator("hysteresis_pct")
+    @classmethod
+    def _is_within_threshold(cls, value: float, info: ValidationInfo) -> float:
+        threshold_pct = info.data.get("threshold_pct")  # missing if it is wrong itself
+        if threshold_pct is not None and value > threshold_pct:
+            raise ValueError(f"it may be at most threshold_pct, {threshold_pct:g}: the load could never fall so low")
+        return value
+
 
 class ScheduleSettings(Section):
     """When this machine may work for others."""
 
-    windows: tuple[str, ...] = ()
-    """`[days] HH:MM-HH:MM`, e.g. `22:00-08:00`, `mon-fri 18:00-24:00`, `sat,sun 00:00-24:00`. Default: always."""
+    windows: Windows = ()
+    """`[days] HH:MM-HH:MM`, e.g. `22:00-08:00`, `mon-fri 18:00-24:00`, `sat,sun 00:00-24:00`; in a variable parted by
+    semicolons. Default: always."""
     timezone: str = ""
     """An IANA name, e.g. `Europe/Amsterdam`. Default: the machine's."""
+
+    @field_validator("windows")
+    @classmethod
+    def _are_windows(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        Schedule.parse(value, "")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_timezone(cls, value: str) -> str:
+        Schedule.parse((), value)
+        return value
 
 
 class TunnelSettings(Section):
     """How others reach this provider, if they do."""
 
-    url: str | None = Field(None, pattern=URL_PATTERN)
+    url: str | None = Field(None, pattern=URL_PATTERN, examples=["https://your-name.ngrok.app"])
     """The public URL of a tunnel (ngrok, cloudflared, …) to `server.port`; it is in the report."""
 
 
@@ -141,15 +208,16 @@ class ReportSettings(Section):
 class ProviderSettings(SharedSettings):
     """Everything that can be set on a provider."""
 
-    model_config = SettingsConfigDict(env_prefix="GHUB_PROVIDER_")
+    # An empty variable is as good as none: container files pass many on that nobody has set.
+    model_config = SettingsConfigDict(env_prefix="GHUB_PROVIDER_", env_ignore_empty=True, allow_inf_nan=False)
 
-    name: ProcessName = Field(default_factory=_default_name)
+    name: ProcessName = Field(default_factory=_default_name, examples=["gpu-1"])
     """The node's name, unique in the grid; default: the host's."""
-    hub_url: str | None = Field(None, pattern=URL_PATTERN)
+    hub_url: str | None = Field(None, pattern=URL_PATTERN, examples=["https://hub.example.org"])
     """A hub's root: where health reports go and HMACs are checked. Default: neither is done."""
-    token: SecretStr | None = None
+    token: SecretStr | None = Field(None, examples=["a-token-from-your-hub"])
     """This provider's token at the hub."""
-    slots: int | None = Field(None, ge=1, le=4096)
+    slots: int | None = Field(None, ge=1, le=4096, examples=[4])
     """Jobs at once; default: as many as the engine says it has, else 4."""
     engine: EngineSettings = EngineSettings()
     gate: GateSettings = GateSettings()

@@ -6,13 +6,12 @@ and with a tunnel, or an address that others reach, there is no control without 
 """
 
 import hmac
-import ipaddress
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from common.serving import is_loopback
+from common.settings import is_loopback
 from provider.api.errors import refusal
 from provider.errors import CallRefused
 from provider.gate.gate import Gate, Reason
@@ -60,13 +59,6 @@ def _authorize(request: Request, settings: ProviderSettings) -> None:
         raise CallRefused(403, "control_off", "others can reach this port: set server.control_token to use this")
     host = request.url.hostname or ""
     peer = request.client.host if request.client else ""
-    is_local = is_loopback(host) and _is_loopback_address(peer)
+    is_local = is_loopback(host) and is_loopback(peer)
     if not is_local or CONTROL_HEADER not in request.headers or any(name in request.headers for name in FORWARDED):
         raise CallRefused(403, "control_local_only", f"only from this machine, with the header {CONTROL_HEADER}: 1")
-
-
-def _is_loopback_address(peer: str) -> bool:
-    try:
-        return ipaddress.ip_address(peer).is_loopback
-    except ValueError:
-        return False

@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from common.errors import SettingsError
-from common.settings import SharedSettings, read_settings
-from hub.settings import Auth, HubSettings, is_loopback
+from common.settings import SharedSettings, is_loopback, read_settings
+from hub.settings import Auth, HubSettings
 from provider.settings import EngineKind, EngineSettings, ProviderSettings
 
 

@@ -1,0 +1,36 @@
+"""What a look at one thing that a provider needs has found."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """How bad it is. Only `fail` keeps a provider from its work."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line for people, and what to do about it."""
+
+    verdict: Verdict
+    text: str
+    advice: str = ""
+
+    @classmethod
+    def ok(cls, text: str) -> "Finding":
+        """All is well."""
+        return cls(Verdict.OK, text)
+
+    @classmethod
+    def warn(cls, text: str, advice: str = "") -> "Finding":
+        """It works, and one should know."""
+        return cls(Verdict.WARN, text, advice)
+
+    @classmethod
+    def fail(cls, text: str, advice: str = "") -> "Finding":
+        """It does not work."""
+        return cls(Verdict.FAIL, text, advice)
