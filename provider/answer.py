@@ -1,6 +1,7 @@
-"""One engine call: its bytes into a reply, whole events at a time, watched by the two stall clocks."""
+"""One engine call: its bytes into a reply, whole events or lines at a time, watched by the two stall clocks."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 
 import orjson
@@ -8,14 +9,16 @@ import orjson
 from common.types import NodeId
 from common.wire import Failure, Job, ReplyEntry, Start
 from provider.engines.base import Engine, EngineAnswer, Question
-from provider.engines.failures import read_error_event
+from provider.engines.failures import engine_error, read_error_object
+from provider.engines.framing import Framing, framing_of
 from provider.errors import EngineBroke, EngineFailed
-from provider.events import EventSplitter, is_only_comments, is_only_opening, split_events
 from provider.settings import ProviderSettings
-from provider.usage import TAIL_BYTES, read_usage
+from provider.usage import read_usage
 from provider.writer import Reply
 
 MAX_OPENING_BYTES = 64 * 1024
+RECENT_BLOCKS = 8
+"""Usage stands in one of the last few events, which may be as long as the whole answer."""
 
 
 class StallClock:
@@ -49,6 +52,7 @@ async def relay_answer(engine: Engine, job: Job, reply: Reply, node: NodeId, set
 
     Raises:
         EngineDown: it cannot be reached.
+        EngineFull: it has no memory for the model now; nothing is in the reply.
         EngineFailed: it refused, broke off, stalled or made no sense; what came before is in the reply.
     """
     first_s = settings.first_token_timeout_s if job.stream else settings.answer_timeout_s
@@ -56,8 +60,9 @@ async def relay_answer(engine: Engine, job: Job, reply: Reply, node: NodeId, set
     try:
         async with clock.timer, engine.ask(Question.of(job)) as answer:
             start = Start(answer.status, answer.content_type, node)
-            if answer.content_type.startswith("text/event-stream"):
-                await _relay_events(answer, start, reply, settings, clock)
+            framing = framing_of(answer.content_type, settings.engine.max_event_bytes)
+            if framing is not None:
+                await _relay_stream(answer, framing, start, reply, settings, clock)
             else:
                 await _relay_whole(answer, start, reply, settings)
     except TimeoutError as exc:
@@ -71,61 +76,72 @@ async def relay_answer(engine: Engine, job: Job, reply: Reply, node: NodeId, set
         raise EngineBroke(Failure(504, code, message, retryable=True)) from exc
 
 
-async def _relay_events(
-    answer: EngineAnswer, start: Start, reply: Reply, settings: ProviderSettings, clock: StallClock
+async def _relay_stream(
+    answer: EngineAnswer, framing: Framing, start: Start, reply: Reply, settings: ProviderSettings, clock: StallClock
 ) -> None:
-    splitter = EventSplitter(settings.engine.max_event_bytes)
-    tail, total = b"", 0
+    total = 0
+    recent: deque[bytes] = deque(maxlen=RECENT_BLOCKS)
     head: Start | None = start
     opening = b""
-    async for block in _blocks(answer, splitter):
+    is_silence = framing.is_silence
+    async for block in _blocks(answer, framing):
         # Whatever a client hears binds it to this attempt: before the first word that is not worth it.
-        if is_only_comments(block):
+        if is_silence(block):
             if head is not None:
                 opening += block if opening else b""  # in its place: a CR LF may be cut between the two
                 continue
-        elif head is not None and len(opening) < MAX_OPENING_BYTES and is_only_opening(block):
+        elif head is not None and len(opening) < MAX_OPENING_BYTES and framing.is_opening(block):
             opening += block
             continue
         else:
             clock.tick()
-        events, opening = opening + block, b""
-        if b"error" in events:
-            _raise_error_event(events, head, reply)
-        total += len(events)
+        if head is not None:
+            block = opening = opening + block  # noqa: PLW2901 - what stood before the first word goes with it
+        if b"error" in block:
+            _raise_error(framing, block, head, reply)
+        total += len(block)
         if total > settings.max_answer_bytes:
             raise _too_large(settings.max_answer_bytes)
         if head is not None:
-            reply.put(ReplyEntry(start=head, data=events))
+            reply.put(ReplyEntry(start=head, data=block))
             head = None
         else:
-            reply.put_data(events)
-        tail = events if len(events) >= TAIL_BYTES else (tail + events)[-TAIL_BYTES:]
+            reply.put_data(block)
+        recent.append(block)
         await reply.room(settings.reply_buffer_bytes)
-    if head is not None:
-        raise EngineBroke(Failure(502, "engine_empty_answer", "the engine ended its answer unsaid", retryable=True))
-    reply.put(ReplyEntry(end=read_usage(tail, streamed=True)))
+    reply.put(_end_of(framing, b"".join(recent), opening))
 
 
-async def _blocks(answer: EngineAnswer, splitter: EventSplitter) -> AsyncIterator[bytes]:
-    """Whole events as they come; one that the engine left without its blank line is ended for it."""
+async def _blocks(answer: EngineAnswer, framing: Framing) -> AsyncIterator[bytes]:
+    """Whole events or lines as they come; the last one may have been left without its end."""
     async for chunk in answer.chunks():
-        if events := splitter.feed(chunk):
-            yield events
-    if (rest := splitter.finish()).strip():
-        yield rest + b"\n\n"
+        if block := framing.feed(chunk):
+            yield block
+    if (rest := framing.finish()).strip():
+        yield rest + framing.end
 
 
-def _raise_error_event(events: bytes, head: Start | None, reply: Reply) -> None:
-    """Put what stands before an error event into the reply and raise its failure; return if there is none."""
+def _end_of(framing: Framing, tail: bytes, opening: bytes) -> ReplyEntry:
+    """The entry that ends a stream; EngineBroke if it said nothing, or not all."""
+    if not tail:
+        raise EngineBroke(Failure(502, "engine_empty_answer", "the engine ended its answer unsaid", retryable=True))
+    if framing.is_broken_off(tail):
+        raise EngineBroke(Failure(502, "engine_disconnected", "the engine broke off its answer", retryable=True))
+    return ReplyEntry(end=framing.read_usage(tail, opening))
+
+
+def _raise_error(framing: Framing, block: bytes, head: Start | None, reply: Reply) -> None:
+    """Put what stands before an error into the reply and raise its failure; return if there is none."""
     before = b""
-    for event in split_events(events):
-        failure = read_error_event(event)
-        if failure is not None:
-            if not (is_only_comments(before) or (head is not None and is_only_opening(before))):
-                reply.put(ReplyEntry(start=head, data=before))
-            raise EngineFailed(failure)
-        before += event
+    for frame in framing.split(block):
+        failure = framing.read_error(frame)
+        if failure is None:
+            before += frame
+            continue
+        is_unsaid = framing.is_silence(before) or (head is not None and framing.is_opening(before))
+        if not is_unsaid:
+            reply.put(ReplyEntry(start=head, data=before))
+        raise engine_error(failure) if head is not None and is_unsaid else EngineFailed(failure)
 
 
 async def _relay_whole(answer: EngineAnswer, start: Start, reply: Reply, settings: ProviderSettings) -> None:
@@ -139,10 +155,12 @@ async def _relay_whole(answer: EngineAnswer, start: Start, reply: Reply, setting
     body = b"".join(parts)
     if "json" in answer.content_type:
         try:
-            orjson.loads(body)
+            said = orjson.loads(body)
         except ValueError as exc:
             failure = Failure(502, "engine_bad_answer", "the engine's answer is not JSON", retryable=True)
             raise EngineBroke(failure) from exc
+        if (told := read_error_object(said)) is not None:
+            raise engine_error(told)
     step = settings.reply_buffer_bytes
     reply.put(ReplyEntry(start=start, data=body[:step]))
     for at in range(step, len(body), step):

@@ -1,20 +1,66 @@
-"""Cuts a byte stream into whole events, so that no reply entry ever holds half of one."""
+"""Cuts a byte stream into whole server-sent events, so that no reply entry ever holds half of one."""
 
 import re
 from typing import Any
 
 import orjson
 
-from common.wire import Failure
-from provider.errors import EngineBroke
+from common.wire import Usage
+from provider.engines.failures import read_error_event, too_long
+from provider.usage import read_usage
 
 # A blank line ends an event; a line ends with LF, CRLF or CR (WHATWG HTML, 9.2.5). A CR before LF is no end by itself.
 _EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 _LONGEST_END = 4
 
+_OPENINGS = frozenset({"message_start", "ping", "response.created", "response.queued", "response.in_progress"})
+"""Events of messages and responses that only say that an answer will come."""
+_EMPTY_PARTS = {
+    "content_block_start": "content_block",
+    "response.output_item.added": "item",
+    "response.content_part.added": "part",
+}
+"""Events that open a part of the answer, and where it stands in them; a part for words is empty at first."""
+_WORDY_PARTS = frozenset({"text", "thinking", "message", "reasoning", "output_text", "reasoning_text"})
+
+
+def is_only_comments(events: bytes) -> bool:
+    """Whether these events carry nothing but comments and blank lines, as engines send to keep a connection open."""
+    return events[:1] in b":\r\n" and all(line.startswith(b":") for line in re.split(rb"[\r\n]+", events) if line)
+
+
+def is_only_opening(events: bytes) -> bool:
+    """Whether these events only say whose turn it is, as engines send before the first token.
+
+    Comments between them change nothing.
+    """
+    for event in split_events(events):
+        if is_only_comments(event):
+            continue
+        try:
+            if not _is_opening(orjson.loads(_data_of(event))):
+                return False
+        except (ValueError, TypeError, LookupError, AttributeError):
+            return False
+    return True
+
+
+def split_events(events: bytes) -> list[bytes]:
+    """Whole events one by one, each with its end."""
+    cuts = [match.end() for match in _EVENT_END.finditer(events)]
+    if not cuts or cuts[-1] != len(events):
+        cuts.append(len(events))
+    return [events[start:end] for start, end in zip([0, *cuts], cuts, strict=False)]
+
 
 class EventSplitter:
-    """Takes bytes as they come, gives back the whole events among them as they were."""
+    """Server-sent events. Takes bytes as they come, gives back the whole events among them as they were."""
+
+    end = b"\n\n"
+    is_silence = staticmethod(is_only_comments)
+    is_opening = staticmethod(is_only_opening)
+    split = staticmethod(split_events)
+    read_error = staticmethod(read_error_event)
 
     def __init__(self, max_event_bytes: int) -> None:
         self._rest = b""
@@ -35,8 +81,7 @@ class EventSplitter:
             cut = match.end()
         self._rest = buffered[cut:]
         if len(self._rest) > self._max_event_bytes:
-            message = f"the engine sent an event of more than {self._max_event_bytes} bytes"
-            raise EngineBroke(Failure(502, "engine_bad_stream", message, retryable=False))
+            raise too_long("an event", self._max_event_bytes)
         return buffered[:cut]
 
     def finish(self) -> bytes:
@@ -44,37 +89,29 @@ class EventSplitter:
         rest, self._rest = self._rest, b""
         return rest
 
+    def read_usage(self, tail: bytes, opening: bytes) -> Usage:
+        """From the last event that tells it, and of the prompt perhaps from the first."""
+        return read_usage(tail, streamed=True, opening=opening)
 
-def is_only_comments(events: bytes) -> bool:
-    """Whether these events carry nothing but comments and blank lines, as engines send to keep a connection open."""
-    return events[:1] in b":\r\n" and all(line.startswith(b":") for line in re.split(rb"[\r\n]+", events) if line)
+    def is_broken_off(self, tail: bytes) -> bool:  # noqa: ARG002 - some end with `[DONE]`, some with an event, some just so
+        """Never, as far as one can tell."""
+        return False
 
 
-def is_only_opening(events: bytes) -> bool:
-    """Whether these are chat chunks that only say whose turn it is, as engines send before the first token.
+def _data_of(event: bytes) -> bytes:
+    """What stands in the data of an event, whether or not it has a name."""
+    return b"\n".join(line[5:] for line in event.splitlines() if line.startswith(b"data:"))
 
-    Comments between them change nothing.
-    """
-    for event in split_events(events):
-        if is_only_comments(event):
-            continue
-        try:
-            chunk = orjson.loads(event.strip().removeprefix(b"data:"))
-            if not chunk["choices"] or not all(_is_silent(choice) for choice in chunk["choices"]):
-                return False
-        except (ValueError, TypeError, LookupError, AttributeError):
-            return False
-    return True
+
+def _is_opening(chunk: dict[str, Any]) -> bool:
+    if (kind := chunk.get("type")) is not None:
+        if kind in _OPENINGS:
+            return True
+        part = chunk[_EMPTY_PARTS[kind]]
+        return part["type"] in _WORDY_PARTS and not (part.get("text") or part.get("thinking") or part.get("content"))
+    return bool(chunk["choices"]) and all(_is_silent(choice) for choice in chunk["choices"])
 
 
 def _is_silent(choice: dict[str, Any]) -> bool:
     said = [value for name, value in choice["delta"].items() if name != "role"]
     return not any(said) and choice.get("finish_reason") is None
-
-
-def split_events(events: bytes) -> list[bytes]:
-    """Whole events one by one, each with its end."""
-    cuts = [match.end() for match in _EVENT_END.finditer(events)]
-    if not cuts or cuts[-1] != len(events):
-        cuts.append(len(events))
-    return [events[start:end] for start, end in zip([0, *cuts], cuts, strict=False)]

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from common.types import ModelId
-from common.wire import Job
+from common.wire import Failure, Job
 
 
 class Capability(StrEnum):
@@ -72,6 +72,20 @@ class EngineStatus:
         return tuple(model.id for model in self.models if model.is_loaded)
 
 
+def refusal(endpoint: str, status: EngineStatus) -> Failure | None:
+    """Why a job for this path cannot run on this engine; None if it can.
+
+    What no engine may be asked is refused for good. What only this one cannot do is worth another node's try.
+    """
+    needed = ENDPOINTS.get(endpoint)
+    if needed is None:
+        return Failure(404, "endpoint_not_allowed", f"no engine serves {endpoint[:100]} here")
+    if needed not in status.capabilities:
+        message = f"the engine ({status.kind}) does not serve {endpoint}"
+        return Failure(501, "endpoint_not_supported", message, retryable=True)
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A request to an engine: a client's own bytes for one of `ENDPOINTS`."""
@@ -121,7 +135,8 @@ class Engine(Protocol):
 
         Raises:
             EngineDown: it cannot be reached.
-            EngineRefused: it answered with an error status.
+            EngineFull: it has no memory for the model now.
+            EngineRefused: it answered with an error status; ModelGone if that is for a model it no longer has.
         """
         ...
 

@@ -4,42 +4,83 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from provider.engines.base import EngineAnswer, EngineStatus, Question
-from provider.engines.openai import OpenAIEngine
+from provider.engines.base import ENDPOINTS, Capability, EngineAnswer, EngineStatus, Question
+from provider.engines.fields import count, text
+from provider.engines.http import EngineHttp
+from provider.engines.openai import openai_models
 from provider.engines.pieces import PiecedAnswer, in_pieces
 from provider.errors import EngineDown
+from provider.settings import EngineKind
+
+ALWAYS = frozenset({Capability.CHAT, Capability.COMPLETIONS, Capability.PREFILL})
+_PERHAPS = frozenset({Capability.EMBEDDINGS, Capability.RESPONSES, Capability.MESSAGES})
+_NOT_SERVED = frozenset({404, 405, 501})
 
 
-class LlamaCppEngine(OpenAIEngine):
-    """`/health` answers 503 while the model loads; `/props` tells how many slots there are."""
+class LlamaCppEngine:
+    """`/health` answers 503 while the model loads; `/props` tells of the slots, `/slots` which are taken."""
 
-    kind = "llamacpp"
+    kind = EngineKind.LLAMACPP
+
+    def __init__(self, http: EngineHttp) -> None:
+        self._http = http
+        self._capabilities: frozenset[Capability] | None = None
+
+    @staticmethod
+    async def is_here(http: EngineHttp) -> bool:
+        """Whether what listens is llama.cpp, alone or as a router of others."""
+        props = await http.find_json("/props")
+        return count(props, "total_slots") is not None or text(props, "role") == "router"
 
     async def status(self) -> EngineStatus:
-        """Its model and slots; EngineDown while it loads."""
-        await self._get_json("/health")
-        status = await super().status()
-        props = await self._get_json("/props")
-        slots = props.get("total_slots")
-        build = props.get("build_info")
-        return replace(
-            status,
-            slots=slots if isinstance(slots, int) and slots > 0 else None,
-            version=build if isinstance(build, str) else "",
+        """Its models and slots; EngineDown while it loads."""
+        try:
+            await self._http.check("/health")
+        except EngineDown:
+            self._capabilities = None  # it may come back as another
+            raise
+        models = openai_models(await self._http.get_json("/v1/models"), self._http.url)
+        props = await self._http.get_json("/props")
+        sleeps = isinstance(props, dict) and props.get("is_sleeping") is True
+        if self._capabilities is None and not sleeps:  # to try it would wake it
+            self._capabilities = ALWAYS | {one for one in _PERHAPS if await self._serves(one)}
+        return EngineStatus(
+            self.kind,
+            self._http.url,
+            version=text(props, "build_info"),
+            models=tuple(replace(model, is_loaded=False) for model in models) if sleeps else models,
+            capabilities=self._capabilities or ALWAYS,
+            slots=count(props, "total_slots") or None,
+            in_use=None if sleeps else await self._slots_in_use(props),
         )
 
     @asynccontextmanager
     async def ask(self, question: Question) -> AsyncIterator[EngineAnswer]:
         """Send the bytes to their path; a whole answer is asked for in pieces where that makes no difference."""
         pieces = in_pieces(question)
-        async with super().ask(pieces or question) as answer:
+        async with self._http.ask(pieces or question) as answer:
             is_pieced = pieces is not None and answer.content_type.startswith("text/event-stream")
-            yield PiecedAnswer(answer, self._settings.max_event_bytes) if is_pieced else answer
+            yield PiecedAnswer(answer, self._http.settings.max_event_bytes) if is_pieced else answer
 
-    async def is_here(self) -> bool:
-        """Whether what listens under the URL is llama.cpp; EngineDown if nothing does."""
-        await super().status()
-        try:
-            return "total_slots" in await self._get_json("/props")
-        except EngineDown:
-            return False
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+    async def _slots_in_use(self, props: object) -> int | None:
+        """None where the server was told not to say."""
+        if isinstance(props, dict) and props.get("endpoint_slots") is False:
+            return None
+        slots = await self._http.find_json("/slots")
+        if not isinstance(slots, list):
+            return None
+        return sum(isinstance(slot, dict) and slot.get("is_processing") is True for slot in slots)
+
+    async def _serves(self, wanted: Capability) -> bool:
+        """Whether it does this, as it was built and started.
+
+        Nothing tells but the refusal of an empty request: 404 from builds that don't know the path, 501 without
+        `--embeddings`, and a word about pooling from models that cannot embed with it.
+        """
+        path = next(path for path, capability in ENDPOINTS.items() if capability is wanted)
+        status, words = await self._http.try_post(path)
+        return status not in _NOT_SERVED and "Pooling type" not in words

@@ -14,8 +14,8 @@ import orjson
 
 from common.wire import Failure
 from provider.engines.base import EngineAnswer, Question
-from provider.engines.failures import read_error_event
-from provider.errors import EngineBroke, EngineFailed
+from provider.engines.failures import engine_error, read_error_event
+from provider.errors import EngineBroke
 from provider.events import EventSplitter, split_events
 
 _ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/completions"})
@@ -57,7 +57,8 @@ class PiecedAnswer:
         """The object, once all its pieces are there.
 
         Raises:
-            EngineFailed: the engine said in mid-answer that it cannot go on.
+            EngineRefused: the engine said in mid-answer that it cannot go on.
+            EngineFull: it said so for want of memory.
             EngineBroke: the stream ended before the answer did, or made no sense.
         """
         splitter = EventSplitter(self._max_event_bytes)
@@ -82,7 +83,7 @@ class _Whole:
     def add(self, event: bytes) -> None:
         """One event with its end; what carries no chunk is passed over."""
         if b"error" in event and (failure := read_error_event(event)) is not None:
-            raise EngineFailed(failure)
+            raise engine_error(failure)
         data = b"".join(line[5:] for line in event.splitlines() if line.startswith(b"data:")).strip()
         if not data or data == b"[DONE]":
             return

@@ -1,4 +1,4 @@
-"""Keeps an eye on the engine: what it is, whether it is up, what it serves."""
+"""Keeps an eye on the engine: where it is, what it is, whether it is up, what it serves."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,25 +8,36 @@ import structlog
 from common.tasks import wait_or_stop
 from common.types import ModelId
 from provider.engines.base import Engine, EngineStatus
-from provider.engines.detect import open_engine
-from provider.errors import EngineDown
+from provider.engines.detect import FoundEngine, connect_engine, find_engine
+from provider.errors import EngineDown, EngineLate
 from provider.settings import EngineSettings
 
 log = structlog.get_logger()
 
 DEFAULT_SLOTS = 4
+SOON_S = 1.0
+"""Between two looks at an engine that is down, or was late."""
+AFTER_SUSPICION_S = 0.2
+"""From a job's failure to the look that it causes: an engine that restarts has closed its port by then."""
+LATE_PROBES = 2
+"""So many late answers in a row count as down: an engine that works hard may well be late once."""
 
 
 class EngineWatch:
-    """Probes the engine and tells `on_change(is_up)` whenever its state or its models changed."""
+    """Probes on a schedule, and at once when a job could not reach the engine."""
 
     def __init__(self, settings: EngineSettings, slots: int | None, on_change: Callable[[bool], None]) -> None:
         self._settings = settings
         self._slots = slots
         self._on_change = on_change
+        self._found: FoundEngine | None = None
         self._engine: Engine | None = None
         self._status: EngineStatus | None = None
-        self._suspected = asyncio.Event()
+        self._is_up: bool | None = None
+        self._trouble = ""
+        self._late_probes = 0
+        self._is_suspected = False
+        self._wake = asyncio.Event()
 
     @property
     def current(self) -> Engine:
@@ -36,7 +47,7 @@ class EngineWatch:
             EngineDown: none was found yet.
         """
         if self._engine is None:
-            raise EngineDown(f"nothing answers at {self._settings.url}")
+            raise EngineDown(f"nothing answers at {self._settings.url or 'the usual ports'}")
         return self._engine
 
     @property
@@ -58,36 +69,71 @@ class EngineWatch:
     def suspect(self) -> None:
         """A job could not reach it: take no more, and look at once."""
         self._on_change(False)
-        self._suspected.set()
+        self._is_suspected = True
+        self._wake.set()
+
+    def look(self) -> None:
+        """Look at once: something may have changed."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Probe until cancelled."""
-        was_up: bool | None = None
         while True:
-            self._suspected.clear()
-            before = self._status
-            is_up = await self._probe()
-            if is_up != was_up:
-                log.info("engine_up" if is_up else "engine_down", url=self._settings.url, kind=self.status.kind)
-            if is_up != was_up or self._status != before or self._suspected.is_set():
-                self._on_change(is_up)
-            was_up = is_up
-            await wait_or_stop(self._suspected, self._settings.probe_interval_s)
-            if self._suspected.is_set():
-                was_up = False
-                await asyncio.sleep(min(0.2, self._settings.probe_interval_s))
+            self._wake.clear()
+            is_suspected, self._is_suspected = self._is_suspected, False
+            before, was_up, trouble = self._status, self._is_up, self._trouble
+            self._is_up = await self._probe(is_patient=was_up is True and not is_suspected)
+            if self._is_up and not was_up:
+                log.info("engine_up", url=self.status.url, kind=self.status.kind, version=self.status.version)
+            elif not self._is_up and (was_up is not False or trouble != self._trouble):
+                log.warning("engine_down", url=self.status.url, kind=self.status.kind, error=self._trouble)
+            if self._is_up != was_up or self._status != before or is_suspected:
+                self._log_models(before)
+                self._on_change(self._is_up and not self._is_suspected)
+            pause_s = self._settings.probe_interval_s
+            if not self._is_up or self._late_probes:
+                pause_s = min(pause_s, SOON_S)
+            await wait_or_stop(self._wake, pause_s)
+            if self._is_suspected:
+                await asyncio.sleep(min(AFTER_SUSPICION_S, self._settings.probe_interval_s))
 
     async def aclose(self) -> None:
         """Close its connections."""
         if self._engine is not None:
             await self._engine.aclose()
 
-    async def _probe(self) -> bool:
+    async def _probe(self, *, is_patient: bool) -> bool:
+        """Look once; whether it is up. `is_patient`: a single late answer is forgiven."""
         try:
-            if self._engine is None:
-                self._engine = await open_engine(self._settings)
-            self._status = await self._engine.status()
+            if not self._is_up:
+                await self._find()
+            self._status = await self.current.status()
+        except EngineLate as exc:
+            self._late_probes += 1
+            self._trouble = str(exc)
+            log.debug("engine_probe_late", error=str(exc), in_a_row=self._late_probes)
+            return is_patient and self._late_probes < LATE_PROBES
         except EngineDown as exc:
-            log.debug("engine_probe_failed", error=str(exc))
+            self._late_probes = 0
+            self._trouble = str(exc)
             return False
+        self._late_probes = 0
+        self._trouble = ""
         return True
+
+    async def _find(self) -> None:
+        """See what is there now; what was there before may have come back as another."""
+        found = await find_engine(self._settings)
+        if found != self._found:
+            await self.aclose()
+            self._engine = connect_engine(found, self._settings)
+            self._found = found
+
+    def _log_models(self, before: EngineStatus | None) -> None:
+        now = self._status
+        if now is None or now is before:
+            return
+        if before is None or {one.id for one in before.models} != {one.id for one in now.models}:
+            log.info("models_changed", models=self.models, loaded=list(now.loaded))
+        elif before.loaded != now.loaded:
+            log.info("models_loaded", loaded=list(now.loaded))

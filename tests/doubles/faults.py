@@ -71,6 +71,8 @@ class Faults:
     """Events end in CR LF CR LF."""
     comments: bool = False
     """Put an SSE comment before every fourth write of tokens, the first included."""
+    same_each_time: bool = False
+    """Ids, times and fingerprints are fixed, so that two answers to one request are the same bytes."""
 
     def __post_init__(self) -> None:
         for name, kind in _kinds().items():

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.doubles.models import Model
+
 _ROOT = Path(__file__).resolve().parents[2]
 _POLL_GAP_S = 0.01
 
@@ -32,13 +34,21 @@ class EngineProcess:
     def __init__(
         self,
         *,
-        models: Sequence[str] = ("tiny:1b",),
+        kind: str = "openai",
+        models: Sequence[str | Model] = ("tiny:1b",),
         slots: int | None = None,
         api_key: str | None = None,
+        version: str = "",
+        lacks: Sequence[str] = (),
         port: int = 0,
         start_limit_s: float = 10.0,
     ) -> None:
-        self._arguments = ["--until-stdin-closes", *(word for model in models for word in ("--model", model))]
+        self.kind = kind
+        self._arguments = ["--until-stdin-closes", "--kind", kind, "--engine-version", version]
+        for model in models:
+            self._arguments += ["--model", model.word() if isinstance(model, Model) else model]
+        for path in lacks:
+            self._arguments += ["--lacks", path]
         if slots is not None:
             self._arguments += ["--slots", str(slots)]
         if api_key is not None:
@@ -75,7 +85,7 @@ class EngineProcess:
         """Start the process and wait until it listens; raises EngineProcessError past the time limit."""
         if self._process is not None:
             self.kill()
-        command = [sys.executable, "-m", "tests.doubles.engine", "--port", str(self._port), *self._arguments]
+        command = [sys.executable, "-m", "tests.doubles.serve", "--port", str(self._port), *self._arguments]
         with tempfile.TemporaryFile() as errors:
             self._process = subprocess.Popen(
                 command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors

@@ -7,9 +7,10 @@ that already ends in such a run is continued after it, as a model continues a pr
 import re
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Self
 
 import orjson
@@ -17,7 +18,7 @@ import orjson
 from tests.doubles.faults import Faults
 from tests.doubles.reading import numbered
 
-_DEFAULT_TOKENS = 16
+DEFAULT_TOKENS = 16
 _LAST_TOKEN = re.compile(r"t(\d{1,9}) \Z")
 _ERROR_TYPES = {
     400: "invalid_request_error",
@@ -57,38 +58,42 @@ class GenerationRequest:
     @classmethod
     def read(cls, api: Api, body: bytes) -> Self:
         """Read a request body; raises MalformedRequestError."""
-        try:
-            fields = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise MalformedRequestError(f"body is not JSON: {error}") from error
-        if not isinstance(fields, dict) or not isinstance(fields.get("model"), str):
-            raise MalformedRequestError("body must be an object with a model")
-        text, continued = _read_messages(fields) if api is Api.CHAT else _read_prompt(fields)
+        fields = read_fields(body)
+        text, continued = read_messages(fields) if api is Api.CHAT else _read_prompt(fields)
         options = fields.get("stream_options") or {}
         return cls(
             api=api,
             model=fields["model"],
             first=continued,
-            count=_token_limit(fields),
+            count=token_limit(fields),
             stream=fields.get("stream") is True,
             has_usage_event=isinstance(options, dict) and options.get("include_usage") is True,
             prompt_tokens=len(text.split()),
             double=fields.get("double") or {},
         )
 
+    def answer(self, faults: Faults, *, fingerprint: str) -> "Answer":
+        """What the engine says to it."""
+        return Answer(self, faults, fingerprint=fingerprint)
+
 
 class Answer:
     """One generation's bytes. What never changes is formatted once: a token must cost next to nothing."""
+
+    content_type = "text/event-stream"
+    before_content = b""
+    """What stands in a chat's delta before the token."""
+    last_delta: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, request: GenerationRequest, faults: Faults, *, fingerprint: str) -> None:
         self._request = request
         self._end = b"\r\n\r\n" if faults.crlf else b"\n\n"
         self._head = {
-            "id": f"{request.api}-{secrets.token_hex(12)}",
+            "id": f"{request.api}-{'0' * 24 if faults.same_each_time else secrets.token_hex(12)}",
             "object": "chat.completion.chunk" if request.api is Api.CHAT else "text_completion",
-            "created": int(time.time()),
+            "created": 0 if faults.same_each_time else int(time.time()),
             "model": request.model,
-            "system_fingerprint": fingerprint,
+            "system_fingerprint": "fp_double" if faults.same_each_time else fingerprint,
         }
         before, after = self._token_frame()
         self._before = b"data: " + orjson.dumps(self._head)[:-1] + before
@@ -112,7 +117,7 @@ class Answer:
 
     def ending(self, *, has_done: bool) -> list[bytes]:
         """Return the events after the last token."""
-        said: dict[str, Any] = {"delta": {}} if self._request.api is Api.CHAT else {"text": ""}
+        said: dict[str, Any] = {"delta": dict(self.last_delta)} if self._request.api is Api.CHAT else {"text": ""}
         events = [self._event({**said, "finish_reason": "length"})]
         if self._request.has_usage_event:
             events.append(self._data(orjson.dumps({**self._head, "choices": [], "usage": self._usage()})))
@@ -140,7 +145,7 @@ class Answer:
     def _token_frame(self) -> tuple[bytes, bytes]:
         tail = b',"logprobs":null,"finish_reason":null}]'
         if self._request.api is Api.CHAT:
-            return b',"choices":[{"index":0,"delta":{"content":"', b'"}' + tail
+            return b',"choices":[{"index":0,"delta":{%b"content":"' % self.before_content, b'"}' + tail
         return b',"choices":[{"index":0,"text":"', b'"' + tail
 
     def _event(self, said: dict[str, Any]) -> bytes:
@@ -159,9 +164,9 @@ def openai_error(message: str, *, kind: str, code: str | int | None = None) -> b
     return orjson.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
 
-def llama_error(status: int) -> bytes:
+def llama_error(status: int, message: str = "") -> bytes:
     """Return an error body as llama.cpp writes it; a 503 is its answer while the model loads."""
-    message = "Loading model" if status == 503 else f"scripted failure {status}"
+    message = message or ("Loading model" if status == 503 else f"scripted failure {status}")
     kind = _ERROR_TYPES.get(status, "server_error")
     return orjson.dumps({"error": {"code": status, "message": message, "type": kind}})
 
@@ -179,7 +184,19 @@ def run_end(text: str) -> tuple[int, int]:
     return (count, len(text) - len(run)) if text.endswith(run) else (0, len(text))
 
 
-def _read_messages(fields: dict[str, Any]) -> tuple[str, int]:
+def read_fields(body: bytes) -> dict[str, Any]:
+    """The fields of a body that names a model; raises MalformedRequestError."""
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedRequestError(f"body is not JSON: {error}") from error
+    if not isinstance(fields, dict) or not isinstance(fields.get("model"), str):
+        raise MalformedRequestError("body must be an object with a model")
+    return fields
+
+
+def read_messages(fields: dict[str, Any]) -> tuple[str, int]:
+    """All that was said so far, and how many tokens of the answer are in the last message already."""
     messages = fields.get("messages")
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise MalformedRequestError("messages must be a list of objects")
@@ -208,9 +225,10 @@ def _read_prompt(fields: dict[str, Any]) -> tuple[str, int]:
     return prompt, run_end(prompt)[0]
 
 
-def _token_limit(fields: dict[str, Any]) -> int:
-    named = (fields.get("max_completion_tokens"), fields.get("max_tokens"))
-    limit = next((value for value in named if value is not None), _DEFAULT_TOKENS)
+def token_limit(fields: dict[str, Any], *names: str) -> int:
+    """How many tokens may be said: the first of these fields, or of OpenAI's, that is set."""
+    named = [fields.get(name) for name in names or ("max_completion_tokens", "max_tokens")]
+    limit = next((value for value in named if value is not None), DEFAULT_TOKENS)
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
         raise MalformedRequestError(f"token limit must be a whole number, got {limit!r}")
     return limit

@@ -3,13 +3,12 @@
 import asyncio
 import os
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from aiohttp import web
 
 from tests.doubles.faults import Break, Faults
 from tests.doubles.ledger import Outcome, Record
-from tests.doubles.scripted import Answer
 
 EXIT_STATUS = 3
 """What a process ended by `exit_after` leaves behind."""
@@ -17,15 +16,30 @@ EXIT_STATUS = 3
 _COMMENT_EVERY = 4
 
 
+class Spoken(Protocol):
+    """An answer in the form of some API, ready to be sent whole or in pieces."""
+
+    content_type: str
+    comment: bytes
+    broken_event: bytes
+
+    def opening(self) -> list[bytes]: ...
+    def tokens(self, start: int, stop: int) -> bytes: ...
+    def ending(self, *, has_done: bool) -> list[bytes]: ...
+    def done(self) -> bytes: ...
+    def error_event(self) -> bytes: ...
+    def document(self) -> bytes: ...
+
+
 class EventStream:
     """One streamed answer on its way to the client."""
 
-    def __init__(self, request: web.Request, answer: Answer, faults: Faults, record: Record) -> None:
+    def __init__(self, request: web.Request, answer: Spoken, faults: Faults, record: Record) -> None:
         self._request = request
         self._answer = answer
         self._faults = faults
         self._record = record
-        headers = {"content-type": "text/event-stream", "cache-control": "no-cache"}
+        headers = {"content-type": answer.content_type, "cache-control": "no-cache"}
         self._response = web.StreamResponse(headers=headers)
 
     async def send(self, count: int) -> web.StreamResponse:
@@ -80,7 +94,7 @@ class EventStream:
             await self._write(self._answer.done())
 
     async def _write(self, data: bytes) -> None:
-        size = self._faults.split_bytes or len(data)
+        size = self._faults.split_bytes or len(data) or 1
         for start in range(0, len(data), size):
             await self._response.write(data[start : start + size])
             if size < len(data):

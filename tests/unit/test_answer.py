@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from common.wire import Failure, ReplyEntry, Start, Usage
 from provider.answer import relay_answer
 from provider.engines.base import Question
-from provider.errors import EngineBroke, EngineDown
+from provider.errors import EngineBroke, EngineDown, EngineFull
 from provider.writer import Reply
 from tests.unit.engine_script import (
     EVENTS,
@@ -88,6 +88,64 @@ class TestStreams:
         outcome = relayed([event, DONE])
         assert outcome.failed is None
         assert outcome.reply.data == event + DONE
+
+
+class TestOtherApis:
+    """Messages and responses are events too, each with a name and an end of its own."""
+
+    START = b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":7}}}\n\n'
+    BLOCK = b'event: block\ndata: {"type":"content_block_start","content_block":{"type":"text","text":""}}\n\n'
+    SAID = b'event: delta\ndata: {"type":"content_block_delta","delta":{"type":"text_delta","text":"hi"}}\n\n'
+    DELTA = b'event: message_delta\ndata: {"type":"message_delta","usage":{"output_tokens":3}}\n\n'
+    STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+
+    def test_a_message_is_relayed_untouched_and_counted(self) -> None:
+        steps = [self.START, self.BLOCK, *[self.SAID] * 1000, self.DELTA, self.STOP]
+        outcome = relayed(steps)
+        assert outcome.failed is None
+        assert outcome.reply.data == b"".join(steps)
+        assert outcome.reply.entries[0].data == self.START + self.BLOCK + self.SAID
+        assert outcome.reply.entries[-1] == ReplyEntry(end=Usage(7, 3))
+
+    def test_a_long_response_is_relayed_untouched_and_counted(self) -> None:
+        """Its last event holds all of it again."""
+        response = {"output": [{"text": "x" * 10_000}], "usage": {"input_tokens": 7, "output_tokens": 3}, "error": None}
+        created = b'event: response.created\ndata: {"type":"response.created","response":{"error":null}}\n\n'
+        word = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"hi"}\n\n'
+        last = orjson.dumps({"type": "response.completed", "response": response})
+        steps = [created, word, word, b"event: response.completed\ndata: " + last + b"\n\n", DONE]
+        outcome = relayed(steps)
+        assert outcome.failed is None
+        assert outcome.reply.data == b"".join(steps)
+        assert outcome.reply.entries[0].data == created + word
+        assert outcome.reply.entries[-1] == ReplyEntry(end=Usage(7, 3))
+
+    def test_an_error_before_the_first_word_leaves_the_reply_unbegun(self) -> None:
+        error = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"busy"}}\n\n'
+        outcome = relayed([self.START, self.BLOCK, error])
+        assert outcome.code == "engine_unavailable"
+        assert outcome.reply.entries == []
+
+
+class TestWantOfMemory:
+    FULL = b'data: {"error":{"code":500,"message":"CUDA error: out of memory","type":"server_error"}}\n\n'
+
+    @pytest.mark.parametrize("steps", [[FULL], [ROLE, FULL], [b": ping\n\n" + ROLE + FULL + DONE]])
+    def test_before_the_first_word_it_is_no_failure(self, steps: list[Step]) -> None:
+        """The job is to be given back: the node is only too full for it now."""
+        with pytest.raises(EngineFull, match="out of memory"):
+            in_virtual_time(relay(ScriptedEngine(ScriptedAnswer(steps))))
+
+    @pytest.mark.parametrize("steps", [[TOKEN, FULL], [ROLE + TOKEN + FULL]])
+    def test_after_it_the_attempt_has_failed(self, steps: list[Step]) -> None:
+        outcome = relayed(steps)
+        assert outcome.code == "engine_error"
+        assert outcome.reply.data.endswith(TOKEN)
+
+    def test_in_a_whole_answer_it_is_none_either(self) -> None:
+        body = b'{"error":"Failed to load model: insufficient system resources"}'
+        with pytest.raises(EngineFull):
+            in_virtual_time(relay(ScriptedEngine(ScriptedAnswer([body], JSON)), stream=False))
 
 
 class TestErrorsInStreams:
@@ -193,6 +251,18 @@ class TestWholeAnswers:
         assert outcome.failed is not None
         assert (outcome.code, outcome.failed.failure.retryable) == ("engine_bad_answer", True)
         assert outcome.reply.entries == []
+
+    def test_an_error_under_a_good_status_is_an_error_all_the_same(self) -> None:
+        """LM Studio says so of paths that it doesn't have."""
+        body = b'{"error":"Unexpected endpoint or method. (POST /v1/x). Returning 200 anyway"}'
+        outcome = relayed([body], content_type=JSON, stream=False)
+        assert outcome.failed is not None
+        assert (outcome.code, outcome.failed.failure.status) == ("engine_error", 502)
+        assert outcome.reply.entries == []
+
+    def test_no_error_is_none(self) -> None:
+        body = b'{"object":"response","error":null,"output":[]}'
+        assert relayed([body], content_type=JSON, stream=False).reply.data == body
 
     @pytest.mark.parametrize("body", [b"", b"plain", b"\xff\x00"])
     def test_other_types_pass_as_they_are(self, body: bytes) -> None:

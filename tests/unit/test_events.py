@@ -3,7 +3,9 @@
 import time
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
+import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -160,6 +162,41 @@ class TestOpenings:
     )
     def test_all_else_is_news(self, event: str) -> None:
         assert not is_only_opening(f"data: {event}\n\n".encode())
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            {"type": "message_start", "message": {"id": "msg_1", "content": [], "usage": {"input_tokens": 7}}},
+            {"type": "ping"},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": ""}},
+            {"type": "response.created", "response": {"output": []}},
+            {"type": "response.in_progress", "response": {"output": []}},
+            {"type": "response.output_item.added", "item": {"type": "message", "content": []}},
+            {"type": "response.content_part.added", "part": {"type": "output_text", "text": ""}},
+        ],
+        ids=lambda data: data["type"],
+    )
+    def test_messages_and_responses_begin_before_they_say_anything(self, data: dict[str, Any]) -> None:
+        assert is_only_opening(b"event: x\ndata: " + orjson.dumps(data) + b"\n\n")
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "hi"}},
+            {"type": "content_block_start", "content_block": {"type": "tool_use", "name": "f", "input": {}}},
+            {"type": "content_block_start", "content_block": {"type": "text", "text": "hi"}},
+            {"type": "response.output_item.added", "item": {"type": "function_call", "name": "f"}},
+            {"type": "response.output_text.delta", "delta": "hi"},
+            {"type": "response.completed", "response": {}},
+            {"type": "message_stop"},
+            {"type": "error", "error": {}},
+            {"type": ["message_start"]},
+        ],
+        ids=lambda data: str(data["type"]),
+    )
+    def test_their_words_calls_and_ends_are_no_opening(self, data: dict[str, Any]) -> None:
+        assert not is_only_opening(b"event: x\ndata: " + orjson.dumps(data) + b"\n\n")
 
     @given(STREAMS)
     def test_any_bytes_are_survived(self, stream: bytes) -> None:

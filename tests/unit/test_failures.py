@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.wire import Failure, ReplyEntry
-from provider.engines.failures import MAX_MESSAGE_CHARS, read_error_event, read_failure
+from provider.engines.failures import MAX_MESSAGE_CHARS, read_error_event, read_error_line, read_failure
 
 LLAMACPP = {"error": {"code": 400, "message": "the request exceeds the context", "type": "exceed_context_size_error"}}
 LLAMACPP_LOADING = {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
@@ -140,6 +140,60 @@ class TestErrorEvents:
     )
     def test_an_error_in_a_stream_is_recognised(self, event: bytes) -> None:
         assert read_error_event(event) == Failure(502, "engine_error", "slot died", retryable=True, type="server_error")
+
+    @pytest.mark.parametrize(
+        ("event", "status", "message"),
+        [
+            (
+                b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n',
+                503,
+                "Overloaded",
+            ),
+            (
+                b'event: error\ndata: {"type":"error","error":{"type":"invalid_request_error","message":"no"}}\n\n',
+                400,
+                "no",
+            ),
+            (
+                b'event: error\ndata: {"type":"error","code":"server_error","message":"broke","param":null}\n\n',
+                502,
+                "broke",
+            ),
+            (
+                b'data: {"type":"response.failed","response":{"error":{"code":"server_error","message":"broke"}}}\n\n',
+                502,
+                "broke",
+            ),
+            (
+                b'data: {"type":"response.failed","response":{"status":"failed","error":null}}\n\n',
+                502,
+                "the engine's response failed",
+            ),
+            (b'data: {"object":"error","message":"broke","type":"InternalServerError","code":500}\n\n', 502, "broke"),
+        ],
+        ids=["messages", "messages-refused", "responses", "responses-failed", "responses-failed-unsaid", "vllm-old"],
+    )
+    def test_every_api_has_its_own_form(self, event: bytes, status: int, message: str) -> None:
+        failure = read_error_event(event)
+        assert failure is not None
+        assert (failure.status, failure.message) == (status, message)
+
+    @pytest.mark.parametrize(
+        "event",
+        [
+            b'event: response.completed\ndata: {"type":"response.completed","response":{"error":null}}\n\n',
+            b'data: {"type":"response.incomplete","response":{"error":null,"status":"incomplete"}}\n\n',
+            b'data: {"type":"content_block_delta","delta":{"text":"error"}}\n\n',
+        ],
+    )
+    def test_a_word_about_errors_is_none(self, event: bytes) -> None:
+        assert read_error_event(event) is None
+
+    def test_a_line_of_ollama_s_is_one(self) -> None:
+        failure = read_error_line(b'{"error":"the model broke"}\n')
+        assert failure is not None
+        assert (failure.status, failure.message, failure.retryable) == (502, "the model broke", True)
+        assert read_error_line(b'{"response":"error","done":false}\n') is None
 
     def test_its_code_is_its_status(self) -> None:
         failure = read_error_event(b'data: {"error":{"code":400,"message":"context full"}}\n\n')

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from common.wire import Failure
 from provider.engines.base import Question
 from provider.engines.pieces import PiecedAnswer, in_pieces
-from provider.errors import EngineBroke, EngineFailed
+from provider.errors import EngineBroke, EngineFailed, EngineFull
 from tests.unit.engine_script import ScriptedAnswer, Step, a_job
 
 TOP = {"created": 7, "id": "chatcmpl-1", "model": "m", "system_fingerprint": "b1"}
@@ -102,6 +102,12 @@ def test_a_stream_that_goes_wrong_is_a_failure(steps: list[Step], failure: Failu
     with pytest.raises(EngineFailed) as caught:
         _whole(steps)
     assert (caught.value.failure.status, caught.value.failure.code) == (failure.status, failure.code)
+
+
+def test_a_model_that_does_not_fit_is_no_failure_of_the_job() -> None:
+    """Of a whole answer nothing was said before its end."""
+    with pytest.raises(EngineFull):
+        _whole([OPENING, _chat({"content": "hi"}), _event({"error": {"code": 500, "message": "CUDA out of memory"}})])
 
 
 def test_a_connection_that_breaks_is_told_as_it_is() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.wire import Usage
-from provider.usage import read_usage
+from provider.usage import read_lines_usage, read_usage
 
 CHUNK = b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n'
 WITH_USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":42,"total_tokens":49}}\n\n'
@@ -64,6 +64,54 @@ class TestWhole:
     @pytest.mark.parametrize("body", [b"", b'plain text with "usage"', b'["usage"]', b'{"usage":5}', b"{}"])
     def test_what_is_not_said_stays_open(self, body: bytes) -> None:
         assert read_usage(body, streamed=False) == Usage()
+
+
+class TestOtherForms:
+    START = (
+        b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","role":"assistant",'
+        b'"usage":{"input_tokens":7,"output_tokens":1}}}\n\n'
+    )
+    DELTA = b'event: message_delta\ndata: {"type":"message_delta","delta":{},"usage":{"output_tokens":42}}\n\n'
+    STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+
+    def test_messages_tell_of_the_prompt_first_and_of_the_rest_last(self) -> None:
+        assert read_usage(self.DELTA + self.STOP, streamed=True, opening=self.START) == Usage(7, 42)
+        assert read_usage(self.DELTA + self.STOP, streamed=True) == Usage(None, 42)
+
+    def test_messages_that_tell_all_at_the_end_are_read_there(self) -> None:
+        whole = self.DELTA.replace(b'{"output_tokens"', b'{"input_tokens":9,"output_tokens"')
+        assert read_usage(whole + self.STOP, streamed=True, opening=self.START) == Usage(9, 42)
+
+    def test_what_messages_read_from_a_cache_counts_as_prompt_too(self) -> None:
+        cached = {"cache_read_input_tokens": 3, "cache_creation_input_tokens": 2}
+        body = orjson.dumps({"usage": {"input_tokens": 2, "output_tokens": 42} | cached})
+        assert read_usage(body, streamed=False) == Usage(7, 42)
+
+    def test_responses_tell_it_in_the_response_that_is_complete(self) -> None:
+        usage = {"input_tokens": 7, "input_tokens_details": {"cached_tokens": 5}, "output_tokens": 42}
+        response = {"id": "resp_1", "output": [{"text": "x" * 10_000}], "usage": usage}
+        event = b"event: response.completed\ndata: " + orjson.dumps(
+            {"type": "response.completed", "response": response}
+        )
+        assert read_usage(CHUNK + event + b"\n\n", streamed=True) == Usage(7, 42)
+        assert read_usage(orjson.dumps(response), streamed=False) == Usage(7, 42)
+
+    def test_embeddings_take_a_prompt_alone(self) -> None:
+        body = b'{"data":[{"embedding":[0.1]}],"usage":{"prompt_tokens":7,"total_tokens":7}}'
+        assert read_usage(body, streamed=False) == Usage(7, None)
+
+    def test_ollama_s_own_paths_tell_it_in_their_last_line(self) -> None:
+        last = b'{"model":"m","done":true,"prompt_eval_count":7,"eval_count":42}\n'
+        assert read_lines_usage(b'{"response":"hi","done":false}\n' + last) == Usage(7, 42)
+        assert read_usage(last, streamed=False) == Usage(7, 42)
+        assert read_lines_usage(b'{"response":"eval_count","done":false}\n') == Usage()
+
+    def test_a_prompt_that_was_in_its_cache_is_not_told_by_ollama(self) -> None:
+        assert read_lines_usage(b'{"done":true,"eval_count":42}\n') == Usage(None, 42)
+
+    @given(st.binary(max_size=80))
+    def test_any_lines_are_survived(self, tail: bytes) -> None:
+        assert isinstance(read_lines_usage(b'{"eval_count":' + tail), Usage)
 
 
 @pytest.mark.parametrize("count", [b"-1", b'"7"', b"7.5", b"null", b"[]", b"true"])

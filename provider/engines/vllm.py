@@ -1,0 +1,66 @@
+"""vLLM: one model held in memory, OpenAI's API and more, as its list of paths tells."""
+
+from contextlib import AbstractAsyncContextManager
+
+from provider.engines.base import ENDPOINTS, Capability, EngineAnswer, EngineStatus, Question
+from provider.engines.fields import find_rows, has_any, text
+from provider.engines.http import EngineHttp
+from provider.engines.openai import openai_models
+from provider.errors import EngineDown
+from provider.settings import EngineKind
+
+UNTOLD = frozenset({Capability.CHAT, Capability.COMPLETIONS})
+"""What it is taken to do where it was told to keep its list of paths to itself (`--disable-fastapi-docs`)."""
+_PREFILL_NEEDS = Capability.CHAT
+"""Whoever wants an answer continued asks a chat for `continue_final_message`, without `add_generation_prompt`."""
+
+
+class VllmEngine:
+    """`/health` has no words, only a status; `/openapi.json` lists the paths that this version and model serve."""
+
+    kind = EngineKind.VLLM
+
+    def __init__(self, http: EngineHttp) -> None:
+        self._http = http
+        self._capabilities: frozenset[Capability] | None = None
+
+    @staticmethod
+    async def is_here(http: EngineHttp) -> bool:
+        """Whether what listens is vLLM."""
+        if not text(await http.find_json("/version"), "version"):
+            return False
+        return has_any(find_rows(await http.find_json("/v1/models"), "data") or [], "owned_by", "vllm")
+
+    async def status(self) -> EngineStatus:
+        """Its models, all in memory."""
+        try:
+            await self._http.check("/health")
+        except EngineDown:
+            self._capabilities = None  # it may come back as another
+            raise
+        models = openai_models(await self._http.get_json("/v1/models"), self._http.url)
+        if self._capabilities is None:
+            self._capabilities = _read_capabilities(await self._http.find_json("/openapi.json"))
+        version = text(await self._http.get_json("/version"), "version")
+        return EngineStatus(self.kind, self._http.url, version, models, self._capabilities)
+
+    def ask(self, question: Question) -> AbstractAsyncContextManager[EngineAnswer]:
+        """Send the bytes to their path."""
+        return self._http.ask(question)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+
+def _read_capabilities(described: object) -> frozenset[Capability]:
+    paths = described.get("paths") if isinstance(described, dict) else None
+    if not isinstance(paths, dict):
+        found = UNTOLD
+    else:
+        found = frozenset(
+            capability
+            for path, capability in ENDPOINTS.items()
+            if path in paths and capability is not Capability.NATIVE
+        )
+    return found | {Capability.PREFILL} if _PREFILL_NEEDS in found else found
