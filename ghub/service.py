@@ -1,0 +1,202 @@
+"""The provider as a systemd service: install it, take it away, tell how it stands.
+
+Each function returns what it did as lines for a person, and raises a CommandError of one line where it could not.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from ghub.errors import CommandError, StartRefused
+from ghub.service_unit import DEFAULT_CONFIG, MARK, UNIT, ServiceUnit, config_of
+
+_SHOWN = (
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "ActiveEnterTimestamp",
+    "MainPID",
+    "NRestarts",
+    "Result",
+    "StatusText",
+)
+_HEALTH_TIMEOUT_S = 2.0
+
+
+def _systemctl(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["systemctl", *arguments], capture_output=True, text=True, timeout=120, check=False)  # noqa: S603, S607 - the manager is where PATH has it
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What of a machine a service touches."""
+
+    root: Path = Path("/")
+    """Where its file system begins."""
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    platform: str = sys.platform
+    is_root: bool = field(default_factory=lambda: os.geteuid() == 0)
+    systemctl: Callable[[Sequence[str]], subprocess.CompletedProcess[str]] = _systemctl
+
+    def path(self, absolute: Path) -> Path:
+        """Where an absolute path of that machine is."""
+        return self.root / absolute.relative_to("/")
+
+    def settings_folder(self) -> Path:
+        """A user's folder for settings."""
+        home = Path(self.environment.get("HOME") or Path.home())
+        return Path(self.environment.get("XDG_CONFIG_HOME") or home / ".config")
+
+    def config(self, *, is_user: bool) -> Path:
+        """Where a provider's settings are if nobody says."""
+        return self.settings_folder() / "ghubai" / DEFAULT_CONFIG.name if is_user else DEFAULT_CONFIG
+
+    def unit_file(self, *, is_user: bool) -> Path:
+        """Where the unit file lies."""
+        folder = self.settings_folder() / "systemd/user" if is_user else Path("/etc/systemd/system")
+        return self.path(folder / f"{UNIT}.service")
+
+
+def install(unit: ServiceUnit, machine: Machine, *, force: bool = False, start: bool = True) -> list[str]:
+    """Write the unit and, unless told not to, start it now and at every boot (of a user's: login).
+
+    Raises:
+        StartRefused: no systemd, no right to do it, a file that is not ours, or a command the service cannot reach.
+        CommandError: systemd would not.
+    """
+    _check_manager(machine, is_user=unit.is_user)
+    if not unit.is_user:
+        _check_reachable(unit.ghub, machine)
+    if unit.is_user and not machine.path(unit.config).is_file():
+        raise StartRefused(f"{unit.config} does not exist: write it first, or name another with --config")
+    file = machine.unit_file(is_user=unit.is_user)
+    try:
+        if file.exists() and not force and not file.read_text(encoding="utf-8").startswith(MARK):
+            raise StartRefused(f"{file} was not made by ghub service: move it away, or overwrite it with --force")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(unit.render(), encoding="utf-8")
+        file.chmod(0o644)
+    except OSError as exc:
+        raise StartRefused(f"{file} cannot be written: {exc.strerror}") from exc
+    _order(machine, unit.is_user, "daemon-reload")
+    said = [f"wrote {file}", f"settings are read from {unit.config}"]
+    if not machine.path(unit.config).is_file():
+        said.append("  which does not exist yet: until then defaults and the environment hold")
+    if start:
+        _order(machine, unit.is_user, "enable", UNIT)
+        # It is ready when the broker knows it, which may take as long as the broker is away: do not wait here.
+        _order(machine, unit.is_user, "restart", "--no-block", UNIT)
+        said.append("enabled it and asked for its start")
+    return [*said, *_next_commands(start=start, is_user=unit.is_user)]
+
+
+def uninstall(machine: Machine, *, is_user: bool) -> list[str]:
+    """Stop the service, which drains it, and take its unit away. Settings stay.
+
+    Raises:
+        StartRefused: it isn't installed, isn't ours, or there is no right to do it.
+        CommandError: systemd would not.
+    """
+    _check_manager(machine, is_user=is_user)
+    file = machine.unit_file(is_user=is_user)
+    if not file.exists():
+        raise StartRefused(f"{file} does not exist: the service is not installed")
+    if not file.read_text(encoding="utf-8").startswith(MARK):
+        raise StartRefused(f"{file} was not made by ghub service: remove it by hand")
+    _order(machine, is_user, "disable", UNIT)
+    _order(machine, is_user, "stop", UNIT)
+    try:
+        file.unlink()
+    except OSError as exc:
+        raise StartRefused(f"{file} cannot be removed: {exc.strerror}") from exc
+    _order(machine, is_user, "daemon-reload")
+    return ["stopped and disabled it", f"removed {file}"]
+
+
+def status(machine: Machine, *, is_user: bool, health_url: str) -> dict[str, Any]:
+    """Tell how the service stands: systemd's words, and the provider's own where it answers at `health_url`.
+
+    Returns:
+        unit, config, active, state, since, pid, restarts, result, status, node (None if it does not answer).
+
+    Raises:
+        StartRefused: no systemd.
+        CommandError: systemd would not tell.
+    """
+    _check_systemd(machine)
+    answer = _order(machine, is_user, "show", UNIT, f"--property={','.join(_SHOWN)}")
+    facts = dict(line.partition("=")[::2] for line in answer.splitlines())
+    file = machine.unit_file(is_user=is_user)
+    return {
+        "unit": str(file) if file.exists() else None,
+        "config": config_of(file.read_text(encoding="utf-8")) if file.exists() else None,
+        "active": facts.get("ActiveState") == "active",
+        "state": f"{facts.get('ActiveState', 'unknown')} ({facts.get('SubState', 'unknown')})",
+        "since": facts.get("ActiveEnterTimestamp") or None,
+        "pid": int(facts.get("MainPID") or 0) or None,
+        "restarts": int(facts.get("NRestarts") or 0),
+        "result": facts.get("Result") or None,
+        "status": facts.get("StatusText") or None,
+        "node": _node(health_url),
+    }
+
+
+def _node(health_url: str) -> dict[str, Any] | None:
+    try:
+        told = httpx2.get(health_url, timeout=_HEALTH_TIMEOUT_S, trust_env=False).json()
+    except (httpx2.RequestError, ValueError):
+        return None
+    names = ("node", "state", "reasons", "running", "slots")
+    return {name: told.get(name) for name in names} if isinstance(told, dict) else None
+
+
+def _check_systemd(machine: Machine) -> None:
+    if machine.platform == "darwin":
+        raise StartRefused("services are made for systemd only, launchd is not supported yet: run ghub provider")
+    if not machine.path(Path("/run/systemd/system")).is_dir():
+        raise StartRefused("systemd does not run on this machine: see ghub service print for what it would be told")
+
+
+def _check_manager(machine: Machine, *, is_user: bool) -> None:
+    _check_systemd(machine)
+    if not is_user and not machine.is_root:
+        raise StartRefused("only root may change the machine's services: use sudo, or --user for a service of your own")
+
+
+def _check_reachable(program: Path, machine: Machine) -> None:
+    """The service runs as a user of its own, who must be able to come to the command."""
+    for path in (program, Path(sys.prefix), Path(sys.base_prefix)):
+        for step in (path.resolve(), *path.resolve().parents):
+            here = machine.path(step)
+            if here.is_dir() and not here.stat().st_mode & 0o001:
+                raise StartRefused(
+                    f"{path} lies in {step}, which other users cannot enter, so the service could not start it: "
+                    "install GhubAi where all may read it, e.g. in /opt/ghubai, or use --user"
+                )
+
+
+def _order(machine: Machine, is_user: bool, *words: str) -> str:  # noqa: FBT001 - before the words
+    command = [*(["--user"] if is_user else []), *words]
+    try:
+        answer = machine.systemctl(command)
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise CommandError(f"systemctl {' '.join(command)}: {exc}") from exc
+    if answer.returncode != 0:
+        why = " ".join(answer.stderr.split()) or f"exit status {answer.returncode}"
+        raise CommandError(f"systemctl {' '.join(command)} failed: {why}")
+    return answer.stdout
+
+
+def _next_commands(*, start: bool, is_user: bool) -> list[str]:
+    mine = " --user" if is_user else ""
+    said = [] if start else [f"start it: systemctl{mine} enable --now {UNIT}"]
+    said += [f"how it stands: ghub service status{mine}", f"its log: journalctl{mine} -u {UNIT} -f"]
+    if is_user:
+        said.append("keep it running when you are logged out: loginctl enable-linger")
+    return said
