@@ -3,64 +3,18 @@
 Each function returns what it did as lines for a person, and raises a CommandError of one line where it could not.
 """
 
-import os
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from ghub.errors import CommandError, StartRefused
-from ghub.service_unit import DEFAULT_CONFIG, MARK, UNIT, ServiceUnit, config_of
+from ghub.errors import StartRefused
+from ghub.service_machine import Machine
+from ghub.service_unit import MARK, UNIT, ServiceUnit, config_of
 
-_SHOWN = (
-    "LoadState",
-    "ActiveState",
-    "SubState",
-    "ActiveEnterTimestamp",
-    "MainPID",
-    "NRestarts",
-    "Result",
-    "StatusText",
-)
+_SHOWN = "ActiveState,SubState,ActiveEnterTimestamp,MainPID,NRestarts,Result,StatusText"
 _HEALTH_TIMEOUT_S = 2.0
-
-
-def _systemctl(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["systemctl", *arguments], capture_output=True, text=True, timeout=120, check=False)  # noqa: S603, S607 - the manager is where PATH has it
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What of a machine a service touches."""
-
-    root: Path = Path("/")
-    """Where its file system begins."""
-    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    platform: str = sys.platform
-    is_root: bool = field(default_factory=lambda: os.geteuid() == 0)
-    systemctl: Callable[[Sequence[str]], subprocess.CompletedProcess[str]] = _systemctl
-
-    def path(self, absolute: Path) -> Path:
-        """Where an absolute path of that machine is."""
-        return self.root / absolute.relative_to("/")
-
-    def settings_folder(self) -> Path:
-        """A user's folder for settings."""
-        home = Path(self.environment.get("HOME") or Path.home())
-        return Path(self.environment.get("XDG_CONFIG_HOME") or home / ".config")
-
-    def config(self, *, is_user: bool) -> Path:
-        """Where a provider's settings are if nobody says."""
-        return self.settings_folder() / "ghubai" / DEFAULT_CONFIG.name if is_user else DEFAULT_CONFIG
-
-    def unit_file(self, *, is_user: bool) -> Path:
-        """Where the unit file lies."""
-        folder = self.settings_folder() / "systemd/user" if is_user else Path("/etc/systemd/system")
-        return self.path(folder / f"{UNIT}.service")
 
 
 def install(unit: ServiceUnit, machine: Machine, *, force: bool = False, start: bool = True) -> list[str]:
@@ -70,28 +24,31 @@ def install(unit: ServiceUnit, machine: Machine, *, force: bool = False, start: 
         StartRefused: no systemd, no right to do it, a file that is not ours, or a command the service cannot reach.
         CommandError: systemd would not.
     """
-    _check_manager(machine, is_user=unit.is_user)
+    machine.check_manager()
+    machine.check_rights(is_user=unit.is_user)
     if not unit.is_user:
         _check_reachable(unit.ghub, machine)
     if unit.is_user and not machine.path(unit.config).is_file():
         raise StartRefused(f"{unit.config} does not exist: write it first, or name another with --config")
     file = machine.unit_file(is_user=unit.is_user)
     try:
-        if file.exists() and not force and not file.read_text(encoding="utf-8").startswith(MARK):
+        if file.exists() and not force and not _is_ours(file):
             raise StartRefused(f"{file} was not made by ghub service: move it away, or overwrite it with --force")
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(unit.render(), encoding="utf-8")
-        file.chmod(0o644)
+        fresh = file.with_suffix(".new")
+        fresh.write_text(unit.render(), encoding="utf-8")
+        fresh.chmod(0o644)
+        fresh.replace(file)  # whole or not at all, and in place of a link, not through it
     except OSError as exc:
         raise StartRefused(f"{file} cannot be written: {exc.strerror}") from exc
-    _order(machine, unit.is_user, "daemon-reload")
+    machine.order("daemon-reload", is_user=unit.is_user)
     said = [f"wrote {file}", f"settings are read from {unit.config}"]
     if not machine.path(unit.config).is_file():
         said.append("  which does not exist yet: until then defaults and the environment hold")
     if start:
-        _order(machine, unit.is_user, "enable", UNIT)
+        machine.order("enable", UNIT, is_user=unit.is_user)
         # It is ready when the broker knows it, which may take as long as the broker is away: do not wait here.
-        _order(machine, unit.is_user, "restart", "--no-block", UNIT)
+        machine.order("restart", "--no-block", UNIT, is_user=unit.is_user)
         said.append("enabled it and asked for its start")
     return [*said, *_next_commands(start=start, is_user=unit.is_user)]
 
@@ -103,19 +60,20 @@ def uninstall(machine: Machine, *, is_user: bool) -> list[str]:
         StartRefused: it isn't installed, isn't ours, or there is no right to do it.
         CommandError: systemd would not.
     """
-    _check_manager(machine, is_user=is_user)
+    machine.check_manager()
+    machine.check_rights(is_user=is_user)
     file = machine.unit_file(is_user=is_user)
     if not file.exists():
         raise StartRefused(f"{file} does not exist: the service is not installed")
-    if not file.read_text(encoding="utf-8").startswith(MARK):
+    if not _is_ours(file):
         raise StartRefused(f"{file} was not made by ghub service: remove it by hand")
-    _order(machine, is_user, "disable", UNIT)
-    _order(machine, is_user, "stop", UNIT)
+    machine.order("disable", UNIT, is_user=is_user)
+    machine.order("stop", UNIT, is_user=is_user)
     try:
         file.unlink()
     except OSError as exc:
         raise StartRefused(f"{file} cannot be removed: {exc.strerror}") from exc
-    _order(machine, is_user, "daemon-reload")
+    machine.order("daemon-reload", is_user=is_user)
     return ["stopped and disabled it", f"removed {file}"]
 
 
@@ -129,8 +87,8 @@ def status(machine: Machine, *, is_user: bool, health_url: str) -> dict[str, Any
         StartRefused: no systemd.
         CommandError: systemd would not tell.
     """
-    _check_systemd(machine)
-    answer = _order(machine, is_user, "show", UNIT, f"--property={','.join(_SHOWN)}")
+    machine.check_manager()
+    answer = machine.order("show", UNIT, f"--property={_SHOWN}", is_user=is_user)
     facts = dict(line.partition("=")[::2] for line in answer.splitlines())
     file = machine.unit_file(is_user=is_user)
     return {
@@ -156,17 +114,8 @@ def _node(health_url: str) -> dict[str, Any] | None:
     return {name: told.get(name) for name in names} if isinstance(told, dict) else None
 
 
-def _check_systemd(machine: Machine) -> None:
-    if machine.platform == "darwin":
-        raise StartRefused("services are made for systemd only, launchd is not supported yet: run ghub provider")
-    if not machine.path(Path("/run/systemd/system")).is_dir():
-        raise StartRefused("systemd does not run on this machine: see ghub service print for what it would be told")
-
-
-def _check_manager(machine: Machine, *, is_user: bool) -> None:
-    _check_systemd(machine)
-    if not is_user and not machine.is_root:
-        raise StartRefused("only root may change the machine's services: use sudo, or --user for a service of your own")
+def _is_ours(file: Path) -> bool:
+    return file.read_text(encoding="utf-8", errors="replace").startswith(MARK)
 
 
 def _check_reachable(program: Path, machine: Machine) -> None:
@@ -179,18 +128,6 @@ def _check_reachable(program: Path, machine: Machine) -> None:
                     f"{path} lies in {step}, which other users cannot enter, so the service could not start it: "
                     "install GhubAi where all may read it, e.g. in /opt/ghubai, or use --user"
                 )
-
-
-def _order(machine: Machine, is_user: bool, *words: str) -> str:  # noqa: FBT001 - before the words
-    command = [*(["--user"] if is_user else []), *words]
-    try:
-        answer = machine.systemctl(command)
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        raise CommandError(f"systemctl {' '.join(command)}: {exc}") from exc
-    if answer.returncode != 0:
-        why = " ".join(answer.stderr.split()) or f"exit status {answer.returncode}"
-        raise CommandError(f"systemctl {' '.join(command)} failed: {why}")
-    return answer.stdout
 
 
 def _next_commands(*, start: bool, is_user: bool) -> list[str]:

@@ -36,17 +36,19 @@ def install(
 ) -> None:
     """Write the unit, enable it and start it."""
     from ghub import service  # noqa: PLC0415 - `ghub --help` is quick
+    from ghub.service_machine import Machine  # noqa: PLC0415
 
     unit = _unit(user=user, config=config, name=name)
-    typer.echo("\n".join(service.install(unit, service.Machine(), force=force, start=not no_start)))
+    typer.echo("\n".join(service.install(unit, Machine(), force=force, start=not no_start)))
 
 
 @service_app.command()
 def uninstall(*, user: User = False) -> None:
     """Stop the service and remove its unit; settings stay."""
     from ghub import service  # noqa: PLC0415
+    from ghub.service_machine import Machine  # noqa: PLC0415
 
-    typer.echo("\n".join(service.uninstall(service.Machine(), is_user=user)))
+    typer.echo("\n".join(service.uninstall(Machine(), is_user=user)))
 
 
 @service_app.command()
@@ -58,8 +60,9 @@ def status(
 ) -> None:
     """Show how the service and its node stand; exit status 1 if it does not run."""
     from ghub import service  # noqa: PLC0415
+    from ghub.service_machine import Machine  # noqa: PLC0415
 
-    facts = service.status(service.Machine(), is_user=user, health_url=f"http://127.0.0.1:{port}/health")
+    facts = service.status(Machine(), is_user=user, health_url=f"http://127.0.0.1:{port}/health")
     typer.echo(json.dumps(facts, indent=2) if as_json else "\n".join(shown(facts)))
     if not facts["active"]:
         raise typer.Exit(EXIT_FAILED)
@@ -79,7 +82,7 @@ def shown(facts: dict[str, Any]) -> list[str]:
 
 def _unit(*, user: bool, config: Path | None, name: str | None) -> ServiceUnit:
     from common.settings import NAME_PATTERN  # noqa: PLC0415
-    from ghub.service import Machine  # noqa: PLC0415
+    from ghub.service_machine import Machine  # noqa: PLC0415
 
     if name is not None and not re.fullmatch(NAME_PATTERN, name):
         raise StartRefused("--name: letters, digits, '.', '_' and '-', at most 64, the first a letter or digit")

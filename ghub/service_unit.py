@@ -65,7 +65,7 @@ def quoted(word: str, *, is_program: bool = False) -> str:
 
 def is_in_home(path: Path) -> bool:
     """Whether ProtectHome= would hide it."""
-    return any(path.resolve().is_relative_to(home) for home in _HOMES)
+    return any(one.is_relative_to(home) for one in (path, path.resolve()) for home in _HOMES)
 
 
 def config_of(text: str) -> str | None:

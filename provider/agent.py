@@ -98,6 +98,7 @@ class Agent:
             runner=self._runner,
             engine=self._engine,
             standing=standing,
+            on_registered=self._registered,
         )
         self._control_streams = ControlStreams(broker)
         self._control = Control(node, self._control_streams, self._gate, self._runner)
@@ -153,8 +154,6 @@ class Agent:
             self._crew.start("presence", self._presence.run())
             self._crew.start("replies", self._runner.follow_replies())
             self._crew.start("consumer", self._consumer.run())
-            self._notifier.ready(f"serving {self._settings.engine.url or 'the engine of this machine'}")
-            log.info("provider_started", node=self._node, version=__version__, engine=self._settings.engine.url)
             await self._crew.until(stop)
             await self._drain()
         finally:
@@ -204,6 +203,10 @@ class Agent:
         await self._crew.stop("presence")
         await self._presence.leave()
         log.info("provider_stopped", node=self._node)
+
+    def _registered(self) -> None:
+        self._notifier.ready(f"in the grid as {self._node}")
+        log.info("provider_started", node=self._node, version=__version__, engine=self._settings.engine.url)
 
     def _engine_changed(self, is_up: bool) -> None:  # noqa: FBT001 - the one fact of a callback
         self._gate.set(Reason.ENGINE_DOWN, holds=not is_up)

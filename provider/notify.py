@@ -10,6 +10,10 @@ import socket
 import time
 from collections.abc import Mapping
 
+_PATIENCE_S = 1.0
+"""How long a word that comes once waits for a manager that is too busy to listen. One that comes again waits for none:
+it must not hold up the event loop."""
+
 
 class ServiceNotifier:
     """Tells the service manager how this process stands. It reads its environment once, when it is made."""
@@ -41,16 +45,16 @@ class ServiceNotifier:
 
     def alive(self) -> None:
         """Feed the watchdog."""
-        self._send("WATCHDOG=1")
+        self._send("WATCHDOG=1", patience_s=0)
 
-    def _send(self, *assignments: str) -> None:
+    def _send(self, *assignments: str, patience_s: float = _PATIENCE_S) -> None:
         if not self._address:
             return
         with (
             contextlib.suppress(OSError, ValueError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
         ):
-            sender.setblocking(False)  # a full queue must not hold up the event loop
+            sender.settimeout(patience_s)
             sender.connect(self._address)
             sender.send("\n".join(assignments).encode(errors="replace"))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 from uuid import uuid4
 
 import structlog
@@ -29,7 +30,10 @@ LANES_INTERVAL_S = 60.0
 
 
 class Presence:
-    """Writes the node's hash at each heartbeat, and at once when something changed."""
+    """Writes the node's hash at each heartbeat, and at once when something changed.
+
+    `on_registered` is called once, after the first time.
+    """
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class Presence:
         runner: Runner,
         engine: EngineWatch,
         standing: Standing,
+        on_registered: Callable[[], None],
     ) -> None:
         self._node = node
         self._instance = uuid4().hex[:12]
@@ -56,6 +61,8 @@ class Presence:
         self._runner = runner
         self._engine = engine
         self._standing = standing
+        self._on_registered = on_registered
+        self._is_registered = False
         self._started_at = 0
         self._lanes_made: list[ModelId] = []
         self._lanes_at = 0.0
@@ -104,6 +111,9 @@ class Presence:
         await self._clock.sync()
         await self._make_lanes()
         await self._registry.write_node(self._record(), self._settings.lease_ms)
+        if not self._is_registered:
+            self._is_registered = True
+            self._on_registered()
 
     async def _make_lanes(self) -> None:
         """Lanes exist before the registry names their models, so that a hub knows every model that a node serves."""

@@ -5,6 +5,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -102,6 +103,16 @@ def test_a_manager_that_reads_nothing_holds_nothing_up(manager: Manager) -> None
         notifier.alive()
     assert time.monotonic() - began < 10
     assert manager.heard() == ["WATCHDOG=1"]
+
+
+def test_a_word_that_comes_once_outlasts_a_manager_that_is_busy(manager: Manager) -> None:
+    notifier = ServiceNotifier(manager.environment)
+    for _ in range(2000):
+        notifier.alive()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(notifier.stopping)
+        while (heard := manager.heard()) != ["STOPPING=1"]:
+            assert heard == ["WATCHDOG=1"]
 
 
 def test_the_watchdog_is_fed_at_half_its_limit() -> None:

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from ghub import service
 from ghub.errors import CommandError, StartRefused
-from ghub.service import Machine
 from ghub.service_cli import service_app, shown
+from ghub.service_machine import Machine
 from ghub.service_unit import DEFAULT_CONFIG, ServiceUnit, is_in_home, quoted
 from tests.support.ports import free_port
 
@@ -197,6 +197,19 @@ def test_a_unit_of_somebody_else_is_overwritten_by_force_only(machine: Machine, 
     assert file.read_text() == "[Service]\nExecStart=/bin/true\n"
     service.install(unit, machine, force=True)
     assert file.read_text() == unit.render()
+
+
+def test_a_masked_service_is_not_written_through_its_link(machine: Machine, unit: ServiceUnit) -> None:
+    file = machine.root / UNIT_FILE
+    file.parent.mkdir(parents=True)
+    elsewhere = machine.root / "elsewhere"
+    elsewhere.touch()
+    file.symlink_to(elsewhere)
+    with pytest.raises(StartRefused, match="--force"):
+        service.install(unit, machine)
+    service.install(unit, machine, force=True)
+    assert not file.is_symlink()
+    assert elsewhere.read_text() == ""
 
 
 @pytest.mark.parametrize(
