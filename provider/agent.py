@@ -85,7 +85,7 @@ class Agent:
             writer=self._writer,
             engine=self._engine,
             slots=self._slots,
-            room=self._room,
+            on_full=self._room.refuse,
         )
         self._presence = Presence(
             node=node,

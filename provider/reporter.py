@@ -15,6 +15,8 @@ from provider.standing import Standing
 
 log = structlog.get_logger()
 
+FIRST_AFTER_S = 1.5
+"""From the start to the first report: by then engine and GPU have usually been seen."""
 LOOK_S = 0.5
 """Between two looks at whether anything worth a report has changed."""
 RETRY_FIRST_S, RETRY_MOST_S = 1.0, 60.0
@@ -35,6 +37,7 @@ class Reporter:
         if not self._hub.is_set:
             log.info("reports_off", hint="no hub is set (provider.url), so no health reports are sent")
             await asyncio.Event().wait()
+        await asyncio.sleep(FIRST_AFTER_S)
         while True:
             told = await self._send()
             await asyncio.sleep(self._settings.min_gap_s)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 
 import structlog
 
@@ -11,7 +12,7 @@ from common.errors import BrokerError
 from common.keys import Keys
 from common.streams.jobs import Delivery, Ticket
 from common.streams.replies import ReplyStreams
-from common.types import NodeId, RequestId
+from common.types import ModelId, NodeId, RequestId
 from common.wire import EntryId, Failure, Job, ReplyEntry
 from provider.answer import relay_answer
 from provider.deliveries import Deliveries
@@ -19,7 +20,6 @@ from provider.engines.base import refusal
 from provider.engines.watch import EngineWatch
 from provider.errors import EngineError, EngineFailed, EngineFull, ModelGone
 from provider.gate.gate import Reason
-from provider.gate.room import ModelRoom
 from provider.running_job import RunningJob, Stop
 from provider.settings import ProviderSettings
 from provider.slots import Slots
@@ -34,7 +34,7 @@ HUB_TIME_S = 10.0
 
 
 class Runner:
-    """The slots and what runs in them."""
+    """The jobs that run. `on_full` is called with a model for which the engine had no memory."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Runner:
         writer: ReplyWriter,
         engine: EngineWatch,
         slots: Slots,
-        room: ModelRoom,
+        on_full: Callable[[ModelId], None],
     ) -> None:
         self._node = node
         self._settings = settings
@@ -59,10 +59,11 @@ class Runner:
         self._writer = writer
         self._engine = engine
         self._slots = slots
-        self._room = room
+        self._on_full = on_full
         self._running: dict[Ticket, RunningJob] = {}
         self._cancelled: OrderedDict[RequestId, None] = OrderedDict()
-        self._given_back: dict[Ticket, float] = {}
+        self._given_back: dict[Ticket, tuple[float, RequestId]] = {}
+        self._settling: set[asyncio.Task[None]] = set()
         self.outcomes: Counter[str] = Counter()
         """How many jobs ended how, since the start."""
 
@@ -73,16 +74,22 @@ class Runner:
 
     def has(self, ticket: Ticket) -> bool:
         """Whether this very job runs here, or was given back a moment ago and its hub has yet to take it off."""
-        return ticket in self._running or time.monotonic() - self._given_back.get(ticket, float("-inf")) < HUB_TIME_S
+        given_back = self._given_back.get(ticket)
+        return ticket in self._running or (given_back is not None and time.monotonic() - given_back[0] < HUB_TIME_S)
 
     def cancel(self, request: RequestId) -> None:
-        """A hub says that nobody waits for this request; it may still be on its way here."""
+        """A hub says that nobody waits for this request; it may be on its way here, or just given back."""
         self._cancelled[request] = None
         if len(self._cancelled) > REMEMBERED_CANCELS:
             self._cancelled.popitem(last=False)
         for running in self._running.values():
             if running.job.id == request:
                 running.stop(Stop.CANCELLED)
+        for ticket, (_, given_back) in self._given_back.items():
+            if given_back == request:
+                task = asyncio.create_task(self._deliveries.settle(ticket, request))
+                self._settling.add(task)
+                task.add_done_callback(self._settling.discard)
 
     async def follow_replies(self) -> None:
         """Stop jobs that nobody waits for, until cancelled.
@@ -124,7 +131,7 @@ class Runner:
         reply = self._open_reply(job, None)
         if after is not None:
             reply.continue_after(after)
-        self._remember_given_back(delivery.ticket)
+        self._remember_given_back(delivery.ticket, job.id)
         reply.put(ReplyEntry(release=reason))
         if await reply.flushed() is not ReplyState.OPEN:
             await self._deliveries.settle(delivery.ticket, job.id)
@@ -144,10 +151,10 @@ class Runner:
         if tasks:
             await asyncio.wait(tasks, timeout=self._settings.broker_grace_s)
 
-    def _remember_given_back(self, ticket: Ticket) -> None:
+    def _remember_given_back(self, ticket: Ticket, request: RequestId) -> None:
         now = time.monotonic()
-        self._given_back = {one: at for one, at in self._given_back.items() if now - at < HUB_TIME_S}
-        self._given_back[ticket] = now
+        self._given_back = {one: left for one, left in self._given_back.items() if now - left[0] < HUB_TIME_S}
+        self._given_back[ticket] = now, request
 
     def _open_reply(self, job: Job, running: RunningJob | None) -> Reply:
         def over(state: ReplyState) -> None:
@@ -173,7 +180,7 @@ class Runner:
         # The last write is not to be cut short: whoever stops the job again finds it already stopping.
         running.stop_reason = running.stop_reason or Stop.OVER
         if last != ReplyEntry():
-            self._remember_given_back(running.ticket)
+            self._remember_given_back(running.ticket, running.job.id)
             reply.put(last)
         state = await reply.flushed()
         to_run_again = last.release is not None or (last.error is not None and last.error.retryable)
@@ -215,7 +222,7 @@ class Runner:
             return ReplyEntry(error=error.failure)
         if isinstance(error, EngineFull):
             log.warning("engine_full", error=str(error))
-            self._room.refuse(job.model)
+            self._on_full(job.model)
             return ReplyEntry(release=Reason.GPU_MEMORY)
         log.warning("engine_down", error=str(error))
         self._engine.suspect()

@@ -68,6 +68,7 @@ def test_an_idle_provider_takes_no_more_work_once_the_owner_begins(
     with pair.call(stream=True) as call:
         call.wait_for(": queued, 0 ahead")
         assert pair.first.state()["requests"] == []
+    pair.is_at_rest()
 
 
 def test_work_of_its_own_engine_does_not_close_the_gate(make_pair: Callable[..., Pair], gpu: StubNvml) -> None:
@@ -80,6 +81,7 @@ def test_work_of_its_own_engine_does_not_close_the_gate(make_pair: Callable[...,
     second = pair.call(tokens=5)
     assert second.finish().said == numbered(0, 5)
     first.close()
+    pair.is_at_rest()
 
 
 def test_the_gate_does_not_flap_in_the_afterglow_of_its_own_jobs(make_pair: Callable[..., Pair], gpu: StubNvml) -> None:
@@ -96,6 +98,7 @@ def test_the_gate_does_not_flap_in_the_afterglow_of_its_own_jobs(make_pair: Call
     while time.monotonic() < ended_at + 1:
         seen.add(tuple(pair.reasons()))
     assert seen == {()}
+    pair.is_at_rest()
 
 
 def test_a_job_that_has_not_begun_to_answer_moves_on_when_the_owner_comes(

@@ -106,6 +106,7 @@ def test_busy_tells_when_every_slot_is_taken(make_pair: Callable[..., Pair]) -> 
     assert get(url, "/health").json["running"] == 1
     call.close()
     until(lambda: not get(url, "/busy").json["busy"], 2, lambda: get(url, "/busy").text)
+    pair.is_at_rest()
 
 
 def test_the_hub_holds_the_latest_report_of_each_node(provider: tuple[Pair, str], told: StubNvml, hub: str) -> None:
