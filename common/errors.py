@@ -5,6 +5,8 @@ GHubError
 ├── BrokerError
 │   ├── BrokerUnavailable  not reachable, or no answer in time: try again
 │   └── BrokerRefused      it answered no: out of memory, not allowed, read only
+├── ClientGone             nobody is there to hear anything
+├── BodyTooLong            a request's body is longer than allowed; the rest is not read
 ├── WireError              bytes from the broker that are no job or entry of ours
 └── SignatureError         a job that nobody with our key signed
 """
@@ -36,3 +38,11 @@ class WireError(GHubError):
 
 class SignatureError(GHubError):
     """A job's signature is missing, of an unknown key, or wrong."""
+
+
+class ClientGone(GHubError):
+    """The client closed its connection, or reads no more."""
+
+
+class BodyTooLong(GHubError):
+    """A request's body is longer than allowed."""

@@ -1,17 +1,26 @@
-"""How hub and provider listen: one socket, and a uvicorn that leaves signals and draining to its process."""
+"""How hub and provider serve HTTP.
 
+A socket, a uvicorn that leaves signals and draining to its process, and limits on what clients send and how slowly they
+read.
+"""
+
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Send
 
-from common.errors import SettingsError
+from common.errors import BodyTooLong, ClientGone, SettingsError
 
 BACKLOG = 2048
 FORCED_END_S = 1
 """What uvicorn grants connections after the process' own drain, s."""
+PIECE_BYTES = 64 * 1024
+"""Sent at once: the clock on a client that reads nothing must not catch one that reads a large answer slowly."""
 
 
 class HttpServer(uvicorn.Server):
@@ -63,3 +72,58 @@ def listen(host: str, port: int, *, send_timeout_s: float, reuse_port: bool = Fa
         listener.close()
         raise SettingsError(f"cannot listen on {host}:{port}: {exc.strerror}") from exc
     return listener
+
+
+async def collect_body(request: Request, limit_bytes: int) -> bytes:
+    """A request's body as it was sent.
+
+    Raises:
+        BodyTooLong: it is longer than allowed; the rest is not read.
+        ClientGone: the connection ended within it.
+    """
+    told = request.headers.get("content-length", "0")
+    if told.isdecimal() and int(told) > limit_bytes:
+        raise BodyTooLong(f"the body has {told} bytes, the limit is {limit_bytes}")
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit_bytes:
+                raise BodyTooLong(f"the body has more than {limit_bytes} bytes")
+            parts.append(part)
+    except ClientDisconnect as exc:
+        raise ClientGone("the client closed the connection within its body") from exc
+    return b"".join(parts)
+
+
+class Sender:
+    """Writes one answer, in pieces, each of which the client must take within a time limit.
+
+    Every method raises ClientGone where it does not.
+    """
+
+    def __init__(self, send: Send, timeout_s: float) -> None:
+        self._send = send
+        self._timeout_s = timeout_s
+        self.has_begun = False
+
+    async def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the head."""
+        self.has_begun = True
+        await self._put({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def body(self, data: bytes, *, more: bool) -> None:
+        """Send a part of the body, or with `more` unset the last of it."""
+        for at in range(0, len(data) or 1, PIECE_BYTES):
+            piece, end = data[at : at + PIECE_BYTES], at + PIECE_BYTES
+            await self._put({"type": "http.response.body", "body": piece, "more_body": more or end < len(data)})
+
+    async def _put(self, message: Message) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._send(message)
+        except TimeoutError as exc:
+            raise ClientGone(f"the client read nothing for {self._timeout_s:g} s") from exc
+        except OSError as exc:
+            raise ClientGone(str(exc)) from exc

@@ -15,15 +15,10 @@ RequestFailed
 ├── ProviderLost       502  the node died or gave the job back, and no other attempt is possible
 ├── AnswerTooLarge     502
 └── AttemptFailed      any  what the provider or its engine said
-ClientGone                  nobody is there to hear anything
 """
 
 from common.errors import GHubError
 from common.wire import Failure
-
-
-class ClientGone(GHubError):
-    """The client closed its connection, or reads no more."""
 
 
 class RequestFailed(GHubError):

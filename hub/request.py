@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import structlog
 
-from common.errors import BrokerError
+from common.errors import BrokerError, ClientGone
 from common.streams.jobs import Ticket
 from common.tasks import keep_trying
 from common.types import Lane, NodeId, RequestStatus
@@ -14,7 +14,6 @@ from hub.backstage import Backstage
 from hub.errors import (
     AttemptFailed,
     BrokerAway,
-    ClientGone,
     JobLost,
     ModelUnavailable,
     ProviderLost,

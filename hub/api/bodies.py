@@ -5,8 +5,9 @@ from typing import TypeVar
 import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect
 
+from common.errors import BodyTooLong, ClientGone
+from common.serving import collect_body
 from hub.errors import BodyTooLarge, InvalidRequest
 
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -18,20 +19,12 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     Raises:
         BodyTooLarge: it is longer than allowed; the rest is not read.
     """
-    told = request.headers.get("content-length", "0")
-    if told.isdecimal() and int(told) > limit_bytes:
-        raise BodyTooLarge(f"the body has {told} bytes, the limit is {limit_bytes}")
-    parts: list[bytes] = []
-    size = 0
     try:
-        async for part in request.stream():
-            size += len(part)
-            if size > limit_bytes:
-                raise BodyTooLarge(f"the body has more than {limit_bytes} bytes")
-            parts.append(part)
-    except ClientDisconnect as exc:
-        raise InvalidRequest("the client closed the connection within its body") from exc
-    return b"".join(parts)
+        return await collect_body(request, limit_bytes)
+    except BodyTooLong as exc:
+        raise BodyTooLarge(str(exc)) from exc
+    except ClientGone as exc:
+        raise InvalidRequest(str(exc)) from exc
 
 
 def check_body(shape: type[Shape], body: bytes) -> Shape:

@@ -8,19 +8,19 @@ from contextlib import suppress
 
 import structlog
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
+from common.errors import ClientGone
+from common.serving import Sender
 from hub.api.errors import error_response
 from hub.api.shape import ApiShape
 from hub.dispatcher import Dispatcher
-from hub.errors import AnswerTooLarge, ClientGone, RequestFailed
+from hub.errors import AnswerTooLarge, RequestFailed
 from hub.request import OpenRequest
 from hub.settings import HubSettings
 
 log = structlog.get_logger()
 
-PIECE_BYTES = 64 * 1024
-"""Sent at once: the clock on a client that reads nothing must not catch one that reads a large answer slowly."""
 EVENT_STREAM = "text/event-stream"
 """The media type of server-sent events."""
 
@@ -35,25 +35,25 @@ class RelayResponse(Response):
         self._dispatcher = dispatcher
         self._shape = shape
         self._settings = settings
-        self._has_begun = False
         self._tail = b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Relay until the answer, the request or the client ends."""
         watch = asyncio.create_task(self._watch_client(receive))
+        sender = Sender(send, self._settings.send_timeout_s)
         try:
-            await (self._stream(send) if self._request.job.stream else self._whole(send))
+            await (self._stream(sender) if self._request.job.stream else self._whole(sender))
         except ClientGone as exc:
             log.info("client_gone", request=self._request.job.id, reason=str(exc))
         except RequestFailed as exc:
             self._request.failed_with = exc
             with suppress(ClientGone):
-                await self._fail(exc, scope, receive, send)
+                await self._fail(exc, sender, scope, receive, send)
         finally:
             watch.cancel()
             self._dispatcher.close(self._request)
 
-    async def _stream(self, send: Send) -> None:
+    async def _stream(self, sender: Sender) -> None:
         request = self._request
         loop = asyncio.get_running_loop()
         speak_at = loop.time() + self._settings.first_comment_s
@@ -62,20 +62,20 @@ class RelayResponse(Response):
             data = request.take()
             now = loop.time()
             if data:
-                await self._begin(send)
+                await self._begin(sender)
                 request.has_sent = True
                 self._tail = data[-64:]
-                await self._send_body(send, data, more=True)
+                await sender.body(data, more=True)
             elif now < speak_at or request.is_finished:
                 continue
             else:
-                await self._begin(send)
-                await self._send_body(send, self._comment(), more=True)
+                await self._begin(sender)
+                await sender.body(self._comment(), more=True)
             speak_at = now + self._settings.comment_interval_s
-        await self._begin(send)
-        await self._send_body(send, self._missing_end())
+        await self._begin(sender)
+        await sender.body(self._missing_end(), more=False)
 
-    async def _whole(self, send: Send) -> None:
+    async def _whole(self, sender: Sender) -> None:
         request = self._request
         parts: list[bytes] = []
         size = 0
@@ -94,19 +94,19 @@ class RelayResponse(Response):
             (b"content-type", self._content_type("application/json")),
             (b"content-length", b"%d" % len(body)),
         ]
-        await self._open(send, start.status if start else 200, headers)
-        await self._send_body(send, body)
+        await sender.begin(start.status if start else 200, headers + self._own_headers())
+        await sender.body(body, more=False)
 
-    async def _fail(self, error: RequestFailed, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._has_begun:  # what came together with the failure was said before it
-            await self._send_body(send, self._request.take() + self._shape.error_event(error))
+    async def _fail(self, error: RequestFailed, sender: Sender, scope: Scope, receive: Receive, send: Send) -> None:
+        if sender.has_begun:  # what came together with the failure was said before it
+            await sender.body(self._request.take() + self._shape.error_event(error), more=False)
         else:
             headers = {name.decode(): value.decode() for name, value in self._own_headers()}
             await error_response(error, self._shape, headers)(scope, receive, send)
 
-    async def _begin(self, send: Send) -> None:
+    async def _begin(self, sender: Sender) -> None:
         """Send the head of a stream, once."""
-        if self._has_begun:
+        if sender.has_begun:
             return
         start = self._request.start
         headers = [
@@ -114,12 +114,7 @@ class RelayResponse(Response):
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),
         ]
-        await self._open(send, start.status if start else 200, headers)
-
-    async def _open(self, send: Send, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        self._has_begun = True
-        head = {"type": "http.response.start", "status": status, "headers": headers + self._own_headers()}
-        await self._send(send, head)
+        await sender.begin(start.status if start else 200, headers + self._own_headers())
 
     def _content_type(self, default: str) -> bytes:
         """What the engine calls its answer, where that can stand in a header."""
@@ -148,20 +143,6 @@ class RelayResponse(Response):
         is_events = start is None or start.content_type.startswith(EVENT_STREAM)
         ended = self._tail.rstrip().endswith(self._shape.stream_end.rstrip())
         return b"" if ended or not is_events else self._shape.stream_end
-
-    async def _send_body(self, send: Send, body: bytes, *, more: bool = False) -> None:
-        for at in range(0, len(body) or 1, PIECE_BYTES):
-            piece, end = body[at : at + PIECE_BYTES], at + PIECE_BYTES
-            await self._send(send, {"type": "http.response.body", "body": piece, "more_body": more or end < len(body)})
-
-    async def _send(self, send: Send, message: Message) -> None:
-        try:
-            async with asyncio.timeout(self._settings.send_timeout_s):
-                await send(message)
-        except TimeoutError as exc:
-            raise ClientGone(f"the client read nothing for {self._settings.send_timeout_s:g} s") from exc
-        except OSError as exc:
-            raise ClientGone(str(exc)) from exc
 
     async def _watch_client(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":

@@ -1,13 +1,15 @@
 """`/v1/chat/completions` and `/v1/completions` of a provider: the engine's bytes as they come."""
 
 import asyncio
+from contextlib import suppress
 
 import structlog
 from fastapi import APIRouter, Request
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
+from common.errors import BodyTooLong, ClientGone
+from common.serving import Sender, collect_body
 from provider.answer import StallClock
 from provider.api.errors import error_body, refusal
 from provider.direct import Call, DirectCalls
@@ -16,9 +18,6 @@ from provider.errors import CallRefused, EngineFailed, EngineFull
 from provider.settings import ProviderSettings
 
 log = structlog.get_logger()
-
-PIECE_BYTES = 64 * 1024
-"""Sent at once: the clock on a caller that reads nothing must not catch one that reads a large answer slowly."""
 
 
 def direct_router(calls: DirectCalls, settings: ProviderSettings) -> APIRouter:
@@ -92,29 +91,30 @@ class DirectResponse(Response):
             failed = CallRefused(failure.status, failure.code, failure.message)
         except TimeoutError:
             failed = CallRefused(504, "engine_timeout", "the engine took too long")
-        except CallerGone as exc:
-            return str(exc)
+        except ClientGone:
+            return "caller_gone"
         else:
             return "done"
-        if sender.has_begun:
-            event = error_body(failed.status, failed.code, failed.message)
-            await sender.body(b"data: " + event + b"\n\ndata: [DONE]\n\n", more=False)
-        else:
+        if not sender.has_begun:
             await refusal(failed)(scope, receive, send)
+            return failed.code
+        event = error_body(failed.status, failed.code, failed.message)
+        with suppress(ClientGone):  # the blank line ends whatever the engine left half said
+            await sender.body(b"\n\ndata: " + event + b"\n\ndata: [DONE]\n\n", more=False)
         return failed.code
 
-    async def _pass_on(self, answer: EngineAnswer, sender: "Sender", clock: StallClock) -> None:
+    async def _pass_on(self, answer: EngineAnswer, sender: Sender, clock: StallClock) -> None:
         """Bytes as they come; the head with the first of them, so that an early failure keeps its status."""
         async for chunk in answer.chunks():
             clock.tick()
             if not sender.has_begun:
-                await sender.begin(answer, self._question.id, [(b"x-accel-buffering", b"no")])
+                await sender.begin(answer.status, self._head(answer, (b"x-accel-buffering", b"no")))
             await sender.body(chunk, more=True)
         if not sender.has_begun:
             raise CallRefused(502, "engine_empty_answer", "the engine ended its answer unsaid")
         await sender.body(b"", more=False)
 
-    async def _pass_whole(self, answer: EngineAnswer, sender: "Sender") -> None:
+    async def _pass_whole(self, answer: EngineAnswer, sender: Sender) -> None:
         parts: list[bytes] = []
         size = 0
         async for chunk in answer.chunks():
@@ -123,64 +123,27 @@ class DirectResponse(Response):
             if size > self._settings.max_answer_bytes:
                 limit = self._settings.max_answer_bytes
                 raise CallRefused(502, "answer_too_large", f"the answer is longer than {limit} bytes")
-        await sender.begin(answer, self._question.id, [(b"content-length", b"%d" % size)])
+        await sender.begin(answer.status, self._head(answer, (b"content-length", b"%d" % size)))
         await sender.body(b"".join(parts), more=False)
 
-
-class CallerGone(Exception):
-    """The caller left, or reads nothing."""
-
-
-class Sender:
-    """Writes to the caller, each write with a limit."""
-
-    def __init__(self, send: Send, timeout_s: float) -> None:
-        self._send = send
-        self._timeout_s = timeout_s
-        self.has_begun = False
-
-    async def begin(self, answer: EngineAnswer, request: str, extra: list[tuple[bytes, bytes]]) -> None:
-        """Send the head."""
+    def _head(self, answer: EngineAnswer, extra: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
         told = answer.content_type
         kind = told if told.isascii() and told.isprintable() else "application/octet-stream"
-        headers = [
+        return [
             (b"content-type", kind.encode()),
             (b"cache-control", b"no-store"),
-            (b"x-request-id", request.encode()),
-            *extra,
+            (b"x-request-id", self._question.id.encode()),
+            extra,
         ]
-        self.has_begun = True
-        await self._put({"type": "http.response.start", "status": answer.status, "headers": headers})
-
-    async def body(self, data: bytes, *, more: bool) -> None:
-        """Send a part of the body, in pieces that even a slow reader takes within the limit."""
-        for at in range(0, len(data) or 1, PIECE_BYTES):
-            end = at + PIECE_BYTES
-            is_last = not more and end >= len(data)
-            await self._put({"type": "http.response.body", "body": data[at:end], "more_body": not is_last})
-
-    async def _put(self, message: Message) -> None:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._send(message)
-        except TimeoutError as exc:
-            raise CallerGone("caller_reads_nothing") from exc
-        except OSError as exc:
-            raise CallerGone("caller_gone") from exc
 
 
 async def _read_body(request: Request, limit_bytes: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
     try:
-        async for part in request.stream():
-            size += len(part)
-            if size > limit_bytes:
-                raise CallRefused(413, "request_too_large", f"the body has more than {limit_bytes} bytes")
-            parts.append(part)
-    except ClientDisconnect as exc:
-        raise CallRefused(400, "invalid_request", "the caller closed the connection within its body") from exc
-    return b"".join(parts)
+        return await collect_body(request, limit_bytes)
+    except BodyTooLong as exc:
+        raise CallRefused(413, "request_too_large", str(exc)) from exc
+    except ClientGone as exc:
+        raise CallRefused(400, "invalid_request", str(exc)) from exc
 
 
 async def _until_gone(receive: Receive) -> None:
