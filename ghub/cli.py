@@ -13,7 +13,7 @@ import typer
 
 from common.errors import SettingsError
 from ghub.errors import EXIT_REFUSED, CommandError, StartRefused
-from ghub.service_cli import service_app
+from ghub.services.cli import service_app
 
 app = typer.Typer(
     name="ghub",
@@ -134,7 +134,7 @@ def provider(
         raise StartRefused("--json goes with --check")
     configuration = read_configuration(config, given)
     if check:
-        from ghub.check import run_check  # noqa: PLC0415
+        from ghub.checking.run import run_check  # noqa: PLC0415
 
         raise typer.Exit(run_check(configuration, as_json=as_json))
     from provider.agent import run  # noqa: PLC0415

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ghub.check import look
-from ghub.check_findings import Finding
+from ghub.checking.findings import Finding
+from ghub.checking.run import look
 from provider.config.reading import Configuration
 from provider.settings import ProviderSettings
 from tests.support.brokers import BrokerProcess

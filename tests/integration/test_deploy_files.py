@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from common.settings import read_settings
-from ghub.service_unit import DEFAULT_CONFIG, ServiceUnit
+from ghub.services.unit import DEFAULT_CONFIG, ServiceUnit
 from hub.settings import HubSettings
 from provider.settings import ProviderSettings
 from tests.support.processes import PROJECT

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ghub import service
 from ghub.errors import CommandError, StartRefused
-from ghub.service_cli import service_app, shown
-from ghub.service_machine import Machine
-from ghub.service_unit import DEFAULT_CONFIG, ServiceUnit, is_in_home, quoted
+from ghub.services import service
+from ghub.services.cli import service_app, shown
+from ghub.services.machine import Machine
+from ghub.services.unit import DEFAULT_CONFIG, ServiceUnit, is_in_home, quoted
 from tests.support.ports import free_port
 
 UNIT_FILE = "etc/systemd/system/ghub-provider.service"

@@ -35,7 +35,7 @@ class ServiceUnit:
     def render(self) -> str:
         """Return the unit file's text."""
         template = f"{UNIT}.user.service" if self.is_user else f"{UNIT}.service"
-        text = files("ghub").joinpath("templates", template).read_text(encoding="utf-8")
+        text = files("ghub.services").joinpath("templates", template).read_text(encoding="utf-8")
         for placeholder, value in self._values().items():
             text = text.replace(placeholder, value)
         return text

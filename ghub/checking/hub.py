@@ -8,7 +8,7 @@ from common.broker import connect
 from common.broker_facts import read_facts
 from common.errors import BrokerError, SettingsError
 from ghub import probes
-from ghub.check_findings import Finding
+from ghub.checking.findings import Finding
 from provider.config.reading import Configuration
 from provider.config.words import without_password
 from provider.settings import ProviderSettings

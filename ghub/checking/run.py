@@ -9,10 +9,10 @@ import typer
 
 from common.errors import GHubError
 from common.tasks import new_event_loop
-from ghub.check_findings import Finding, Verdict
-from ghub.check_hub import check_broker, check_hub
-from ghub.check_machine import check_engine, check_file, check_gpu, check_port, check_schedule, check_signing
-from ghub.effective import effective_settings, effective_yaml, sources
+from ghub.checking.effective import effective_settings, effective_yaml, sources
+from ghub.checking.findings import Finding, Verdict
+from ghub.checking.hub import check_broker, check_hub
+from ghub.checking.machine import check_engine, check_file, check_gpu, check_port, check_schedule, check_signing
 from provider.config.reading import Configuration
 
 LIMIT_S = 10.0

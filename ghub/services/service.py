@@ -10,8 +10,8 @@ from typing import Any
 import httpx2
 
 from ghub.errors import StartRefused
-from ghub.service_machine import Machine
-from ghub.service_unit import MARK, UNIT, ServiceUnit, config_of
+from ghub.services.machine import Machine
+from ghub.services.unit import MARK, UNIT, ServiceUnit, config_of
 
 _SHOWN = "ActiveState,SubState,ActiveEnterTimestamp,MainPID,NRestarts,Result,StatusText"
 _HEALTH_TIMEOUT_S = 2.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ghub.errors import CommandError, StartRefused
-from ghub.service_unit import DEFAULT_CONFIG, UNIT
+from ghub.services.unit import DEFAULT_CONFIG, UNIT
 
 _SYSTEMCTL_TIMEOUT_S = 120
 """Longer than the unit's TimeoutStopSec: stopping it waits for its drain."""

@@ -11,7 +11,7 @@ import httpx2
 from common.errors import SettingsError
 from common.signing import SigningKeys
 from ghub import ports, probes
-from ghub.check_findings import Finding
+from ghub.checking.findings import Finding
 from ghub.errors import StartRefused
 from provider.config.file import VARIABLE
 from provider.config.layout import KEY_OF, variable_of

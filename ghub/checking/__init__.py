@@ -1,0 +1,1 @@
+"""`ghub provider --check`: what a provider would run with, and whether all it needs is there."""

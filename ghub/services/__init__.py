@@ -1,0 +1,1 @@
+"""`ghub service`: a provider as a service of systemd."""
