@@ -96,6 +96,8 @@ def _provider(settings: UpSettings, engine: EngineChoice, joint: dict[str, str],
     }
     if engine.slots is not None:
         env["GHUB_PROVIDER_SLOTS"] = str(engine.slots)
+    if engine.part is not None:
+        env["GHUB_PROVIDER_GATE__GPUS"] = "[]"  # the built-in engine uses the processor alone: no GPU is in its way
     return Part(
         name="provider",
         argv=(sys.executable, "-P", "-m", "provider"),

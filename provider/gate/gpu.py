@@ -8,6 +8,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -68,6 +69,11 @@ class GpuWatch:
         self._missing: tuple[int | str, ...] = ()
         self._has_gpu = False
         """Whether this machine ever showed one: a driver that fails later does not take it away."""
+        # The reading thread's own:
+        self._own: frozenset[int] | None = None
+        self._own_at_s = float("-inf")
+        self._judged: set[int] = set()
+        """Who was on the GPU when the engine's processes were last looked up."""
         gate.set(Reason.GPU_UNKNOWN, holds=True)  # until the first readings have been judged
 
     @property
@@ -112,24 +118,26 @@ class GpuWatch:
 
     def _read(self, loop: asyncio.AbstractEventLoop, end: threading.Event) -> None:
         """Take readings until told to end; runs in its own thread."""
-        own: frozenset[int] | None = None
-        judged: set[int] = set()  # who was on the GPU when the engine's processes were last looked up
-        judged_at = float("-inf")
-        try:
-            while not end.is_set():
-                snapshot = self._probe.sample()
-                now = time.monotonic()
-                seen = {one.pid for gpu in snapshot.gpus for one in gpu.processes or ()}
-                if seen and (now - judged_at > PROCESSES_S or not seen <= judged):
-                    own, judged_at = own_pids(self._engine.status.url, self._settings.own_processes), now
-                    judged = seen
-                try:
-                    loop.call_soon_threadsafe(self._take, _Reading(snapshot, own, now))
-                except RuntimeError:  # the loop is closed
-                    return
-                end.wait(self._settings.sample_interval_s if snapshot.gpus else WITHOUT_GPU_S)
-        finally:
-            self._probe.close()
+        while not end.is_set():
+            try:
+                reading = self._read_once()
+            except Exception:
+                log.exception("gpu_reading_failed")  # and the last good one grows old
+                end.wait(WITHOUT_GPU_S)
+                continue
+            with suppress(RuntimeError):  # the loop is closed, and the end near
+                loop.call_soon_threadsafe(self._take, reading)
+            end.wait(self._settings.sample_interval_s if reading.snapshot.gpus else WITHOUT_GPU_S)
+        self._probe.close()
+
+    def _read_once(self) -> _Reading:
+        snapshot = self._probe.sample()
+        now = time.monotonic()
+        seen = {one.pid for gpu in snapshot.gpus for one in gpu.processes or ()}
+        if seen and (now - self._own_at_s > PROCESSES_S or not seen <= self._judged):
+            self._own = own_pids(self._engine.status.url, self._settings.own_processes)
+            self._own_at_s, self._judged = now, seen
+        return _Reading(snapshot, self._own, now)
 
     def _take(self, reading: _Reading) -> None:
         before, self._reading = self._reading.snapshot, reading

@@ -15,6 +15,7 @@ import httpx2
 import pytest
 
 from tests.doubles.process import EngineProcess
+from tests.support.nvml import StubGpu, StubNvml
 from tests.support.ports import free_port
 from tests.support.processes import PROJECT, until
 from tests.support.up import Up, alive
@@ -327,3 +328,11 @@ def test_hubs_share_a_port_with_a_broker_and_an_engine_that_run_already(start_up
     up.process.send_signal(signal.SIGTERM)
     assert up.ends() == (0, "")
     check_stream(first.base_url)  # what was not ours still runs
+
+
+def test_a_gpu_in_use_is_not_in_the_way_of_the_built_in_engine(start_up: StartUp, gpu: StubNvml) -> None:
+    """It uses the processor alone."""
+    gpu.set(StubGpu(utilization_pct=99, processes={os.getpid(): 99}))
+    up = start_up(env=gpu.env)
+    up.until("ready")
+    check_stream(up.base_url)
