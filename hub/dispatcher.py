@@ -1,7 +1,7 @@
 """Admits requests and publishes them as jobs; knows every request this hub holds open."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +26,8 @@ PLACES_S = 2.0
 SILENT_S = 5.0
 """A broker that has not told who is there for so long is not asked to take a request, s."""
 UNDO_TRIES_S = 10.0
+CALL_OFF_S = 0.5
+"""For calling off the jobs that wait when the hub stops."""
 LAST_WORDS_S = 2.0
 """How long a stopping hub waits for its last error events to leave, s."""
 
@@ -121,6 +123,7 @@ class Dispatcher:
     def close(self, request: OpenRequest) -> None:
         """Clean up behind a request in the background, whatever its end."""
         self._open.pop(request.job.id, None)
+        request.closed.set()
         if not self._open:
             self._none_open.set()
         self._in_background(request.close())
@@ -139,9 +142,20 @@ class Dispatcher:
         """Take no more; let open requests finish within the limit; end the rest with an error."""
         self._is_draining = True
         await wait_or_stop(self._none_open, limit_s)
-        for request in [*self._open.values()]:
-            request.end(ShuttingDown("this hub is stopping", retry_after_s=self._stage.settings.retry_after_s))
-        await wait_or_stop(self._none_open, LAST_WORDS_S)
+        # Those that wait first: else a provider takes them in the moment that the running ones free its slots.
+        await self._end_all([request for request in self._open.values() if request.is_waiting])
+        await self.finish_closing(CALL_OFF_S)
+        await self._end_all([*self._open.values()])
+
+    async def _end_all(self, requests: Sequence[OpenRequest]) -> None:
+        """End these with an error; return when they have been told, or time is up."""
+        stopping = ShuttingDown("this hub is stopping", retry_after_s=self._stage.settings.retry_after_s)
+        for request in requests:
+            request.end(stopping)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                for request in requests:
+                    await request.closed.wait()
 
     async def finish_closing(self, limit_s: float) -> None:
         """Wait for clean-ups that are still under way."""

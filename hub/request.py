@@ -56,6 +56,8 @@ class OpenRequest:
         self._missing: Ticket | None = None
         self._client_gone = False
         self._ended_by: RequestFailed | None = None
+        self.closed = asyncio.Event()
+        """Set when its handler is done with it."""
         self.failed_with: RequestFailed | None = None
         """What the client was told instead of an answer; set by the handler."""
         self._opened_at = asyncio.get_running_loop().time()
