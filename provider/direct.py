@@ -13,7 +13,7 @@ import structlog
 from common.types import ModelId, NodeId
 from provider.engines.base import EngineAnswer, Question
 from provider.engines.watch import EngineWatch
-from provider.errors import CallRefused, EngineDown, HmacRefused, HubError
+from provider.errors import CallRefused, EngineDown, HmacRefused, HubError, HubRefused
 from provider.gate.gate import Reason
 from provider.hub_client import HubClient
 from provider.settings import ServerSettings
@@ -135,8 +135,9 @@ class DirectCalls:
             raise CallRefused(401, f"hmac_{exc.code}", f"the HMAC is refused: {exc.code}") from exc
         except HubError as exc:
             log.warning("hmac_unchecked", error=str(exc))
+            code = "hub_refused" if isinstance(exc, HubRefused) else "hub_unreachable"
             raise CallRefused(
-                503, "hub_unreachable", "the HMAC cannot be checked now", retry_after_s=self._settings.retry_after_s
+                503, code, "the HMAC cannot be checked now", retry_after_s=self._settings.retry_after_s
             ) from exc
 
 

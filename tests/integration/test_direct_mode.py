@@ -146,7 +146,7 @@ def test_a_hub_that_cannot_be_reached_is_no_fault_of_the_caller(
 def test_a_wrong_token_of_the_provider_is_no_fault_of_the_caller(make_pair: Callable[..., Pair], hub: str) -> None:
     direct = Direct(make_pair(GHUB_PROVIDER_TOKEN="not-a-token-of-this-hub", GHUB_PROVIDER_HUB_URL=hub))
     answer = direct.ask(direct.body())
-    assert (answer.status, answer.error["code"]) == (503, "hub_unreachable")
+    assert (answer.status, answer.error["code"]) == (503, "hub_refused")
 
 
 def test_where_no_hmac_is_required_a_given_one_still_counts(make_pair: Callable[..., Pair], hub: str) -> None:
