@@ -7,8 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from common.settings import NAME_PATTERN
 from common.types import NodeState
 
-Text = Annotated[str, Field(max_length=1024)]
-Amount = Annotated[int, Field(ge=0, le=2**53)]
+MAX_TEXT_CHARS = 1024
+MAX_AMOUNT = 2**53
+MAX_MODELS = 4096
+
+Text = Annotated[str, Field(max_length=MAX_TEXT_CHARS)]
+Amount = Annotated[int, Field(ge=0, le=MAX_AMOUNT)]
 """A count or a size: no more than every reader of JSON can hold."""
 
 
@@ -26,7 +30,7 @@ class GpuReport(_Part):
     memory_used_mib: Amount | None = None
     memory_total_mib: Amount | None = None
     utilization_pct: int | None = Field(None, ge=0, le=100)
-    temperature_c: int | None = Field(None, ge=-(2**53), le=2**53)
+    temperature_c: int | None = Field(None, ge=-MAX_AMOUNT, le=MAX_AMOUNT)
     power_w: float | None = Field(None, ge=0)
 
 
@@ -58,7 +62,7 @@ class HealthReport(_Part):
     """Why it takes no work; empty if it does."""
     gpu_count: Amount = 0
     gpus: tuple[GpuReport, ...] = Field((), max_length=256)
-    models: tuple[ModelReport, ...] = Field((), max_length=4096)
+    models: tuple[ModelReport, ...] = Field((), max_length=MAX_MODELS)
     engine: EngineReport
     public_url: Text = ""
     slots: Amount = 0

@@ -47,8 +47,8 @@ class Reporter:
     async def _send(self) -> HealthReport:
         """Send how things stand, trying until it works; what was sent."""
         for pause in backoff_s(RETRY_FIRST_S, RETRY_MOST_S):
-            report = self._standing.health()
             try:
+                report = self._standing.health()
                 await self._hub.report(report)
             except HubError as exc:
                 self.outcomes["failed"] += 1

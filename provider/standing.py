@@ -1,10 +1,14 @@
-"""How this provider stands, as it tells it: to the registry, in its reports, and to whoever asks on this machine."""
+"""How this provider stands, as it tells it: to the registry, in its reports, and to whoever asks on this machine.
+
+What the engine says of itself is cut to what a report may hold: an odd name of a model must not end the provider.
+"""
 
 from typing import Any
 
 from common import __version__
-from common.report import EngineReport, GpuReport, HealthReport, ModelReport
+from common.report import MAX_AMOUNT, MAX_MODELS, MAX_TEXT_CHARS, EngineReport, GpuReport, HealthReport, ModelReport
 from common.types import NodeId, NodeState
+from provider.engines.base import ModelInfo
 from provider.engines.watch import EngineWatch
 from provider.gate.gate import Gate, Reason
 from provider.gate.gpu import GpuWatch
@@ -53,7 +57,10 @@ class Standing:
         """The engine and what it can."""
         status = self._engine.status
         return EngineReport(
-            kind=status.kind, version=status.version, url=status.url, capabilities=tuple(sorted(status.capabilities))
+            kind=status.kind,
+            version=_cut(status.version),
+            url=_cut(status.url),
+            capabilities=tuple(sorted(status.capabilities)),
         )
 
     def gpus(self) -> tuple[GpuReport, ...]:
@@ -89,12 +96,18 @@ class Standing:
             reasons=self._gate.reasons,
             gpu_count=len(gpus),
             gpus=gpus,
-            models=tuple(
-                ModelReport(id=model.id, size_bytes=model.size_bytes, digest=model.digest, loaded=model.is_loaded)
-                for model in self._engine.status.models
-            ),
+            models=tuple(_model(model) for model in self._engine.status.models[:MAX_MODELS]),
             engine=self.engine(),
             public_url=self.public_url,
             slots=self._slots.total,
             running=self._slots.taken,
         )
+
+
+def _model(model: ModelInfo) -> ModelReport:
+    size_bytes = model.size_bytes if model.size_bytes is not None and 0 <= model.size_bytes <= MAX_AMOUNT else None
+    return ModelReport(id=_cut(model.id), size_bytes=size_bytes, digest=_cut(model.digest), loaded=model.is_loaded)
+
+
+def _cut(text: str) -> str:
+    return text[:MAX_TEXT_CHARS]
