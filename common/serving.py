@@ -7,7 +7,7 @@ read.
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -74,8 +74,13 @@ def listen(host: str, port: int, *, send_timeout_s: float, reuse_port: bool = Fa
     return listener
 
 
-async def collect_body(request: Request, limit_bytes: int) -> bytes:
+async def collect_body(request: Request, limit_bytes: int, on_part: Callable[[int], None] = lambda _: None) -> bytes:
     """A request's body as it was sent.
+
+    Args:
+        request: whose body was not read yet.
+        limit_bytes: longer ones are not taken.
+        on_part: hears how many bytes came with each part; what it raises ends the reading.
 
     Raises:
         BodyTooLong: it is longer than allowed; the rest is not read.
@@ -91,6 +96,7 @@ async def collect_body(request: Request, limit_bytes: int) -> bytes:
             size += len(part)
             if size > limit_bytes:
                 raise BodyTooLong(f"the body has more than {limit_bytes} bytes")
+            on_part(len(part))
             parts.append(part)
     except ClientDisconnect as exc:
         raise ClientGone("the client closed the connection within its body") from exc

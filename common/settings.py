@@ -50,7 +50,9 @@ class SharedSettings(BaseSettings):
     """Where the broker is: `redis://`, `rediss://` or `unix://`."""
     prefix: str = Field("ghub:", min_length=1, max_length=40, pattern=r"^[^{}\s]+$", validation_alias="GHUB_PREFIX")
     """What every key starts with; no braces, they would move keys to another Cluster slot."""
-    signing_key: SecretStr | None = Field(None, validation_alias="GHUB_SIGNING_KEY", examples=["k1:a-long-secret"])
+    signing_key: SecretStr | None = Field(
+        None, validation_alias="GHUB_SIGNING_KEY", examples=["k1:at-least-16-characters"]
+    )
     """`id:secret[,id:secret …]`: hubs sign jobs with the first, providers accept any."""
     log_format: LogFormat = Field(LogFormat.CONSOLE, validation_alias="GHUB_LOG_FORMAT")
     """`console` or `json`, one line an event, to stderr."""

@@ -38,14 +38,19 @@ def say(word: str, settings: ProviderSettings, url: str | None = None) -> Sequen
         headers["Authorization"] = f"Bearer {server.control_token.get_secret_value()}"
     try:
         answer = httpx2.post(f"{root}/{word}", headers=headers, timeout=TIMEOUT_S, trust_env=False)
-        told = answer.json()
-    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as exc:
+    except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
         raise ProviderUnmoved(f"no provider answers at {root}: {str(exc) or type(exc).__name__}") from exc
-    if answer.status_code != 200:
-        raise ProviderUnmoved(f"the provider at {root} refuses: {_message(told)}")
-    return [str(reason) for reason in told["reasons"]]
+    told = _object(answer)
+    if answer.status_code == 200 and isinstance(reasons := told.get("reasons"), list):
+        return [str(reason) for reason in reasons]
+    if isinstance(error := told.get("error"), dict):
+        raise ProviderUnmoved(f"the provider at {root} refuses: {error.get('message')}")
+    raise ProviderUnmoved(f"what answers at {root} is no provider (status {answer.status_code})")
 
 
-def _message(told: object) -> str:
-    error = told.get("error") if isinstance(told, dict) else None
-    return str(error.get("message")) if isinstance(error, dict) else str(told)[:200]
+def _object(answer: httpx2.Response) -> dict[str, object]:
+    try:
+        found = answer.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
-import orjson
 import structlog
+from pydantic import BaseModel, StrictStr, ValidationError
 
 from common.types import ModelId, NodeId
 from provider.engines.base import EngineAnswer, Question
@@ -61,17 +61,34 @@ class DirectCalls:
         self.outcomes: Counter[str] = Counter()
         """How many calls ended how, since the start."""
 
-    async def admit(self, call: Call) -> Question:
-        """Say what to ask the engine, in this order: free, well-formed, allowed.
+    def precheck(self, hmac: str) -> None:
+        """Refuse a call by its head alone: a body that leads to nothing is not worth its memory.
 
         Raises:
-            CallRefused: 503 busy, 400 no request, 401 HMAC, 503 no hub to ask about it.
+            CallRefused: 503 busy or no hub, 401 an HMAC that can't be good.
         """
         self._refuse_if_busy()
-        question = _read(call)
-        if self._settings.require_hmac or call.hmac:
+        if not self._settings.require_hmac and not hmac:
+            return
+        if not hmac:
+            raise CallRefused(401, "hmac_missing", "direct calls need the header X-Inferoute-HMAC")
+        if len(hmac) > MAX_HMAC_CHARS:
+            raise CallRefused(401, "hmac_malformed", "the HMAC is longer than any can be")
+        if not self._hub.is_set:
+            raise CallRefused(503, "no_hub", "this provider knows no hub that could check the HMAC (provider.url)")
+
+    async def admit(self, call: Call) -> Question:
+        """Say what to ask the engine, in this order: free, allowed, well-formed.
+
+        To read JSON takes many times its memory, and the event loop's time: no stranger gets that.
+
+        Raises:
+            CallRefused: as `precheck`, 401 HMAC, 503 no hub answers about it, 400 no request.
+        """
+        self.precheck(call.hmac)
+        if call.hmac:
             await self._check_hmac(call)
-        return question
+        return _read(call)
 
     @asynccontextmanager
     async def ask(self, question: Question) -> AsyncIterator[EngineAnswer]:
@@ -123,12 +140,6 @@ class DirectCalls:
         return CallRefused(503, "provider_busy", message, retry_after_s=self._settings.retry_after_s)
 
     async def _check_hmac(self, call: Call) -> None:
-        if not call.hmac:
-            raise CallRefused(401, "hmac_missing", "direct calls need the header X-Inferoute-HMAC")
-        if len(call.hmac) > MAX_HMAC_CHARS:
-            raise CallRefused(401, "hmac_malformed", "the HMAC is longer than any can be")
-        if not self._hub.is_set:
-            raise CallRefused(503, "no_hub", "this provider knows no hub that could check the HMAC (provider.url)")
         try:
             await self._hub.check_hmac(call.hmac, self._node, call.endpoint, call.body)
         except HmacRefused as exc:
@@ -141,19 +152,27 @@ class DirectCalls:
             ) from exc
 
 
+class _Head(BaseModel):
+    """The part of a body that must be known here; the engine judges the rest."""
+
+    model: StrictStr
+    stream: object = None
+
+
 def _read(call: Call) -> Question:
-    """The part of the body that must be known here; the engine judges the rest."""
     try:
-        fields = orjson.loads(call.body)
-    except orjson.JSONDecodeError as exc:
-        raise CallRefused(400, "invalid_json", f"the body is not valid JSON: {exc}") from exc
-    if not isinstance(fields, dict) or not isinstance(fields.get("model"), str):
-        raise CallRefused(400, "missing_required_parameter", "the body must be an object with a model")
+        # Its reader makes objects of nothing but these two fields: a third of the time and memory of a whole parse.
+        head = _Head.model_validate_json(call.body)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
+        if first["type"] == "json_invalid":
+            raise CallRefused(400, "invalid_json", f"the body is not valid JSON: {first['msg']}") from exc
+        raise CallRefused(400, "missing_required_parameter", "the body must be an object with a model") from exc
     return Question(
         id=uuid4().hex,
         endpoint=call.endpoint,
-        model=ModelId(fields["model"]),
-        stream=fields.get("stream") is True,
+        model=ModelId(head.model),
+        stream=head.stream is True,
         body=call.body,
         trace=call.trace,
     )

@@ -7,6 +7,7 @@ import json
 import socket
 from enum import StrEnum
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -20,7 +21,9 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from common.errors import SettingsError
 from common.settings import ProcessName, SharedSettings
+from common.signing import SigningKeys
 from provider.gate.schedule import Schedule
 
 URL_PATTERN = r"^https?://[^/\s]+(/\S*)?$"
@@ -58,7 +61,7 @@ def _as_gpus(value: object) -> object:
 EngineUrl = Annotated[str, Field(pattern=URL_PATTERN), AfterValidator(engine_root)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: _parted(value, ","))]
 Windows = Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: _parted(value, ";"))]
-GpuIds = Annotated[tuple[int | str, ...] | None, NoDecode, BeforeValidator(_as_gpus)]
+GpuIds = Annotated[tuple[Annotated[int, Field(ge=0)] | str, ...] | None, NoDecode, BeforeValidator(_as_gpus)]
 
 
 class EngineKind(StrEnum):
@@ -119,7 +122,9 @@ class ServerSettings(Section):
     control_token: SecretStr | None = Field(None, examples=["a-secret-of-yours"])
     """Bearer token for `/pause` and `/resume`. Without it they are for this machine alone, and off behind a tunnel."""
     max_body_bytes: int = Field(64 * 2**20, ge=1024)
-    """Largest request body in direct mode."""
+    """Largest request body in direct mode; as much as four of them is held before their callers have shown an HMAC."""
+    body_timeout_s: float = Field(120, gt=0)
+    """For a whole body to arrive in direct mode."""
     send_timeout_s: float = Field(60, gt=0)
     """How long a client in direct mode may read nothing before it is cut off."""
     retry_after_s: int = Field(5, ge=1)
@@ -242,3 +247,21 @@ class ProviderSettings(SharedSettings):
     """Longest answer to one job."""
     broker_grace_s: float = Field(30, ge=0)
     """How long written events are kept for a broker that is away before the jobs are dropped."""
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_of_a_broker(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("expected redis://, rediss:// or unix://")
+        _ = parts.port  # reading it is what looks at it
+        return value
+
+    @field_validator("signing_key")
+    @classmethod
+    def _are_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            SigningKeys.parse(value, "")
+        except SettingsError as exc:
+            raise ValueError(str(exc).removeprefix(": ")) from exc
+        return value

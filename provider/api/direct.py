@@ -8,10 +8,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from common.errors import BodyTooLong, ClientGone
-from common.serving import Sender, collect_body
+from common.errors import ClientGone
+from common.serving import Sender
 from provider.answer import StallClock
 from provider.api.errors import error_body, refusal
+from provider.api.intake import Intake
 from provider.direct import Call, DirectCalls
 from provider.engines.base import EngineAnswer, Question
 from provider.errors import CallRefused, EngineFailed, EngineFull
@@ -23,16 +24,16 @@ log = structlog.get_logger()
 def direct_router(calls: DirectCalls, settings: ProviderSettings) -> APIRouter:
     """Routes of direct mode."""
     router = APIRouter(tags=["direct"])
+    intake = Intake(settings.server)
 
     async def forward(request: Request) -> Response:
+        hmac = request.headers.get("x-inferoute-hmac", "")
+        trace = request.headers.get("traceparent", "")[:256]
         try:
-            call = Call(
-                endpoint=request.url.path,
-                body=await _read_body(request, settings.server.max_body_bytes),
-                hmac=request.headers.get("x-inferoute-hmac", ""),
-                trace=request.headers.get("traceparent", "")[:256],
-            )
-            return DirectResponse(await calls.admit(call), calls, settings)
+            calls.precheck(hmac)
+            async with intake.body_of(request) as body:
+                question = await calls.admit(Call(request.url.path, body, hmac, trace))
+            return DirectResponse(question, calls, settings)
         except CallRefused as exc:
             calls.outcomes[exc.code] += 1
             return refusal(exc)
@@ -135,15 +136,6 @@ class DirectResponse(Response):
             (b"x-request-id", self._question.id.encode()),
             extra,
         ]
-
-
-async def _read_body(request: Request, limit_bytes: int) -> bytes:
-    try:
-        return await collect_body(request, limit_bytes)
-    except BodyTooLong as exc:
-        raise CallRefused(413, "request_too_large", str(exc)) from exc
-    except ClientGone as exc:
-        raise CallRefused(400, "invalid_request", str(exc)) from exc
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -18,6 +18,6 @@ def refusal(refused: CallRefused) -> Response:
     if refused.retry_after_s is not None:
         headers["retry-after"] = str(refused.retry_after_s)
     if refused.status == 401:
-        headers["www-authenticate"] = "X-Inferoute-HMAC"
+        headers["www-authenticate"] = "X-Inferoute-HMAC" if refused.code.startswith("hmac_") else "Bearer"
     body = error_body(refused.status, refused.code, refused.message)
     return Response(body, refused.status, headers, media_type="application/json")

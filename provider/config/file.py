@@ -41,9 +41,9 @@ def default_places() -> tuple[Path, ...]:
 
 
 def find_file(named: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The file to read: the one that is named, else the variable's (empty: none), else a default one that is there."""
+    """The file to read: the one that is named, else the variable's, else a default one that is there; empty: none."""
     if named is not None:
-        return named.expanduser()
+        return None if named == Path() else named.expanduser()  # an empty word has become "."
     if (said := environ.get(VARIABLE)) is not None:
         return Path(said).expanduser() if said else None
     return next((place for place in default_places() if _is_there(place)), None)

@@ -220,11 +220,20 @@ def test_a_provider_that_stops_lets_a_call_finish(make_pair: Callable[..., Pair]
         (b'{"messages": []}', 400, "missing_required_parameter"),
     ],
 )
-def test_a_body_that_is_no_request_is_refused_before_all_else(
-    direct: Direct, body: bytes, status: int, code: str
-) -> None:
+def test_a_body_that_is_no_request_is_refused(direct: Direct, body: bytes, status: int, code: str) -> None:
     answer = direct.ask(body)
     assert (answer.status, answer.error["code"]) == (status, code)
+
+
+def test_a_body_of_a_stranger_is_not_even_read(direct: Direct) -> None:
+    answer = direct.ask(b"{", direct.signed(b"another body"))
+    assert (answer.status, answer.error["code"]) == (401, "hmac_wrong")
+
+
+def test_a_call_that_leads_to_nothing_is_refused_by_its_head(direct: Direct) -> None:
+    with Call(direct.url, [], headers={"content-length": str(2**20)}, within_s=5) as call:
+        assert call.status == 401
+        assert call.finish().error["code"] == "hmac_missing"
 
 
 def test_what_the_engine_refuses_keeps_its_status(direct: Direct) -> None:
