@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -78,22 +78,43 @@ class Crew:
             error = None if task.cancelled() else task.exception()
             raise RuntimeError(f"the task {task.get_name()!r} ended: {error!r}") from error
 
+    async def beside(self, work: Coroutine[Any, Any, Result], stop: asyncio.Event) -> Result | None:
+        """Do something that may take long, unless the stop event comes first: None then.
+
+        Raises:
+            RuntimeError: one of the crew ended meanwhile; names it and its error.
+        """
+        task, watch = asyncio.create_task(work), asyncio.create_task(self.until(stop))
+        try:
+            await asyncio.wait([task, watch], return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                await watch
+                return None
+            return await task
+        finally:
+            await _end({task, watch})
+
     async def wait(self, name: str, timeout_s: float) -> None:
         """Wait for a task that is to end by itself, at most so long."""
         if (task := self._tasks.get(name)) is not None:
             await asyncio.wait([task], timeout=timeout_s)
 
     async def stop(self, *names: str) -> None:
-        """Cancel these tasks (all without names) and wait until they are gone.
+        """Cancel these tasks (all without names) and wait until they are gone."""
+        await _end({task for name in names or list(self._tasks) if (task := self._tasks.pop(name, None))})
 
-        A cancellation can get lost, so it is said again: before Python 3.12 `asyncio.wait_for` drops one that comes at
-        the moment its work is done, and redis-py 8.1 sends every command through it.
-        """
-        left = {task for name in names or list(self._tasks) if (task := self._tasks.pop(name, None))}
-        while left:
-            for task in left:
-                task.cancel()
-            done, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
-            for task in done:
-                if not task.cancelled():
-                    task.exception()  # it was told when it happened, or is of no interest any more
+
+async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait until they are gone.
+
+    A cancellation can get lost, so it is said again: before Python 3.12 `asyncio.wait_for` drops one that comes at the
+    moment its work is done, and redis-py 8.1 sends every command through it.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        done, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+        for task in done:
+            if not task.cancelled():
+                task.exception()  # it was told when it happened, or is of no interest any more

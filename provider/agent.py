@@ -147,15 +147,15 @@ class Agent:
             self._crew.start("reporter", self._reporter.run())
             self._crew.start("watchdog", self._keep_alive())
             log.info("http_listening", host=host, port=port)
-            if not await self._enter(stop):
-                return
-            self._crew.start("writer", self._writer.run())
-            self._crew.start("control", self._control.run(await self._control_streams.newest(self._node)))
-            self._crew.start("presence", self._presence.run())
-            self._crew.start("replies", self._runner.follow_replies())
-            self._crew.start("consumer", self._consumer.run())
-            await self._crew.until(stop)
-            await self._drain()
+            orders_after = await self._crew.beside(self._enter(stop), stop)
+            if orders_after is not None:
+                self._crew.start("writer", self._writer.run())
+                self._crew.start("control", self._control.run(orders_after))
+                self._crew.start("presence", self._presence.run())
+                self._crew.start("replies", self._runner.follow_replies())
+                self._crew.start("consumer", self._consumer.run())
+                await self._crew.until(stop)
+            await self._drain(is_in_grid=orders_after is not None)
         finally:
             await self._crew.stop()
             await self._engine.aclose()
@@ -174,34 +174,36 @@ class Agent:
             await asyncio.sleep(interval_s)
         await asyncio.Event().wait()
 
-    async def _enter(self, stop: asyncio.Event) -> bool:
-        """Wait for the broker and for the name; False if told to stop before."""
+    async def _enter(self, stop: asyncio.Event) -> bytes | None:
+        """Wait for the broker and for the name; where this node's orders stand, None if told to stop before."""
         for pause in backoff_s(0.2, 5):
             try:
                 await self._clock.sync()
-                has_name = await self._presence.take_name(stop)
+                if not await self._presence.take_name(stop):
+                    return None
+                return await self._control_streams.newest(self._node)
             except BrokerUnavailable as exc:
                 self._notifier.status(f"waiting for the broker: {exc}")
                 log.warning("broker_unavailable", doing="start", error=str(exc), retry_in_s=round(pause, 2))
-            else:
-                return has_name
             if await wait_or_stop(stop, pause):
-                return False
-        return False
+                return None
+        return None
 
-    async def _drain(self) -> None:
+    async def _drain(self, *, is_in_grid: bool) -> None:
         """Take no more, let what runs finish within the limit, give back the rest, leave."""
         limit_s = self._settings.drain_timeout_s
         log.info("draining", running=self._slots.taken, limit_s=limit_s)
         self._notifier.stopping()
         self._gate.set(Reason.DRAINING, holds=True)
         await self._crew.stop("consumer")
-        await self._consumer.hand_back()
+        if is_in_grid:
+            await self._consumer.hand_back()
         await asyncio.gather(self._runner.drain(limit_s), self._direct.drain(limit_s))
         self._http.should_exit = True
         await self._crew.wait("http", FORCED_END_S + 2)
         await self._crew.stop("presence")
-        await self._presence.leave()
+        if is_in_grid:
+            await self._presence.leave()
         log.info("provider_stopped", node=self._node)
 
     def _registered(self) -> None:

@@ -136,6 +136,30 @@ class TestCrew:
         await asyncio.wait_for(crew.stop(), 1)
         assert ended == ["calm"]
 
+    async def test_work_beside_it_gives_its_result_unless_the_stop_comes_first(self) -> None:
+        crew = Crew()
+        ended: list[str] = []
+        crew.start("steady", _until_cancelled([], "steady"))
+        stop = asyncio.Event()
+        assert await asyncio.wait_for(crew.beside(asyncio.sleep(0, "done"), stop), 1) == "done"
+        endless = asyncio.create_task(crew.beside(_until_cancelled(ended, "endless"), stop))
+        await _rounds(3)
+        stop.set()
+        assert await asyncio.wait_for(endless, 1) is None
+        assert ended == ["endless"]
+        await crew.stop()
+
+    async def test_work_beside_it_fails_by_itself_or_with_one_of_the_crew(self) -> None:
+        crew = Crew()
+        with pytest.raises(ValueError, match="its own"):
+            await asyncio.wait_for(crew.beside(_fail(ValueError("its own")), asyncio.Event()), 1)
+        ended: list[str] = []
+        crew.start("broken", _fail(ValueError("no luck")))
+        with pytest.raises(RuntimeError, match="'broken' ended"):
+            await asyncio.wait_for(crew.beside(_until_cancelled(ended, "endless"), asyncio.Event()), 1)
+        assert ended == ["endless"]
+        await crew.stop()
+
     async def test_waits_for_one_that_ends_by_itself_but_not_for_ever(self) -> None:
         crew = Crew()
         ended: list[str] = []
