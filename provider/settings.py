@@ -58,6 +58,18 @@ def _as_gpus(value: object) -> object:
     return parts
 
 
+def _as_token(value: SecretStr) -> SecretStr:
+    """A secret that can stand in a header; what files and shells leave around it is cut off."""
+    token = value.get_secret_value().strip()
+    if not token:
+        raise ValueError("it is empty: whoever shows nothing would show the right one")
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise ValueError("printable ASCII characters without blanks are expected")
+    return SecretStr(token)
+
+
+Token = Annotated[SecretStr, AfterValidator(_as_token)]
+"""Sent or awaited as a Bearer token."""
 EngineUrl = Annotated[str, Field(pattern=URL_PATTERN), AfterValidator(engine_root)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: _parted(value, ","))]
 Windows = Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: _parted(value, ";"))]
@@ -98,7 +110,7 @@ class EngineSettings(Section):
     kind: EngineKind = EngineKind.AUTO
     """`ollama`, `vllm`, `llamacpp`, `lmstudio`, `openai` (anything else that speaks OpenAI's API), or `auto`: looked at
     and found."""
-    api_key: SecretStr | None = Field(None, examples=["a-secret-of-the-engine"])
+    api_key: Token | None = Field(None, examples=["a-secret-of-the-engine"])
     """Sent as a Bearer token, for engines that want one."""
     connect_timeout_s: float = Field(5, ge=0.1, le=60)
     """For a connection to it; past that it counts as down."""
@@ -119,7 +131,7 @@ class ServerSettings(Section):
     """0 takes any free port."""
     require_hmac: bool = True
     """Whether direct mode wants `X-Inferoute-HMAC`. Without it whoever reaches the port may use the engine."""
-    control_token: SecretStr | None = Field(None, examples=["a-secret-of-yours"])
+    control_token: Token | None = Field(None, examples=["a-secret-of-yours"])
     """Bearer token for `/pause` and `/resume`. Without it they are for this machine alone, and off behind a tunnel."""
     max_body_bytes: int = Field(64 * 2**20, ge=1024)
     """Largest request body in direct mode; as much as four of them is held before their callers have shown an HMAC."""
@@ -220,7 +232,7 @@ class ProviderSettings(SharedSettings):
     """The node's name, unique in the grid; default: the host's."""
     hub_url: str | None = Field(None, pattern=URL_PATTERN, examples=["https://hub.example.org"])
     """A hub's root: where health reports go and HMACs are checked. Default: neither is done."""
-    token: SecretStr | None = Field(None, examples=["a-token-from-your-hub"])
+    token: Token | None = Field(None, examples=["a-token-from-your-hub"])
     """This provider's token at the hub."""
     slots: int | None = Field(None, ge=1, le=4096, examples=[4])
     """Jobs at once; default: as many as the engine says it has, else 4."""

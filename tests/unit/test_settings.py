@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from common.errors import SettingsError
 from common.settings import SharedSettings, is_loopback, read_settings
 from hub.settings import Auth, HubSettings
-from provider.settings import EngineKind, EngineSettings, ProviderSettings
+from provider.settings import EngineKind, EngineSettings, ProviderSettings, ServerSettings
 
 
 @pytest.fixture(autouse=True)
@@ -163,3 +163,30 @@ class TestOpenHosts:
     def test_loopback_is_open_by_itself(self, host: str) -> None:
         assert is_loopback(host)
         assert HubSettings(host=host).host == host
+
+
+class TestTokens:
+    """They stand in headers, and an empty one is the one that everybody shows."""
+
+    NAMES = ("GHUB_PROVIDER_TOKEN", "GHUB_PROVIDER_SERVER__CONTROL_TOKEN", "GHUB_PROVIDER_ENGINE__API_KEY")
+
+    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize("value", [" ", "\n", "two words", "sécret", "line\nline", "bell\a"])
+    def test_what_cannot_stand_in_a_header_is_refused_unshown(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    ) -> None:
+        monkeypatch.setenv(name, value)
+        with pytest.raises(SettingsError) as refusal:
+            read_settings(ProviderSettings)
+        assert name in str(refusal.value)
+        assert value.isspace() or value not in str(refusal.value)
+
+    def test_an_empty_control_token_lets_nobody_in(self) -> None:
+        with pytest.raises(ValidationError):
+            ServerSettings(control_token=SecretStr(""))
+
+    def test_what_a_file_leaves_around_it_is_cut_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("GHUB_PROVIDER_TOKEN", " 0123456789-a-secret\n")
+        token = ProviderSettings().token
+        assert token is not None
+        assert token.get_secret_value() == "0123456789-a-secret"
