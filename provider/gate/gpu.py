@@ -27,7 +27,7 @@ log = structlog.get_logger()
 AFTERGLOW_S = 1.5
 """So long after our last request NVML's figures may still be of it: its sample period is up to 1 s."""
 STALE_S = 5.0
-"""A reading older than this says nothing about now."""
+"""A reading older than this, and than three intervals, says nothing about now."""
 WITHOUT_GPU_S = 2.0
 """Between two looks on a machine that has no GPU to read."""
 PROCESSES_S = 5.0
@@ -64,6 +64,7 @@ class GpuWatch:
         self._engine = engine
         self._on_owner = on_owner
         self._policy = LoadPolicy(settings)
+        self._stale_s = max(STALE_S, 3 * settings.sample_interval_s)
         self._reading = _Reading(GpuSnapshot(error="not read yet"), None, float("-inf"))
         self._news = asyncio.Event()
         self._missing: tuple[int | str, ...] = ()
@@ -107,7 +108,7 @@ class GpuWatch:
         try:
             while True:
                 try:
-                    async with asyncio.timeout(STALE_S):
+                    async with asyncio.timeout(self._stale_s):
                         await self._news.wait()
                 except TimeoutError:
                     pass  # judge its age
@@ -152,7 +153,7 @@ class GpuWatch:
 
     @property
     def _is_fresh(self) -> bool:
-        return time.monotonic() - self._reading.at_s < STALE_S
+        return time.monotonic() - self._reading.at_s < self._stale_s
 
     def _judge(self) -> None:
         reading, is_working = self._reading, self.is_working
