@@ -60,7 +60,9 @@ class Agent:
         self._clock = BrokerClock(broker)
         self._gate = Gate()
         self._gate.set(Reason.ENGINE_DOWN, holds=True)  # until it is seen
-        self._engine = EngineWatch(settings.engine, settings.slots, self._engine_changed)
+        self._engine = EngineWatch(
+            settings.engine, settings.slots, self._engine_changed, running=lambda: self._slots.taken
+        )
         self._slots = Slots(lambda: self._engine.slots)
         self._gpu = GpuWatch(
             NvmlProbe(),
@@ -114,7 +116,13 @@ class Agent:
             room=self._room,
         )
         self._direct = DirectCalls(
-            node, settings.server, standing=standing, slots=self._slots, engine=self._engine, hub=hub
+            node,
+            settings.server,
+            standing=standing,
+            slots=self._slots,
+            engine=self._engine,
+            room=self._room,
+            hub=hub,
         )
         self._reporter = Reporter(settings.report, standing, hub)
         metrics = ProviderMetrics(

@@ -13,8 +13,9 @@ from pydantic import BaseModel, StrictStr, ValidationError
 from common.types import ModelId, NodeId
 from provider.engines.base import EngineAnswer, Question
 from provider.engines.watch import EngineWatch
-from provider.errors import CallRefused, EngineDown, HmacRefused, HubError, HubRefused
+from provider.errors import CallRefused, EngineDown, EngineFull, HmacRefused, HubError, HubRefused
 from provider.gate.gate import Reason
+from provider.gate.room import ModelRoom
 from provider.hub_client import HubClient
 from provider.settings import ServerSettings
 from provider.slots import Slots
@@ -48,6 +49,7 @@ class DirectCalls:
         standing: Standing,
         slots: Slots,
         engine: EngineWatch,
+        room: ModelRoom,
         hub: HubClient,
     ) -> None:
         self._node = node
@@ -55,6 +57,7 @@ class DirectCalls:
         self._standing = standing
         self._slots = slots
         self._engine = engine
+        self._room = room
         self._hub = hub
         self._running: set[asyncio.Task[object]] = set()
         self._ended: set[asyncio.Task[object]] = set()
@@ -95,10 +98,14 @@ class DirectCalls:
         """Ask in a slot; the slot is free again when the context is left.
 
         Raises:
-            CallRefused: meanwhile it became busy, the engine went away, or the call was broken off by `end_all`.
+            CallRefused: meanwhile it became busy, there is no room for the model, the engine went away, or the call
+                was broken off by `end_all`.
+            EngineFull: the engine has no memory for the model.
             EngineFailed: the engine refused.
         """
         self._refuse_if_busy()
+        if not self._room.fits(question.model):
+            raise self._busy((Reason.GPU_MEMORY,))
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - async code runs in tasks
         self._slots.take()
@@ -109,6 +116,9 @@ class DirectCalls:
         except EngineDown as exc:
             self._engine.suspect()
             raise self._busy((Reason.ENGINE_DOWN,)) from exc
+        except EngineFull:
+            self._room.refuse(question.model)
+            raise
         except asyncio.CancelledError:
             if task not in self._ended:
                 raise

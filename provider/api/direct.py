@@ -76,12 +76,16 @@ class DirectResponse(Response):
             self._settings.first_token_timeout_s if self._question.stream else self._settings.answer_timeout_s,
             self._settings.token_timeout_s,
         )
+        whole: bytes | None = None
         try:
             async with clock.timer, self._calls.ask(self._question) as answer:
                 if answer.content_type.startswith("text/event-stream"):
                     await self._pass_on(answer, sender, clock)
                 else:
-                    await self._pass_whole(answer, sender)
+                    whole = await self._read_whole(answer)
+            if whole is not None:  # the slot is free by now, however slowly the caller reads
+                await sender.begin(answer.status, self._head(answer, (b"content-length", b"%d" % len(whole))))
+                await sender.body(whole, more=False)
         except CallRefused as exc:
             failed = exc
         except EngineFull:
@@ -115,7 +119,7 @@ class DirectResponse(Response):
             raise CallRefused(502, "engine_empty_answer", "the engine ended its answer unsaid")
         await sender.body(b"", more=False)
 
-    async def _pass_whole(self, answer: EngineAnswer, sender: Sender) -> None:
+    async def _read_whole(self, answer: EngineAnswer) -> bytes:
         parts: list[bytes] = []
         size = 0
         async for chunk in answer.chunks():
@@ -124,8 +128,7 @@ class DirectResponse(Response):
             if size > self._settings.max_answer_bytes:
                 limit = self._settings.max_answer_bytes
                 raise CallRefused(502, "answer_too_large", f"the answer is longer than {limit} bytes")
-        await sender.begin(answer.status, self._head(answer, (b"content-length", b"%d" % size)))
-        await sender.body(b"".join(parts), more=False)
+        return b"".join(parts)
 
     def _head(self, answer: EngineAnswer, extra: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
         told = answer.content_type

@@ -24,12 +24,23 @@ LATE_PROBES = 2
 
 
 class EngineWatch:
-    """Probes on a schedule, and at once when a job could not reach the engine."""
+    """Probes on a schedule, and at once when a job could not reach the engine.
 
-    def __init__(self, settings: EngineSettings, slots: int | None, on_change: Callable[[bool], None]) -> None:
+    `running` says how many requests run on it through this provider.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        slots: int | None,
+        on_change: Callable[[bool], None],
+        running: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._settings = settings
         self._slots = slots
         self._on_change = on_change
+        self._running = running
+        self._others = 0
         self._found: FoundEngine | None = None
         self._engine: Engine | None = None
         self._status: EngineStatus | None = None
@@ -59,6 +70,11 @@ class EngineWatch:
     def slots(self) -> int:
         """Jobs at once: as set, as the engine says, or 4."""
         return self._slots or self.status.slots or DEFAULT_SLOTS
+
+    @property
+    def others(self) -> int:
+        """How many of its slots were taken past this provider at the last look, as far as it tells."""
+        return self._others
 
     @property
     def models(self) -> list[ModelId]:
@@ -107,7 +123,11 @@ class EngineWatch:
         try:
             if not self._is_up:
                 await self._find()
+            ours = self._running()
             self._status = await self.current.status()
+            # Of the moment at which it was asked: measured against what runs later, our own ended requests would
+            # count as others' until the next look.
+            self._others = max(0, (self._status.in_use or 0) - max(ours, self._running()))
         except EngineLate as exc:
             self._late_probes += 1
             self._trouble = str(exc)

@@ -168,12 +168,8 @@ class GpuWatch:
         self._gate.set(
             Reason.GPU_UNKNOWN, holds=is_undecided or (load is Load.UNKNOWN and unknown is UnknownPolicy.NEVER)
         )
-        self._slots.others = self._others() if load is Load.UNKNOWN and unknown is UnknownPolicy.SLOTS_ONLY else 0
+        self._slots.others = self._engine.others if load is Load.UNKNOWN and unknown is UnknownPolicy.SLOTS_ONLY else 0
         busy_since = self._policy.busy_since_s
         owner_works = busy_since is not None and now - busy_since >= self._settings.yield_after_s
         if owner_works and self._settings.yield_to_owner and self._slots.taken:
             self._on_owner()
-
-    def _others(self) -> int:
-        """How many of the engine's slots are taken past this provider, as far as the engine tells."""
-        return max(0, (self._engine.status.in_use or 0) - self._slots.taken)

@@ -189,6 +189,15 @@ def test_jobs_and_direct_calls_share_the_slots(make_pair: Callable[..., Pair], h
         assert "no-free-slot" in answer.error["message"]
 
 
+def test_a_caller_that_does_not_read_a_whole_answer_holds_no_slot(direct: Direct) -> None:
+    body = direct.body(tokens=1_000_000)
+    headers = {"x-inferoute-hmac": direct.signed(body), "content-length": str(len(body))}
+    with Call(direct.url, [body], headers=headers, receive_buffer_bytes=4096) as call:
+        assert call.status == 200
+        until(lambda: get(direct.url, "/health").json["running"] == 0, 3, "the slot is free")
+        assert call.finish().said == numbered(0, 1_000_000)
+
+
 def test_an_owner_who_comes_in_mid_answer_ends_it_with_an_error_event(
     make_pair: Callable[..., Pair], hub: str, gpu: StubNvml
 ) -> None:

@@ -45,6 +45,19 @@ def test_a_model_without_room_waits_while_one_in_memory_is_served(
         assert call.finish().said == numbered(0, 5)
 
 
+def test_a_direct_call_gets_no_more_memory_than_a_job(module_grid: Grid, gpu: StubNvml) -> None:
+    gpu.set(FULL)
+    models = Model("small:1b", size_bytes=2 * GIB, is_loaded=True), Model("large:1b", size_bytes=10 * GIB)
+    engine = module_grid.engine(*models, kind="ollama")
+    node = module_grid.provider(engine.url, GHUB_PROVIDER_SERVER__REQUIRE_HMAC="false", **QUICK, **gpu.env)
+    url = module_grid.provider_urls[node]
+    refused = post(url, chat(model="large:1b", tokens=5))
+    assert (refused.status, refused.error["code"]) == (503, "provider_busy")
+    assert "gpu-memory" in refused.error["message"]
+    assert engine.state()["requests"] == []
+    assert post(url, chat(model="small:1b", tokens=5)).said == numbered(0, 5)
+
+
 def test_a_node_without_room_for_any_model_says_so(module_grid: Grid, hub: str, gpu: StubNvml) -> None:
     gpu.set(FULL)
     engine = module_grid.engine(Model("huge:70b", size_bytes=40 * GIB), kind="ollama")

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from common.types import ModelId, NodeId
-from provider.engines.base import EngineStatus, ModelInfo
+from provider.engines.base import Engine, EngineStatus, ModelInfo
 from provider.engines.watch import EngineWatch
 from provider.gate.gate import Gate, Reason
 from provider.gate.gpu import GpuWatch
 from provider.gate.readings import GpuProcess, GpuReading, GpuSnapshot
+from provider.gate.room import ModelRoom
 from provider.settings import EngineSettings, GateSettings, ProviderSettings
 from provider.slots import Slots
 from provider.standing import Standing
@@ -17,11 +18,26 @@ NO_GPU = GpuSnapshot(error="no driver")
 
 
 class ToldEngine(EngineWatch):
-    """An engine that is seen as `now` says."""
+    """An engine that is seen as `now` says; who asks it something asks `asked`."""
 
     def __init__(self) -> None:
         super().__init__(EngineSettings(url="http://127.0.0.1:11434"), None, lambda _: None)
         self.now = EngineStatus("ollama", "http://127.0.0.1:11434", slots=2)
+        self.asked: Engine | None = None
+        self.taken_by_others = 0
+        self.suspicions = 0
+
+    @property
+    def others(self) -> int:
+        return self.taken_by_others
+
+    @property
+    def current(self) -> Engine:
+        assert self.asked is not None
+        return self.asked
+
+    def suspect(self) -> None:
+        self.suspicions += 1
 
     @property
     def status(self) -> EngineStatus:
@@ -64,6 +80,7 @@ class Parts:
             engine=self.engine,
             on_owner=self._make_way,
         )
+        self.room = ModelRoom(GateSettings(), self.gpu, self.engine, self.gate)
         self.settings = ProviderSettings(name="desk", **settings)
         self.standing = Standing(NodeId("desk"), self.settings, self.gate, self.slots, self.engine, self.gpu)
 

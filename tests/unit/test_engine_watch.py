@@ -204,3 +204,36 @@ async def test_while_down_it_looks_more_often_than_while_up() -> None:
         assert await watched.next() is False
         async with serving(OPENAI, port):
             await watched.until(is_up=True)
+
+
+def slots_taken(count: int) -> list[dict[str, bool]]:
+    """What llama.cpp says of four slots."""
+    return [{"is_processing": number < count} for number in range(4)]
+
+
+async def test_slots_that_others_take_are_counted_at_the_moment_of_the_look() -> None:
+    """Measured against what runs later, our own requests would count as others' once they had ended."""
+    ours = 3
+    async with serving({**LLAMACPP, "/slots": slots_taken(3)}) as server:
+        settings = looking_at(server.url, probe_interval_s=60)
+        watch = EngineWatch(settings, None, lambda _: None, running=lambda: ours)
+        task = asyncio.create_task(watch.run())
+        try:
+            await _until_seen(watch, in_use=3)
+            assert watch.others == 0
+            ours = 0
+            assert watch.others == 0, "until it is looked at again"
+            server.answers["/slots"] = slots_taken(2)
+            watch.look()
+            await _until_seen(watch, in_use=2)
+            assert watch.others == 2
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await watch.aclose()
+
+
+async def _until_seen(watch: EngineWatch, in_use: int) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while watch.status.in_use != in_use:  # noqa: ASYNC110 - nothing tells but looking
+            await asyncio.sleep(0.01)

@@ -32,7 +32,8 @@ def own(monkeypatch: pytest.MonkeyPatch) -> set[int]:
 
 def parts_with(snapshot: GpuSnapshot, **gate: Any) -> Parts:
     parts = Parts(snapshot, GateSettings(**{**QUICK, **gate}))
-    parts.engine.now = replace(parts.engine.now, slots=4, in_use=3)
+    parts.engine.now = replace(parts.engine.now, slots=4)
+    parts.engine.taken_by_others = 3
     return parts
 
 
@@ -100,9 +101,9 @@ class TestUnknown:
         async with watching(parts_with(gpu_at(None))) as parts:
             await until(lambda: parts.slots.others == 3)
             assert parts.gate.is_open
-            parts.slots.take()
-            await until(lambda: parts.slots.others == 2)  # one of the three is ours
             assert parts.slots.free == 1
+            parts.engine.taken_by_others = 2
+            await until(lambda: parts.slots.free == 2)
 
     async def test_a_driver_that_goes_away_does_not_make_it_a_machine_without_a_gpu(self) -> None:
         async with watching(parts_with(gpu_at(0))) as parts:
@@ -176,9 +177,29 @@ class TestOwnWork:
             own.clear()
             await until(lambda: parts.gate.reasons == (Reason.GPU_BUSY,))
 
+    def test_figures_are_taken_for_its_own_for_a_moment_after_its_last_job(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now_s = 1000.0
+        monkeypatch.setattr("provider.slots.time.monotonic", lambda: now_s)
+        parts = parts_with(gpu_at(0))
+        seen = [parts.gpu.is_working]
+        parts.slots.take()
+        parts.slots.give_back()
+        for _ in range(3):
+            seen.append(parts.gpu.is_working)
+            now_s += gpu.AFTERGLOW_S * 0.6
+        assert seen == [False, True, True, False]
+        assert gpu.AFTERGLOW_S > 1, "NVML's sample period"
+
     async def test_looking_for_processes_is_not_done_at_each_reading(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        looks = []
-        monkeypatch.setattr(gpu, "own_pids", lambda *asked: looks.append(asked) or frozenset({ENGINE}))
+        looks: list[tuple[object, ...]] = []
+
+        def look(*asked: object) -> frozenset[int]:
+            looks.append(asked)
+            return frozenset({ENGINE})
+
+        monkeypatch.setattr(gpu, "own_pids", look)
         async with watching(parts_with(gpu_at(50, [(ENGINE, 50)]))) as parts:
             await readings(parts, 10)
         assert looks == [("http://127.0.0.1:11434", ())]

@@ -24,6 +24,6 @@ def test_only_who_may_try_again_hears_when() -> None:
 def test_the_body_has_openai_s_form(status: int, kind: str) -> None:
     answer = refusal(CallRefused(status, "a_code", "a sentence"))
     error = {"message": "a sentence", "type": kind, "param": None, "code": "a_code"}
-    assert (answer.status_code, json.loads(answer.body)) == (status, {"error": error})
+    assert (answer.status_code, json.loads(bytes(answer.body))) == (status, {"error": error})
     assert answer.headers["cache-control"] == "no-store"
     assert "www-authenticate" not in answer.headers
