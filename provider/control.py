@@ -24,6 +24,8 @@ class Control:
         self._streams = streams
         self._gate = gate
         self._runner = runner
+        self._ordered: set[Reason] = set()
+        """What a hub has closed the gate for."""
 
     async def run(self, after: bytes) -> None:
         """Follow orders until cancelled."""
@@ -50,11 +52,17 @@ class Control:
                 if entry.request is not None:
                     self._runner.cancel(entry.request)
             case Order.DRAIN:
-                self._gate.set(Reason.DRAINING, holds=True)
+                self._close_for(Reason.DRAINING)
             case Order.PAUSE:
-                self._gate.set(Reason.PAUSED, holds=True)
+                self._close_for(Reason.PAUSED)
             case Order.RESUME:
-                self._gate.set(Reason.PAUSED, holds=False)
-                self._gate.set(Reason.DRAINING, holds=False)
+                while self._ordered:
+                    self._gate.set(self._ordered.pop(), holds=False)
             case _:
                 assert_never(entry.order)
+
+    def _close_for(self, reason: Reason) -> None:
+        """What held before, by its owner's word or because the process ends, is not a hub's to take back."""
+        if reason not in self._gate.reasons:
+            self._ordered.add(reason)
+            self._gate.set(reason, holds=True)

@@ -1,7 +1,6 @@
 """Direct mode: a caller over HTTP instead of a job from the broker, for the same engine and the same slots."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from provider.errors import CallRefused, EngineDown, EngineFull, HmacRefused, Hu
 from provider.gate.gate import Reason
 from provider.gate.room import ModelRoom
 from provider.hub_client import HubClient
+from provider.outcomes import Outcomes
 from provider.settings import ServerSettings
 from provider.slots import Slots
 from provider.standing import Standing
@@ -61,7 +61,7 @@ class DirectCalls:
         self._hub = hub
         self._running: set[asyncio.Task[object]] = set()
         self._ended: set[asyncio.Task[object]] = set()
-        self.outcomes: Counter[str] = Counter()
+        self.outcomes = Outcomes()
         """How many calls ended how, since the start."""
 
     def precheck(self, hmac: str) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 
 import structlog
@@ -20,6 +20,7 @@ from provider.engines.base import refusal
 from provider.engines.watch import EngineWatch
 from provider.errors import EngineError, EngineFailed, EngineFull, ModelGone
 from provider.gate.gate import Reason
+from provider.outcomes import Outcomes
 from provider.running_job import RunningJob, Stop
 from provider.settings import ProviderSettings
 from provider.slots import Slots
@@ -64,7 +65,7 @@ class Runner:
         self._cancelled: OrderedDict[RequestId, None] = OrderedDict()
         self._given_back: dict[Ticket, tuple[float, RequestId]] = {}
         self._settling: set[asyncio.Task[None]] = set()
-        self.outcomes: Counter[str] = Counter()
+        self.outcomes = Outcomes()
         """How many jobs ended how, since the start."""
 
     @property
@@ -188,7 +189,7 @@ class Runner:
             # else whoever requeues it takes it off the lane
             await self._deliveries.settle(running.ticket, running.job.id)
         outcome = _outcome(last)
-        self.outcomes[outcome] += 1
+        self.outcomes.note(outcome)
         log.info("job_ended", outcome=outcome, reply=state.value)
 
     async def _attempt(self, running: RunningJob, reply: Reply) -> ReplyEntry:

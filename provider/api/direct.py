@@ -35,7 +35,7 @@ def direct_router(calls: DirectCalls, settings: ProviderSettings) -> APIRouter:
                 question = await calls.admit(Call(request.url.path, body, hmac, trace))
             return DirectResponse(question, calls, settings)
         except CallRefused as exc:
-            calls.outcomes[exc.code] += 1
+            calls.outcomes.note(exc.code)
             return refusal(exc)
 
     router.post("/v1/chat/completions", response_model=None)(forward)
@@ -64,7 +64,7 @@ class DirectResponse(Response):
             relay.cancel()
             (outcome,) = await asyncio.gather(relay, return_exceptions=True)
         ended = outcome if isinstance(outcome, str) else "cancelled"
-        self._calls.outcomes[ended] += 1
+        self._calls.outcomes.note(ended)
         log.info("direct_call_ended", request=self._question.id, model=self._question.model, outcome=ended)
         if isinstance(outcome, Exception):
             raise outcome

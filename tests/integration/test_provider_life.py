@@ -177,3 +177,28 @@ def test_an_order_by_hand_stops_a_node_from_taking_work_until_resumed(pair: Pair
             client.xadd(control, {"op": "resume"})
             assert call.finish().said == numbered(0, 5)
         until(lambda: pair.reasons() == [], 1, pair.reasons)
+
+
+def test_no_order_takes_back_what_the_owner_said(pair: Pair) -> None:
+    url = pair.grid.provider_urls[pair.first_node]
+    assert post(url, b"", path="/pause", headers={"x-ghub-control": "1"}).status == 200
+    with pair.grid.redis() as client:
+        for order in ("pause", "resume", "drain", "resume"):
+            client.xadd(f"ghub:control:{pair.first_node}", {"op": order})
+            is_drained = order == "drain"
+            until(lambda: (pair.reasons() == ["draining", "paused"]) is is_drained, 2, pair.reasons)  # noqa: B023
+    assert pair.reasons() == ["paused"]
+
+
+def test_no_order_opens_the_gate_of_a_provider_that_stops(make_pair: Callable[..., Pair]) -> None:
+    pair = make_pair(GHUB_PROVIDER_DRAIN_TIMEOUT_S="20")
+    log = pair.provider.tail
+    with pair.ask_first(tokens=100, stream=True, double={"delay_ms": 25}) as call:
+        call.wait_for("t3 ")
+        pair.provider.signal(signal.SIGTERM)
+        until(lambda: pair.reasons() == ["draining"], 2, pair.reasons)
+        with pair.grid.redis() as client:
+            client.xadd(f"ghub:control:{pair.first_node}", {"op": "resume"})
+        until(lambda: "op=resume" in log(), 2, log)
+        assert get(pair.grid.provider_urls[pair.first_node], "/busy").json["reasons"] == ["draining"]
+        assert call.finish().said == numbered(0, 100)
