@@ -44,7 +44,7 @@ def test_a_provider_may_start_before_its_engine(module_grid: Grid, hub: str) -> 
     engine = module_grid.engine("late:1b")
     engine.kill()
     node = module_grid.provider(engine.url, wait=False, **QUICK)
-    until(lambda: reasons(module_grid, node) == ["engine-down"], 5, module_grid.providers[node].tail)
+    until(lambda: reasons(module_grid, node) == ["engine-down"], 15, module_grid.providers[node].tail)
     assert "late:1b" not in _listed(hub)
     engine.start()
     module_grid.wait_for_model(hub, "late:1b", 3)

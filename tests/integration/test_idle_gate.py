@@ -44,8 +44,8 @@ def test_jobs_wait_while_the_owner_uses_the_gpu_and_run_soon_after(
 ) -> None:
     owner_works(gpu)
     pair = make_pair(wait=False, **gpu.env)
+    pair.grid.wait_for_model(pair.hub, pair.model, 20)
     until(lambda: pair.reasons() == ["gpu-busy"], 5, pair.reasons)
-    pair.grid.wait_for_model(pair.hub, pair.model)
     with pair.call(stream=True) as call, pair.grid.redis() as client:
         call.wait_for(": queued, 0 ahead")
         assert leftovers.jobs(client) == 1
@@ -150,8 +150,8 @@ def test_a_gpu_that_does_not_tell_is_treated_as_the_policy_says(
 ) -> None:
     gpu.set(StubGpu(is_mig=True))
     pair = make_pair(wait=False, GHUB_PROVIDER_GATE__UNKNOWN=policy, **gpu.env)
-    pair.grid.wait_for_model(pair.hub, pair.model)
-    until(lambda: pair.reasons() == reasons, 4, pair.reasons)
+    pair.grid.wait_for_model(pair.hub, pair.model, 20)
+    until(lambda: pair.reasons() == reasons, 5, pair.reasons)
     if not reasons:
         assert pair.call().finish().said == numbered(0, 5)
     else:
@@ -186,7 +186,7 @@ def test_outside_its_schedule_a_machine_takes_nothing(module_grid: Grid, hub: st
         **gpu.env,
     )
     url = module_grid.provider_urls[node]
-    until(lambda: module_grid.status(url, "/busy") == 200, 5, module_grid.providers[node].tail)
+    until(lambda: module_grid.status(url, "/busy") == 200, 20, module_grid.providers[node].tail)
     until(lambda: get(url, "/busy").json["reasons"] == ["outside-schedule"], 5, lambda: get(url, "/busy").text)
     module_grid.wait_for_model(hub, "scheduled:1b")
     with Call(hub, chat(model="scheduled:1b", stream=True)) as call:

@@ -62,7 +62,7 @@ def test_a_node_without_room_for_any_model_says_so(module_grid: Grid, hub: str, 
     gpu.set(FULL)
     engine = module_grid.engine(Model("huge:70b", size_bytes=40 * GIB), kind="ollama")
     node = module_grid.provider(engine.url, wait=False, **QUICK, **gpu.env)
-    until(lambda: reasons(module_grid, node) == ["gpu-memory"], 10, lambda: reasons(module_grid, node))
+    until(lambda: reasons(module_grid, node) == ["gpu-memory"], 20, lambda: reasons(module_grid, node))
     gpu.set(StubGpu(memory_used_mib=500, memory_total_mib=80_000))
     until(lambda: reasons(module_grid, node) == [], 5, lambda: reasons(module_grid, node))
     module_grid.wait_for_model(hub, "huge:70b")

@@ -217,7 +217,7 @@ def test_a_port_that_is_taken_is_told_in_one_line(make_pair: Callable[..., Pair]
     port = pair.grid.provider_urls[pair.first_node].rpartition(":")[2]
     other = pair.grid.provider(pair.first.url, f"{pair.first_node}-twin", wait=False, GHUB_PROVIDER_SERVER__PORT=port)
     process = pair.grid.providers[other]
-    assert process.wait(10) == 2
+    assert process.wait(20) == 2
     assert f"cannot listen on 127.0.0.1:{port}" in process.tail()
     assert "Traceback" not in process.tail()
 

@@ -98,11 +98,11 @@ class Grid:
         self.wait_for_model(hub, models[0] if models else "tiny:1b")
         return Chain(hub, node, engine)
 
-    def wait_for_hub(self, url: str, within_s: float = 15) -> None:
+    def wait_for_hub(self, url: str, within_s: float = 30) -> None:
         """Wait until a hub takes requests."""
         until(lambda: self.status(url, "/health/ready") == 200, within_s, self.hubs[url].tail)
 
-    def wait_for_node(self, name: str, within_s: float = 15) -> None:
+    def wait_for_node(self, name: str, within_s: float = 30) -> None:
         """Wait until a node is in the registry and takes work."""
         with self.redis() as client:
             until(lambda: self.node(client, name).get("state") in ("idle", "busy"), within_s, self.providers[name].tail)
@@ -118,7 +118,7 @@ class Grid:
         """A client for looking at keys, as `with grid.redis() as client`."""
         return self.broker.client()
 
-    def wait_for_model(self, hub_url: str, model: str, within_s: float = 10) -> None:
+    def wait_for_model(self, hub_url: str, model: str, within_s: float = 20) -> None:
         """Wait until a hub lists a model."""
         until(
             lambda: model in [one["id"] for one in get(hub_url, "/v1/models").json["data"]],
