@@ -67,6 +67,8 @@ class HealthReport(_Part):
     public_url: Text = ""
     slots: Amount = 0
     running: Amount = 0
+    in_grid: bool = False
+    """Whether its entry stands in the broker: without it no job comes, though direct calls may."""
 
 
 class StoredReport(HealthReport):

@@ -27,6 +27,8 @@ log = structlog.get_logger()
 MIN_GAP_S = 0.05
 """Least time between two writes of the entry, however fast things change."""
 LANES_INTERVAL_S = 60.0
+TELL_AGAIN_S = 60.0
+"""From one word about a broker that is away to the next."""
 
 
 class Presence:
@@ -86,16 +88,28 @@ class Presence:
         return True
 
     async def run(self) -> None:
-        """Renew until cancelled; trouble with the broker is told and tried again."""
+        """Renew until cancelled; trouble with the broker is told, now and then, and tried again soon."""
         loop = asyncio.get_running_loop()
+        away_since: float | None = None
+        tell_at = 0.0
         while True:
             self._gate.changed.clear()
             try:
                 await self._beat()
             except BrokerError as exc:
-                log.warning("broker_unavailable", doing="heartbeat", error=str(exc))
+                now = loop.time()
+                if away_since is None:
+                    away_since, tell_at = now, now
+                self._standing.in_grid = False
+                if now >= tell_at:  # a broker may be away for days
+                    tell_at = now + TELL_AGAIN_S
+                    away_s = round(now - away_since)
+                    log.warning("broker_unavailable", doing="heartbeat", error=str(exc), away_s=away_s)
                 await asyncio.sleep(self._settings.heartbeat_s / 4)
                 continue
+            if away_since is not None:
+                log.info("broker_back", away_s=round(loop.time() - away_since, 1))
+                away_since = None
             earliest = loop.time() + MIN_GAP_S
             await wait_or_stop(self._gate.changed, self._settings.heartbeat_s)
             await asyncio.sleep(max(0.0, earliest - loop.time()))
@@ -111,6 +125,7 @@ class Presence:
         await self._clock.sync()
         await self._make_lanes()
         await self._registry.write_node(self._record(), self._settings.lease_ms)
+        self._standing.in_grid = True
         if not self._is_registered:
             self._is_registered = True
             self._on_registered()

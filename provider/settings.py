@@ -70,7 +70,16 @@ def _as_token(value: SecretStr) -> SecretStr:
 
 Token = Annotated[SecretStr, AfterValidator(_as_token)]
 """Sent or awaited as a Bearer token."""
-EngineUrl = Annotated[str, Field(pattern=URL_PATTERN), AfterValidator(engine_root)]
+
+
+def _without_secret(url: str) -> str:
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ValueError("a URL is shown in logs and in the registry: leave user and password out of it")
+    return url
+
+
+Url = Annotated[str, Field(pattern=URL_PATTERN), AfterValidator(_without_secret)]
+EngineUrl = Annotated[Url, AfterValidator(engine_root)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: _parted(value, ","))]
 Windows = Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: _parted(value, ";"))]
 GpuIds = Annotated[tuple[Annotated[int, Field(ge=0)] | str, ...] | None, NoDecode, BeforeValidator(_as_gpus)]
@@ -207,7 +216,7 @@ class ScheduleSettings(Section):
 class TunnelSettings(Section):
     """How others reach this provider, if they do."""
 
-    url: str | None = Field(None, pattern=URL_PATTERN, examples=["https://your-name.ngrok.app"])
+    url: Url | None = Field(None, examples=["https://your-name.ngrok.app"])
     """The public URL of a tunnel (ngrok, cloudflared, …) to `server.port`; it is in the report."""
 
 
@@ -230,7 +239,7 @@ class ProviderSettings(SharedSettings):
 
     name: ProcessName = Field(default_factory=_default_name, examples=["gpu-1"])
     """The node's name, unique in the grid; default: the host's."""
-    hub_url: str | None = Field(None, pattern=URL_PATTERN, examples=["https://hub.example.org"])
+    hub_url: Url | None = Field(None, examples=["https://hub.example.org"])
     """A hub's root: where health reports go and HMACs are checked. Default: neither is done."""
     token: Token | None = Field(None, examples=["a-token-from-your-hub"])
     """This provider's token at the hub."""

@@ -31,6 +31,8 @@ class Standing:
         self._slots = slots
         self._engine = engine
         self._gpu = gpu
+        self.in_grid = False
+        """Whether this node's entry stands in the broker, as far as is known; set by whoever writes it."""
 
     @property
     def state(self) -> NodeState:
@@ -101,6 +103,7 @@ class Standing:
             public_url=self.public_url,
             slots=self._slots.total,
             running=self._slots.taken,
+            in_grid=self.in_grid,
         )
 
 

@@ -125,6 +125,20 @@ def test_a_hub_without_its_broker_says_so_and_recovers_by_itself(mortal_grid: Gr
     until(lambda: post(chain.hub, chat(tokens=3)).status == 200, 5, "a new request is served")
 
 
+def test_a_provider_without_its_broker_says_so_once_and_not_at_each_heartbeat(mortal_grid: Grid) -> None:
+    node = mortal_grid.provider(mortal_grid.engine().url, **QUICK)
+    url, log = mortal_grid.provider_urls[node], mortal_grid.providers[node].tail
+    assert get(url, "/health").json["in_grid"] is True
+    mortal_grid.broker.kill()
+    until(lambda: get(url, "/health").json["in_grid"] is False, 5, lambda: get(url, "/health").text)
+    assert get(url, "/busy").json["busy"] is False, "direct calls are taken all the same"
+    until(lambda: log().count("doing=claim") >= 3, 10, log)
+    assert log().count("doing=heartbeat") == 1
+    mortal_grid.broker.start()
+    until(lambda: get(url, "/health").json["in_grid"] is True, 5, log)
+    assert "broker_back" in log()
+
+
 @pytest.mark.slow
 def test_open_requests_end_when_the_broker_stays_away(mortal_grid: Grid) -> None:
     chain = mortal_grid.chain(slots=4, provider_slots=2, GHUB_PROVIDER_BROKER_GRACE_S="2", **QUICK)

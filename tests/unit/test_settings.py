@@ -190,3 +190,11 @@ class TestTokens:
         token = ProviderSettings().token
         assert token is not None
         assert token.get_secret_value() == "0123456789-a-secret"
+
+
+@pytest.mark.parametrize("name", ["GHUB_PROVIDER_ENGINE__URL", "GHUB_PROVIDER_HUB_URL", "GHUB_PROVIDER_TUNNEL__URL"])
+def test_a_password_in_a_url_that_others_see_is_refused_unshown(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "http://me:hunter2@127.0.0.1:8000")
+    with pytest.raises(SettingsError, match=name) as refusal:
+        read_settings(ProviderSettings)
+    assert "hunter2" not in str(refusal.value)
