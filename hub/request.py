@@ -192,11 +192,17 @@ class OpenRequest:
         await self._try_again(error)
 
     async def _released(self, reason: str) -> None:
+        # One given back before it was claimed came to a node in the moment it closed: nobody has tried it.
+        self._releases += self._is_running
         self._is_running, self._is_handed_back = False, True
-        self._releases += 1
         if reason == RELEASED_BY_RESTART:
             self._failures += 1
-        await self._try_again(ProviderLost(f"the node that ran this request gave it back: {reason}"))
+        settings = self._stage.settings
+        message = f"the node that ran this request gave it back: {reason}"
+        is_worn_out = self._releases >= settings.max_releases and not self.has_sent
+        await self._try_again(
+            ModelUnavailable(message, retry_after_s=settings.retry_after_s) if is_worn_out else ProviderLost(message)
+        )
 
     async def _try_again(self, otherwise: RequestFailed) -> None:
         """Requeue as the next attempt where that is possible, else raise what the client is to hear."""

@@ -224,9 +224,9 @@ class Agent:
 
     def _make_way(self) -> None:
         """The owner of this machine is at work: give back everything, now."""
-        log.info("making_way", running=self._slots.taken)
-        self._runner.release_all(Reason.GPU_BUSY)
-        self._direct.end_all()
+        jobs, calls = self._runner.release_all(Reason.GPU_BUSY), self._direct.end_all()
+        if jobs or calls:
+            log.info("making_way", jobs=jobs, direct_calls=calls)
 
 
 async def serve(settings: ProviderSettings) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, StrictStr, ValidationError
 from common.types import ModelId, NodeId
 from provider.engines.base import EngineAnswer, Question
 from provider.engines.watch import EngineWatch
-from provider.errors import CallRefused, EngineDown, EngineFull, HmacRefused, HubError, HubRefused
+from provider.errors import CallRefused, EngineDown, EngineFull, HmacRefused, HubError, HubRefused, ModelGone
 from provider.gate.gate import Reason
 from provider.gate.room import ModelRoom
 from provider.hub_client import HubClient
@@ -119,6 +119,9 @@ class DirectCalls:
         except EngineFull:
             self._room.refuse(question.model)
             raise
+        except ModelGone:
+            self._engine.look()
+            raise
         except asyncio.CancelledError:
             if task not in self._ended:
                 raise
@@ -129,11 +132,13 @@ class DirectCalls:
             self._ended.discard(task)
             self._slots.give_back()
 
-    def end_all(self) -> None:
-        """Break off every running call: the owner wants the GPU, or time is up."""
-        for task in self._running - self._ended:
+    def end_all(self) -> int:
+        """Break off every running call: the owner wants the GPU, or time is up. How many were not ending already."""
+        running_on = self._running - self._ended
+        for task in running_on:
             self._ended.add(task)
             task.cancel()
+        return len(running_on)
 
     async def drain(self, limit_s: float) -> None:
         """Wait for the running calls, then break off those that are left."""
@@ -176,7 +181,9 @@ def _read(call: Call) -> Question:
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
         if first["type"] == "json_invalid":
-            raise CallRefused(400, "invalid_json", f"the body is not valid JSON: {first['msg']}") from exc
+            raise CallRefused(
+                400, "invalid_json", f"the body is no JSON: {first['msg'].removeprefix('Invalid JSON: ')}"
+            ) from exc
         raise CallRefused(400, "missing_required_parameter", "the body must be an object with a model") from exc
     return Question(
         id=uuid4().hex,

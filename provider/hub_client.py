@@ -3,6 +3,7 @@
 httpx2 serves here, where comfort counts and a call comes once in minutes; the token path has its own client.
 """
 
+import asyncio
 import hashlib
 from types import TracebackType
 from typing import Self
@@ -23,7 +24,8 @@ class HubClient:
         if settings.token is not None:
             headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
         self._url = (settings.hub_url or "").rstrip("/")
-        self._client = httpx2.AsyncClient(headers=headers, timeout=settings.report.timeout_s)
+        self._timeout_s = settings.report.timeout_s
+        self._client = httpx2.AsyncClient(headers=headers, timeout=self._timeout_s)
 
     async def __aenter__(self) -> Self:
         return self
@@ -71,12 +73,14 @@ class HubClient:
 
     async def _post(self, path: str, body: bytes | dict[str, str]) -> httpx2.Response:
         try:
-            if isinstance(body, bytes):
-                headers = {"Content-Type": "application/json"}
-                answer = await self._client.post(self._url + path, content=body, headers=headers)
-            else:
-                answer = await self._client.post(self._url + path, json=body)
-        except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
+            # The client's own limit begins anew with each byte that comes.
+            async with asyncio.timeout(self._timeout_s):
+                if isinstance(body, bytes):
+                    headers = {"Content-Type": "application/json"}
+                    answer = await self._client.post(self._url + path, content=body, headers=headers)
+                else:
+                    answer = await self._client.post(self._url + path, json=body)
+        except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as exc:
             raise HubUnreachable(f"{self._url}: {str(exc) or type(exc).__name__}") from exc
         if answer.status_code >= 500:
             raise HubUnreachable(f"{self._url}{path} answered {answer.status_code}")

@@ -59,9 +59,9 @@ _GPU_FIGURES = {
 def _gpu_families(report: HealthReport) -> Iterable[Family]:
     for field, (name, text, factor) in _GPU_FIGURES.items():
         family = GaugeMetricFamily(name, text, labels=["gpu", "name"])
-        for gpu in report.gpus:
+        for number, gpu in enumerate(report.gpus):
             if (value := getattr(gpu, field)) is not None:
-                family.add_metric([gpu.uuid, gpu.name], value * factor)
+                family.add_metric([gpu.uuid or str(number), gpu.name], value * factor)
         yield family
 
 

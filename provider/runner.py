@@ -138,10 +138,12 @@ class Runner:
             await self._deliveries.settle(delivery.ticket, job.id)
         log.info("job_released", request=job.id, attempt=job.attempt, reason=reason)
 
-    def release_all(self, reason: Reason) -> None:
-        """Give every running job back, now."""
-        for running in [*self._running.values()]:
+    def release_all(self, reason: Reason) -> int:
+        """Give every running job back, now; how many were not on their way back already."""
+        running_on = [one for one in self._running.values() if one.stop_reason is None]
+        for running in running_on:
             running.stop(Stop.RELEASED, reason)
+        return len(running_on)
 
     async def drain(self, limit_s: float) -> None:
         """Wait for the running jobs, then give back those that are not done."""

@@ -1,6 +1,8 @@
 """The provider's questions to its hub: what each answer means, and that none is waited for without limit."""
 
+import asyncio
 import hashlib
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -128,3 +130,28 @@ class TestAway:
             assert not hub.is_set
         async with HubClient(settings("http://hub")) as hub:
             assert hub.is_set
+
+
+async def test_a_hub_that_answers_in_drops_is_not_waited_for_any_longer() -> None:
+    has_ended = asyncio.Event()
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+            while not writer.is_closing():
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        has_ended.set()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    slow = ProviderSettings(name="desk", hub_url=url, report=ReportSettings(timeout_s=0.3))
+    async with asyncio.timeout(5), server:
+        async with HubClient(slow) as hub:
+            with pytest.raises(HubUnreachable):
+                await hub.check_hmac("v1:a:b", NODE, "/v1/completions", b"{}")
+        await has_ended.wait()
