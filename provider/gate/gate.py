@@ -3,6 +3,10 @@
 import asyncio
 from enum import StrEnum
 
+import structlog
+
+log = structlog.get_logger()
+
 
 class Reason(StrEnum):
     """Why a provider takes no work."""
@@ -44,6 +48,7 @@ class Gate:
             return
         (self._reasons.add if holds else self._reasons.discard)(reason)
         (self._open.set if self.is_open else self._open.clear)()
+        log.info("gate", reasons=[one.value for one in self.reasons])
         self.changed.set()
 
     async def wait_open(self) -> None:
