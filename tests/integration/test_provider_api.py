@@ -66,6 +66,7 @@ def report(node: str = "gpu-1", /, **fields: Any) -> dict[str, Any]:
         "public_url": "https://node.example.org",
         "slots": 4,
         "running": 0,
+        "in_grid": True,
         **fields,
     }
 
