@@ -35,6 +35,7 @@ class Up:
                 "PYTHONPATH": str(PROJECT),
                 "GHUB_UP_BROKER_PORT": str(free_port()),
                 "GHUB_UP_ENGINE_PORT": str(free_port()),
+                "GHUB_UP_PROVIDER_PORT": str(free_port()),
                 "GHUB_UP_OLLAMA_URL": f"http://127.0.0.1:{free_port()}",
                 **(env or {}),
             },
