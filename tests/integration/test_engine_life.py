@@ -16,8 +16,8 @@ def test_an_engine_that_dies_pauses_its_node_and_jobs_wait_for_it(pair: Pair) ->
     until(lambda: pair.reasons() == ["engine-down"], 3, pair.reasons)
     with pair.call(stream=True) as call, pair.grid.redis() as client:
         call.wait_for(": queued, 0 ahead")
-        assert leftovers.jobs(client) == 1
-        assert leftovers.pending(client) == 0
+        assert leftovers.jobs(client, pair.model) == 1
+        assert leftovers.pending(client, pair.model) == 0
         pair.first.start()
         assert call.finish().said == numbered(0, 5)
     until(lambda: pair.reasons() == [], 1, pair.reasons)

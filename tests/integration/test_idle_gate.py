@@ -48,8 +48,8 @@ def test_jobs_wait_while_the_owner_uses_the_gpu_and_run_soon_after(
     until(lambda: pair.reasons() == ["gpu-busy"], 5, pair.reasons)
     with pair.call(stream=True) as call, pair.grid.redis() as client:
         call.wait_for(": queued, 0 ahead")
-        assert leftovers.jobs(client) == 1
-        assert leftovers.pending(client) == 0
+        assert leftovers.jobs(client, pair.model) == 1
+        assert leftovers.pending(client, pair.model) == 0
         assert pair.first.state()["requests"] == []
         gpu.set(StubGpu(utilization_pct=5, processes={OWNER: 5}))
         idle_at = time.monotonic()

@@ -43,7 +43,7 @@ def test_a_job_that_ends_within_the_limit_is_whole_and_the_provider_leaves_in_or
     assert pair.provider.wait(3) == 0
     with pair.grid.redis() as client:
         assert pair.grid.node(client, pair.first_node) == {}, "it took itself out of the registry"
-        assert leftovers.is_at_rest(client)
+        assert leftovers.is_at_rest(client, pair.model)
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])

@@ -8,19 +8,19 @@ LANES = "ghub:{jobs}:"
 WAITING = f"{LANES}waiting:"
 
 
-def lanes(client: redis.Redis) -> list[str]:
-    """Every job lane there is."""
-    return sorted(key for key in keys(client) if _is_lane(key))
+def lanes(client: redis.Redis, model: str = "") -> list[str]:
+    """Every job lane there is, or those of one model."""
+    return sorted(key for key in keys(client) if _is_lane(key) and key.endswith(model))
 
 
-def jobs(client: redis.Redis) -> int:
+def jobs(client: redis.Redis, model: str = "") -> int:
     """Jobs in all lanes, waiting or claimed."""
-    return sum(int(client.xlen(lane)) for lane in lanes(client))
+    return sum(int(client.xlen(lane)) for lane in lanes(client, model))
 
 
-def pending(client: redis.Redis) -> int:
+def pending(client: redis.Redis, model: str = "") -> int:
     """Jobs in all lanes that are claimed."""
-    return sum(int(client.xpending(lane, "providers")["pending"]) for lane in lanes(client))
+    return sum(int(client.xpending(lane, "providers")["pending"]) for lane in lanes(client, model))
 
 
 def waiting(client: redis.Redis) -> int:
@@ -28,9 +28,9 @@ def waiting(client: redis.Redis) -> int:
     return jobs(client) - pending(client)
 
 
-def indexed(client: redis.Redis) -> int:
+def indexed(client: redis.Redis, model: str = "") -> int:
     """Requests in all waiting indexes; just after a claim they lag a little behind the lanes."""
-    return sum(int(client.zcard(key)) for key in keys(client) if key.startswith(WAITING))
+    return sum(int(client.zcard(key)) for key in keys(client) if key.startswith(WAITING) and key.endswith(model))
 
 
 def replies(client: redis.Redis) -> list[str]:
@@ -48,14 +48,14 @@ def entries_added(client: redis.Redis) -> int:
     return sum(int(client.xinfo_stream(lane)["entries-added"]) for lane in lanes(client))
 
 
-def is_at_rest(client: redis.Redis) -> bool:
-    """Whether no job, no claim and no place in a queue is left."""
-    return jobs(client) == pending(client) == indexed(client) == 0
+def is_at_rest(client: redis.Redis, model: str = "") -> bool:
+    """Whether no job, no claim and no place in a queue is left, of one model or of all."""
+    return jobs(client, model) == pending(client, model) == indexed(client, model) == 0
 
 
-def until_at_rest(client: redis.Redis, within_s: float) -> None:
+def until_at_rest(client: redis.Redis, within_s: float, model: str = "") -> None:
     """Wait until nothing is left."""
-    until(lambda: is_at_rest(client), within_s, lambda: told(client))
+    until(lambda: is_at_rest(client, model), within_s, lambda: told(client))
 
 
 def told(client: redis.Redis) -> str:

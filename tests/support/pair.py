@@ -54,9 +54,12 @@ class Pair:
         return call
 
     def is_at_rest(self) -> None:
-        """Nothing of any request is left in the broker, or soon won't be."""
+        """Nothing of any request for this pair is left in the broker, or soon won't be.
+
+        Of others there may be: a pair that was ended the moment it had answered had no time to take its job off.
+        """
         with self.grid.redis() as client:
-            leftovers.until_at_rest(client, 2)
+            leftovers.until_at_rest(client, 2, f":{self.model}")
 
     def reasons(self) -> list[str]:
         """Why the first node takes no work."""
