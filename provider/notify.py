@@ -7,7 +7,6 @@ because its supervisor did not listen.
 import contextlib
 import os
 import socket
-import time
 from collections.abc import Mapping
 
 _PATIENCE_S = 1.0
@@ -27,13 +26,8 @@ class ServiceNotifier:
         """How often `alive` must be called: half the manager's limit. None if there is no watchdog for this process."""
 
     def ready(self, status: str = "") -> None:
-        """Start-up, or a reload, is over; with a status for people."""
+        """Start-up is over; with a status for people."""
         self._send("READY=1", *([f"STATUS={_line(status)}"] if status else []))
-
-    def reloading(self) -> None:
-        """Settings are being read anew; `ready` must follow."""
-        # The time tells the manager that this answers its own signal and not one before it (Type=notify-reload).
-        self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
         """The end has begun."""

@@ -66,15 +66,6 @@ def test_each_step_of_a_life_is_told(manager: Manager) -> None:
     assert [manager.heard() for _ in range(3)] == [["WATCHDOG=1"], ["STATUS=paused: gpu-busy"], ["STOPPING=1"]]
 
 
-def test_a_reload_carries_the_monotonic_time_at_which_it_began(manager: Manager) -> None:
-    before_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-    ServiceNotifier(manager.environment).reloading()
-    after_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-    state, stamp = manager.heard()
-    assert state == "RELOADING=1"
-    assert before_us <= int(stamp.removeprefix("MONOTONIC_USEC=")) <= after_us
-
-
 def test_a_status_cannot_smuggle_in_another_assignment(manager: Manager) -> None:
     ServiceNotifier(manager.environment).status("all well\nMAINPID=1")
     assert manager.heard() == ["STATUS=all well MAINPID=1"]
