@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from provider.engines.base import ENDPOINTS, Capability, EngineAnswer, EngineStatus, Question
+from common.endpoints import ENDPOINTS, Capability
+from provider.engines.base import EngineAnswer, EngineStatus, Question
 from provider.engines.fields import count, text
 from provider.engines.http import EngineHttp
 from provider.engines.openai import openai_models

@@ -2,8 +2,9 @@
 
 from contextlib import AbstractAsyncContextManager
 
+from common.endpoints import Capability
 from common.types import ModelId
-from provider.engines.base import Capability, EngineAnswer, EngineStatus, ModelInfo, Question
+from provider.engines.base import EngineAnswer, EngineStatus, ModelInfo, Question
 from provider.engines.fields import count, find_rows, rows, text
 from provider.engines.http import EngineHttp
 from provider.errors import EngineDown

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import orjson
 
+from common.endpoints import ENDPOINTS, Capability
 from common.types import ModelId
-from provider.engines.base import ENDPOINTS, Capability, EngineAnswer, EngineStatus, ModelInfo, Question
+from provider.engines.base import EngineAnswer, EngineStatus, ModelInfo, Question
 from provider.engines.fields import count, find_rows, rows, text
 from provider.engines.http import EngineHttp
 from provider.settings import EngineKind

@@ -2,7 +2,8 @@
 
 from contextlib import AbstractAsyncContextManager
 
-from provider.engines.base import ENDPOINTS, Capability, EngineAnswer, EngineStatus, Question
+from common.endpoints import ENDPOINTS, Capability
+from provider.engines.base import EngineAnswer, EngineStatus, Question
 from provider.engines.fields import find_rows, has_any, text
 from provider.engines.http import EngineHttp
 from provider.engines.openai import openai_models

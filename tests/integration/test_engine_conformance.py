@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from provider.engines.base import ENDPOINTS, Capability, Engine, Question, refusal
+from common.endpoints import ENDPOINTS, Capability
+from provider.engines.base import Engine, Question, refusal
 from provider.engines.detect import open_engine
 from provider.errors import EngineBroke, EngineDown, EngineFailed, EngineFull, EngineRefused, ModelGone
 from provider.settings import EngineKind, EngineSettings

@@ -9,7 +9,8 @@ import httpx2
 import orjson
 import pytest
 
-from provider.engines.base import ENDPOINTS, Capability, Engine, refusal
+from common.endpoints import ENDPOINTS, Capability
+from provider.engines.base import Engine, refusal
 from provider.engines.detect import open_engine
 from provider.errors import EngineDown, EngineRefused
 from provider.settings import EngineKind, EngineSettings

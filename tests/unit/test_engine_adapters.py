@@ -5,8 +5,9 @@ from typing import Any
 import orjson
 import pytest
 
+from common.endpoints import Capability
 from common.types import ModelId
-from provider.engines.base import Capability, Engine, EngineStatus, ModelInfo
+from provider.engines.base import Engine, EngineStatus, ModelInfo
 from provider.engines.detect import FoundEngine, connect_engine
 from provider.errors import EngineBroke, EngineDown, EngineFull, EngineLate, EngineRefused, ModelGone
 from provider.settings import EngineKind

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider.engines.base import ENDPOINTS, Capability, EngineStatus, refusal
+from common.endpoints import ENDPOINTS, Capability
+from provider.engines.base import EngineStatus, refusal
 from provider.engines.failures import engine_error, read_failure
 from provider.errors import EngineFull, EngineRefused, ModelGone
 
