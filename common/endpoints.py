@@ -1,0 +1,32 @@
+"""The paths that a request can reach on an engine, and what the engine must be able to do for them."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Capability(StrEnum):
+    """What an engine can do; the registry shows these words."""
+
+    CHAT = "chat"
+    COMPLETIONS = "completions"
+    EMBEDDINGS = "embeddings"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
+    NATIVE = "native"
+    """Ollama's own `/api/chat`, `/api/generate` and `/api/embed`."""
+    PREFILL = "prefill"
+    """It goes on with an answer that the request already holds the beginning of."""
+
+
+ENDPOINTS: Mapping[str, Capability] = {
+    "/v1/chat/completions": Capability.CHAT,
+    "/v1/completions": Capability.COMPLETIONS,
+    "/v1/embeddings": Capability.EMBEDDINGS,
+    "/v1/responses": Capability.RESPONSES,
+    "/v1/messages": Capability.MESSAGES,
+    "/api/chat": Capability.NATIVE,
+    "/api/generate": Capability.NATIVE,
+    "/api/embed": Capability.NATIVE,
+}
+"""The only paths that a request can reach on an engine, and what it must be able to do for them. Nothing here pulls,
+deletes or configures."""
