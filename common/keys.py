@@ -16,13 +16,21 @@
 | `ghub:doorbell:{<hub>}` | stream, trimmed, TTL | which requests of this hub have news |
 | `ghub:control:<node>` | stream, trimmed, TTL | orders to a provider |
 | `ghub:dead` | stream, trimmed, TTL | jobs refused or failed for good, with the reason |
+| `ghub:key:<sha256>` | hash | a client's API key and what it allows; never the key itself |
+| `ghub:token:<sha256>` | hash | a provider token |
+| `ghub:keys`, `ghub:tokens` | set | every sha256 of these |
+| `ghub:credentials` | counter | rises with each change of keys and tokens: hubs read them again |
+| `ghub:member:<node>` | hash, TTL | who registered a node, and for which models its broker user is good |
+| `ghub:revoked` | zset, TTL | node -> when it was cut off, ms |
+| `ghub:usage:<key id>:<day>` | hash | requests and tokens per model, one UTC day |
+| `ghub:limit:{<key id>}:<what>` | hash or zset, TTL | what a client key has used of its limits |
 
 `{...}` is a Cluster hash tag: keys that one script or one read takes together share a slot.
 """
 
 from dataclasses import dataclass
 
-from common.types import HubId, Lane, ModelId, NodeId, RequestId
+from common.types import HubId, KeyId, Lane, ModelId, NodeId, RequestId
 
 GROUP = "providers"
 """The one consumer group of every lane."""
@@ -105,3 +113,43 @@ class Keys:
     def dead(self) -> str:
         """Stream of the jobs that were refused or failed for good."""
         return f"{self.prefix}dead"
+
+    def key(self, digest: str) -> str:
+        """Hash of one client API key, by the sha256 of its secret in hex."""
+        return f"{self.prefix}key:{digest}"
+
+    def token(self, digest: str) -> str:
+        """Hash of one provider token, by the sha256 of its secret in hex."""
+        return f"{self.prefix}token:{digest}"
+
+    @property
+    def keys(self) -> str:
+        """Set of the sha256 of every client API key."""
+        return f"{self.prefix}keys"
+
+    @property
+    def tokens(self) -> str:
+        """Set of the sha256 of every provider token."""
+        return f"{self.prefix}tokens"
+
+    @property
+    def credentials(self) -> str:
+        """Counter that rises with each change of keys and tokens."""
+        return f"{self.prefix}credentials"
+
+    def member(self, node: NodeId) -> str:
+        """Hash of one registered node."""
+        return f"{self.prefix}member:{node}"
+
+    @property
+    def revoked(self) -> str:
+        """Zset of the nodes that were cut off, by when."""
+        return f"{self.prefix}revoked"
+
+    def usage(self, key: KeyId, day: str) -> str:
+        """Hash of what a client key used on one day (`YYYY-MM-DD`, UTC)."""
+        return f"{self.prefix}usage:{key}:{day}"
+
+    def limit(self, key: KeyId, what: str) -> str:
+        """One of the books on a client key's limits; all of a key share a Cluster slot."""
+        return f"{self.prefix}limit:{{{key}}}:{what}"

@@ -9,6 +9,10 @@ NodeId = NewType("NodeId", str)
 """A provider's name in the registry; the consumer name it claims jobs under."""
 HubId = NewType("HubId", str)
 """One hub process, new at each start."""
+KeyId = NewType("KeyId", str)
+"""A client API key's name for machines: the first 16 hex digits of its secret's sha256."""
+TokenId = NewType("TokenId", str)
+"""The same of a provider token."""
 ModelId = NewType("ModelId", str)
 """A model's name as clients write it."""
 

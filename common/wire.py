@@ -136,10 +136,14 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the engine counted them; None where it did not say."""
+    """Tokens as the engine counted them; None where it did not say.
+
+    `is_estimate`: it did not say, and `completion_tokens` is how many events of the stream brought text.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    is_estimate: bool = False
 
 
 @dataclass(frozen=True, slots=True)

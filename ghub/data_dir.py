@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from common.errors import SettingsError
 from common.signing import SigningKeys
 from ghub.errors import StartRefused
-from hub.provider_tokens import ProviderTokens
+from hub.provider_tokens import parse_tokens
 
 
 class DataDir:
@@ -46,7 +46,7 @@ class DataDir:
         Raises:
             StartRefused: what is there is no token.
         """
-        return self._secret("provider-token", secrets.token_urlsafe(32), ProviderTokens.parse)
+        return self._secret("provider-token", secrets.token_urlsafe(32), parse_tokens)
 
     def _secret(self, name: str, fresh: str, parse: Callable[[SecretStr], object]) -> SecretStr:
         """Read a file that only its owner may read; made with `fresh` in it where it is missing."""

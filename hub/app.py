@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from common import __version__
 from common.broker import Broker
 from common.clock import BrokerClock
+from common.credentials import Credentials
 from common.nonces import Nonces
 from common.registry import Registry
 from common.signing import SigningKeys
@@ -17,18 +18,21 @@ from common.streams.requests import Requests, RequestTtls
 from common.tasks import Crew
 from common.types import HubId
 from hub.api.errors import install_error_handlers
+from hub.api.intake import Intake
 from hub.api.openai.inference import inference_router
 from hub.api.openai.models import models_router
 from hub.api.operations import operations_router
 from hub.api.provider.health import health_router
 from hub.api.provider.hmac import hmac_router
 from hub.backstage import Backstage
+from hub.credential_table import CredentialTable
 from hub.direct_calls import DirectCalls
 from hub.dispatcher import Dispatcher
+from hub.gatekeeper import Gatekeeper
 from hub.grid_picture import GridPicture
 from hub.ledger import Ledger
 from hub.presence import Presence
-from hub.provider_tokens import ProviderTokens
+from hub.provider_tokens import parse_tokens
 from hub.registry_view import RegistryView
 from hub.relay.reader import ReplyReader
 from hub.reports import Reports
@@ -55,6 +59,8 @@ class Hub:
             doorbell, replies, reply_ttl_ms=reply_ttl_ms, inbox_bytes=settings.client_buffer_bytes
         )
         self._ledger = Ledger(requests)
+        self._credentials = CredentialTable(Credentials(broker), parse_tokens(settings.provider_tokens))
+        self._gatekeeper = Gatekeeper(self._credentials, clock, settings)
         backstage = Backstage(
             settings=settings,
             clock=clock,
@@ -80,6 +86,7 @@ class Hub:
         self.crew.start("ticker", self._reader.tick())
         self.crew.start("ledger", self._ledger.run())
         self.crew.start("registry", self._view.run())
+        self.crew.start("credentials", self._credentials.run())
         self.crew.start("places", self.dispatcher.follow_places())
         self.crew.start("presence", self._presence.run())
 
@@ -93,16 +100,15 @@ class Hub:
     def _make_app(self, settings: HubSettings) -> FastAPI:
         app = FastAPI(title="GhubAi hub", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
         install_error_handlers(app)
-        app.include_router(inference_router(self.dispatcher, settings))
-        app.include_router(models_router(self._view))
+        app.include_router(inference_router(Intake(self._gatekeeper, self.dispatcher, settings)))
+        app.include_router(models_router(self._view, self._gatekeeper))
         return app
 
     def _add_provider_routes(
         self, settings: HubSettings, clock: BrokerClock, registry: Registry, nonces: Nonces
     ) -> None:
-        tokens = ProviderTokens.parse(settings.provider_tokens)
         reports = Reports(registry, clock, settings)
-        self.app.include_router(health_router(tokens, reports, settings))
+        self.app.include_router(health_router(self._gatekeeper, reports, settings))
         direct_keys = SigningKeys.parse(settings.direct_keys, "GHUB_HUB_DIRECT_KEYS")
         direct_calls = DirectCalls(direct_keys, nonces, clock, settings)
-        self.app.include_router(hmac_router(tokens, direct_calls))
+        self.app.include_router(hmac_router(self._gatekeeper, direct_calls, settings))

@@ -18,6 +18,7 @@ from common.types import HubId, Lane, ModelId, RequestId
 from common.wire import Job
 from hub.backstage import Backstage
 from hub.errors import BrokerAway, HubFull, ModelNotFound, QueueFull, ShuttingDown
+from hub.gatekeeper import ANYONE, Caller
 from hub.request import OpenRequest
 
 log = structlog.get_logger()
@@ -37,10 +38,16 @@ class Submission:
     """What a client asked for: the path an engine is to be asked under, and the body as it came."""
 
     endpoint: str
+    """One of `common.endpoints.ENDPOINTS`."""
     model: ModelId
+    """As the client wrote it."""
     body: bytes
     stream: bool
-    lane: Lane = Lane.INTERACTIVE
+    caller: Caller = ANYONE
+    lane: Lane | None = None
+    """The lane it asked for; None: that of its key."""
+    deadline_s: float | None = None
+    """How long it waits for the whole answer, s; None: for ever."""
     trace: str = ""
 
 
@@ -74,7 +81,9 @@ class Dispatcher:
             RequestFailed: it is not admitted; nothing of it is left in the broker.
         """
         settings, clock = self._stage.settings, self._stage.clock
+        lane = submission.lane or (Lane.INTERACTIVE if submission.caller.key is None else submission.caller.key.lane)
         model = await self._admit(submission.model)
+        submission.caller.check_model(model)
         request = RequestId(uuid4().hex)
         reply = self._keys.reply(self._hub, request)
         now_ms = clock.now_ms()
@@ -93,14 +102,14 @@ class Dispatcher:
             "model": model,
             "endpoint": submission.endpoint,
             "hub": self._hub,
-            "lane": submission.lane.value,
+            "lane": lane.value,
             "attempt": 1,
             "queued_at": now_ms,
         }
         inbox = self._stage.reader.open(request, reply)
         inbox.is_unborn = True
         try:
-            published = await self._stage.requests.publish(job, submission.lane, facts, max_waiting=settings.max_queue)
+            published = await self._stage.requests.publish(job, lane, facts, max_waiting=settings.max_queue)
         except BaseException as exc:  # a cancellation too: the job may be published all the same
             self._stage.reader.close(inbox)
             self._in_background(self._undo(request, reply))

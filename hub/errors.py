@@ -2,10 +2,19 @@
 
 RequestFailed
 ├── InvalidRequest     400  the body cannot be a request
-├── Unauthorized       401  no token, or not one of ours
+├── Unauthorized       401  no secret, or not one of ours
+├── ModelForbidden     403  this client's key does not allow the model
+├── LaneForbidden      403  this client's key does not allow so urgent a lane
+├── NotFound           404  nothing of that name: a node, a key, a request …
+├── Conflict           409  the name is taken, or what is asked does not go with how things stand
 ├── BodyTooLarge       413
+├── BodyTimeout        408  the body did not come in time
 ├── ModelNotFound      404  no node ever served it
+├── ApiNotServed       404  nodes serve the model, but none of them this API
 ├── QueueFull          429  the model's queue takes no more
+├── KeyQueueFull       429  as many requests of this client's key wait as may
+├── RateLimited        429  this client's key has used up its minute
+├── DeadlineExceeded   504  the time that the client gave has passed
 ├── HubFull            503  this process holds as many requests as it may
 ├── ModelUnavailable   503  known, but no node serves it now
 ├── QueueTimeout       503  no slot came free in time
@@ -14,6 +23,7 @@ RequestFailed
 ├── JobLost            502  refused by a provider, or lost by the broker, before anyone ran it
 ├── ProviderLost       502  the node died or gave the job back, and no other attempt is possible
 ├── AnswerTooLarge     502
+├── ClientTooSlow      502  the client left so much of its answer unread that the broker holds no more of it
 └── AttemptFailed      any  what the provider or its engine said
 """
 
@@ -59,6 +69,36 @@ class Unauthorized(RequestFailed):
     status, code, type = 401, "invalid_token", "invalid_request_error"
 
 
+class ModelForbidden(RequestFailed):
+    """The client's key does not allow this model."""
+
+    status, code, type = 403, "model_not_allowed", "permission_error"
+
+
+class LaneForbidden(RequestFailed):
+    """The client's key does not allow so urgent a lane."""
+
+    status, code, type = 403, "lane_not_allowed", "permission_error"
+
+
+class NotFound(RequestFailed):
+    """There is nothing of that name."""
+
+    status, code, type = 404, "not_found", "invalid_request_error"
+
+
+class Conflict(RequestFailed):
+    """What is asked does not go with how things stand."""
+
+    status, code, type = 409, "conflict", "invalid_request_error"
+
+
+class BodyTimeout(RequestFailed):
+    """The body did not come in time."""
+
+    status, code, type = 408, "body_timeout", "invalid_request_error"
+
+
 class BodyTooLarge(RequestFailed):
     """The body is longer than the hub takes."""
 
@@ -71,10 +111,34 @@ class ModelNotFound(RequestFailed):
     status, code, type = 404, "model_not_found", "invalid_request_error"
 
 
+class ApiNotServed(RequestFailed):
+    """Nodes serve this model, but none of them this API."""
+
+    status, code, type = 404, "endpoint_not_supported", "invalid_request_error"
+
+
 class QueueFull(RequestFailed):
     """The model's queue takes no more."""
 
     status, code, type = 429, "queue_full", "rate_limit_error"
+
+
+class KeyQueueFull(RequestFailed):
+    """As many requests of this client's key wait as may."""
+
+    status, code, type = 429, "key_queue_full", "rate_limit_error"
+
+
+class RateLimited(RequestFailed):
+    """This client's key has used up its minute."""
+
+    status, code, type = 429, "rate_limit_exceeded", "rate_limit_error"
+
+
+class DeadlineExceeded(RequestFailed):
+    """The time that the client gave has passed."""
+
+    status, code, type = 504, "deadline_exceeded", "timeout_error"
 
 
 class HubFull(RequestFailed):
@@ -123,6 +187,12 @@ class AnswerTooLarge(RequestFailed):
     """An answer that isn't streamed is longer than the hub holds."""
 
     status, code = 502, "answer_too_large"
+
+
+class ClientTooSlow(RequestFailed):
+    """The client left so much of its answer unread that the broker holds no more of it."""
+
+    status, code = 502, "client_too_slow"
 
 
 class AttemptFailed(RequestFailed):

@@ -2,18 +2,37 @@
 
 import socket
 from enum import StrEnum
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import SettingsConfigDict
+import orjson
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from common.registration import AclMode
 from common.settings import ProcessName, SharedSettings, is_loopback
 
 
 class Auth(StrEnum):
-    """Whether clients must show a key. `required` waits for client keys to exist; until then: loopback only."""
+    """Whether clients must show a key."""
 
     REQUIRED = "required"
     OFF = "off"
+
+
+def _as_pairs(value: Any) -> Any:  # noqa: ANN401 - what a variable or a caller gives
+    """`alias=model,alias=model` or a JSON object as a mapping."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("{"):
+        return orjson.loads(value)
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    if not all(equals and name.strip() and model.strip() for name, equals, model in pairs):
+        raise ValueError("expected alias=model[,alias=model …]")
+    return {name.strip(): model.strip() for name, _, model in pairs}
+
+
+Aliases = Annotated[dict[str, str], NoDecode, BeforeValidator(_as_pairs)]
+AdminToken = Annotated[SecretStr, Field(min_length=16)]
 
 
 class HubSettings(SharedSettings):
@@ -22,18 +41,30 @@ class HubSettings(SharedSettings):
     model_config = SettingsConfigDict(env_prefix="GHUB_HUB_")
 
     host: str = "127.0.0.1"
-    """Address to listen on; anything but loopback needs `auth=off` for now."""
+    """Address to listen on. On anything but loopback clients must show a key."""
     port: int = Field(8080, ge=0, le=65535)
     """0 takes any free port."""
     reuse_port: bool = False
     """Several hubs on one machine share the port; the kernel spreads connections over them."""
     name: ProcessName = Field(default_factory=lambda: socket.gethostname().split(".")[0][:40] or "hub")
     """What this hub's id begins with; a random part follows, new at each start."""
-    auth: Auth = Auth.REQUIRED
-    """`off` says that something in front of the hub authenticates clients."""
+    auth: Auth | None = Field(None, examples=["required"])
+    """`required`: clients must show a key; `off`: they need not, as where something in front of the hub authenticates
+    them. Default: `required`, but `off` on loopback."""
+    admin_token: AdminToken | None = Field(None, examples=["a-long-random-text"])
+    """Who shows it may see and change everything: `/api/…`, keys and tokens. Default: nobody may."""
+    aliases: Aliases = Field({}, examples=[{"gpt-4o": "llama3.3:70b"}])
+    """Other names of models, `alias=model[,alias=model …]` or JSON: clients that insist on a name get this model."""
     provider_tokens: SecretStr | None = None
-    """`secret[,secret …]`, each of at least 16 characters: providers that show one of them may report their health and
-    have HMACs checked. Default: none may."""
+    """`secret[,secret …]`, each of at least 16 characters: tokens of providers beside those of `ghub token create`."""
+    acl: AclMode = AclMode.ON
+    """What providers that register get of the broker. `on`: a user of their own, made by the hub; `print`: the hub
+    tells the rules, the broker's operator makes the user; `off`: all share `provider_redis_url`."""
+    provider_redis_url: str | None = Field(None, examples=["rediss://broker.example.org:6379"])
+    """Where providers reach the broker. Default: where the hub does, and if that is loopback, the host under which they
+    reach the hub."""
+    registration_renew_s: float = Field(60, ge=1, le=3600)
+    """How often providers register again: how soon they learn of new signing keys."""
     direct_keys: SecretStr | None = None
     """`id:secret[,id:secret …]`: who holds one may call providers directly, with `X-Inferoute-HMAC`.
     Default: nobody."""
@@ -42,12 +73,20 @@ class HubSettings(SharedSettings):
 
     max_body_bytes: int = Field(64 * 2**20, ge=1024)
     """Largest request body; images come inline, so it is large."""
+    body_timeout_s: float = Field(300, gt=0)
+    """How long a request's body may take to arrive."""
     max_report_bytes: int = Field(256 * 2**10, ge=1024)
     """Largest health report of a provider; one of 1,000 models with their digests takes about 150 KiB."""
     report_ttl_s: float = Field(86_400, ge=1)
     """How long a provider's latest report stays, be it there or gone."""
     max_queue: int = Field(1000, ge=1)
     """Most jobs of one model that may wait; the next one hears 429."""
+    max_queue_per_key: int = Field(500, ge=1)
+    """Most requests of one client key that may wait for their turn; the next one hears 429."""
+    lane_share: int = Field(16, ge=1)
+    """Most jobs of one client key that may wait in a model's lanes at once; its further ones let others go first."""
+    limit_lease_s: float = Field(15, ge=3)
+    """How long what a request holds of its key's limits outlives a hub that died."""
     max_open_requests: int = Field(10_000, ge=1)
     """Most requests that one hub process holds open."""
     max_attempts: int = Field(3, ge=1, le=20)
@@ -72,6 +111,8 @@ class HubSettings(SharedSettings):
     """How long a client may read nothing of what is sent before it is cut off."""
     client_buffer_bytes: int = Field(2**20, ge=1024)
     """How much of an answer is held for a slow client before its reply is no longer read."""
+    max_reply_bytes: int = Field(64 * 2**20, ge=1024)
+    """How much of an answer the broker may hold for a client that is behind, before the request ends with an error."""
     reply_ttl_s: float = Field(60, ge=5)
     """How long an open reply outlives its hub: providers then drop the job."""
     reply_linger_s: float = Field(10, ge=0)
@@ -81,11 +122,7 @@ class HubSettings(SharedSettings):
     shutdown_timeout_s: float = Field(30, ge=0)
     """How long open requests may go on after a stop signal before they are ended with an error."""
 
-    @model_validator(mode="after")
-    def _auth_or_loopback(self) -> "HubSettings":
-        if self.auth is not Auth.OFF and not is_loopback(self.host):
-            raise ValueError(
-                f"host {self.host} is open to other machines and there is no authentication of clients yet: "
-                "bind to 127.0.0.1, or set GHUB_HUB_AUTH=off where something in front of the hub authenticates"
-            )
-        return self
+    @property
+    def needs_client_keys(self) -> bool:
+        """Whether clients must show a key."""
+        return not is_loopback(self.host) if self.auth is None else self.auth is Auth.REQUIRED

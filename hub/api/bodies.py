@@ -1,5 +1,6 @@
 """Reads a request's body: as bytes, within the limit, checked as far as a hub must know it."""
 
+import asyncio
 from typing import TypeVar
 
 import orjson
@@ -8,19 +9,24 @@ from pydantic import BaseModel, ValidationError
 
 from common.errors import BodyTooLong, ClientGone
 from common.serving import collect_body
-from hub.errors import BodyTooLarge, InvalidRequest
+from hub.errors import BodyTimeout, BodyTooLarge, InvalidRequest
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
-async def read_body(request: Request, limit_bytes: int) -> bytes:
+async def read_body(request: Request, limit_bytes: int, limit_s: float) -> bytes:
     """The body as the client sent it.
 
     Raises:
         BodyTooLarge: it is longer than allowed; the rest is not read.
+        BodyTimeout: it did not come within the time allowed.
+        InvalidRequest: the connection ended within it.
     """
     try:
-        return await collect_body(request, limit_bytes)
+        async with asyncio.timeout(limit_s):
+            return await collect_body(request, limit_bytes)
+    except TimeoutError as exc:
+        raise BodyTimeout(f"the body did not come within {limit_s:g} s") from exc
     except BodyTooLong as exc:
         raise BodyTooLarge(str(exc)) from exc
     except ClientGone as exc:

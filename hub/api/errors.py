@@ -6,8 +6,8 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from hub.api.openai.shape import OPENAI
 from hub.api.shape import ApiShape
+from hub.api.shapes import shape_of
 from hub.errors import RequestFailed, Unauthorized
 
 log = structlog.get_logger()
@@ -24,22 +24,22 @@ def error_response(error: RequestFailed, shape: ApiShape, headers: dict[str, str
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Answer every error of this app in OpenAI's shape."""
+    """Answer every error of this app in the shape of the API that was called."""
 
-    async def refused(_: Request, exc: Exception) -> Response:
+    async def refused(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, RequestFailed)  # noqa: S101 - what it is installed for
-        return error_response(exc, OPENAI)
+        return error_response(exc, shape_of(request.url.path))
 
     async def http_error(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, HTTPException)  # noqa: S101
         message = exc.detail if exc.status_code != 404 else f"Unknown request URL: {request.method} {request.url.path}"
         code = {404: "unknown_url", 405: "method_not_allowed"}.get(exc.status_code, "http_error")
         error = RequestFailed(message, status=exc.status_code, code=code, type="invalid_request_error")
-        return error_response(error, OPENAI, dict(exc.headers or {}))
+        return error_response(error, shape_of(request.url.path), dict(exc.headers or {}))
 
     async def broken(request: Request, exc: Exception) -> Response:
         log.error("handler_crashed", path=request.url.path, exc_info=exc)
-        return error_response(RequestFailed("The hub failed on this request."), OPENAI)
+        return error_response(RequestFailed("The hub failed on this request."), shape_of(request.url.path))
 
     app.add_exception_handler(RequestFailed, refused)
     app.add_exception_handler(HTTPException, http_error)

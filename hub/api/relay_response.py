@@ -21,9 +21,6 @@ from hub.settings import HubSettings
 
 log = structlog.get_logger()
 
-EVENT_STREAM = "text/event-stream"
-"""The media type of server-sent events."""
-
 
 class RelayResponse(Response):
     """Answers one open request, streamed or whole, and closes it whatever happens."""
@@ -70,7 +67,7 @@ class RelayResponse(Response):
                 continue
             else:
                 await self._begin(sender)
-                await sender.body(self._comment(), more=True)
+                await sender.body(self._shape.keep_alive(self._standing(), request.job.model), more=True)
             speak_at = now + self._settings.comment_interval_s
         await self._begin(sender)
         await sender.body(self._missing_end(), more=False)
@@ -110,7 +107,7 @@ class RelayResponse(Response):
             return
         start = self._request.start
         headers = [
-            (b"content-type", self._content_type(EVENT_STREAM)),
+            (b"content-type", self._content_type(self._shape.stream_type)),
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),
         ]
@@ -132,17 +129,18 @@ class RelayResponse(Response):
             headers.append((b"x-ghub-queue-ms", b"%d" % request.queued_ms))
         return headers
 
-    def _comment(self) -> bytes:
-        if self._request.is_waiting:
-            return b": queued, %d ahead\n\n" % self._request.ahead
-        return b": running on %b\n\n" % str(self._request.node).encode()
+    def _standing(self) -> str:
+        """Where the request stands, in words."""
+        return (
+            f"queued, {self._request.ahead} ahead" if self._request.is_waiting else f"running on {self._request.node}"
+        )
 
     def _missing_end(self) -> bytes:
         """The end of the stream, if its engine left it out."""
         start = self._request.start
-        is_events = start is None or start.content_type.startswith(EVENT_STREAM)
+        is_stream = start is None or start.content_type.startswith(self._shape.stream_type)
         ended = self._tail.rstrip().endswith(self._shape.stream_end.rstrip())
-        return b"" if ended or not is_events else self._shape.stream_end
+        return b"" if ended or not is_stream else self._shape.stream_end
 
     async def _watch_client(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":

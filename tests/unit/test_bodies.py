@@ -205,32 +205,32 @@ class TestLargeBodies:
     async def test_a_body_up_to_the_limit_is_read_as_it_came(self) -> None:
         parts = [b"\x00\xff" * 10, b"", b"x" * 12]
         whole = b"".join(parts)
-        assert await read_body(request(parts), len(whole)) == whole
+        assert await read_body(request(parts), len(whole), 5) == whole
 
     @pytest.mark.parametrize("parts", [[b"x" * 33], [b"x" * 32, b"x"], [b"x"] * 33])
     async def test_one_byte_more_is_refused(self, parts: list[bytes]) -> None:
         with pytest.raises(BodyTooLarge) as refusal:
-            await read_body(request(parts), 32)
+            await read_body(request(parts), 32, 5)
         assert (refusal.value.status, refusal.value.code) == (413, "request_too_large")
 
     async def test_the_rest_of_a_body_that_is_too_large_stays_unread(self) -> None:
         parts = [b"x" * 20] * 100
         asked = request(parts)
         with pytest.raises(BodyTooLarge):
-            await read_body(asked, 32)
+            await read_body(asked, 32, 5)
         assert len(parts) >= 97
 
     async def test_a_body_that_says_it_is_too_large_is_not_read_at_all(self) -> None:
         parts = [b"x"]
         with pytest.raises(BodyTooLarge):
-            await read_body(request(parts, told="33"), 32)
+            await read_body(request(parts, told="33"), 32, 5)
         assert parts
 
     @pytest.mark.parametrize("told", ["", "-5", "x", "²", "1e3"])
     async def test_a_length_that_is_none_proves_nothing(self, told: str) -> None:
-        assert await read_body(request([b"x" * 32], told=told), 32) == b"x" * 32
+        assert await read_body(request([b"x" * 32], told=told), 32, 5) == b"x" * 32
         with pytest.raises(BodyTooLarge):
-            await read_body(request([b"x" * 33], told=told), 32)
+            await read_body(request([b"x" * 33], told=told), 32, 5)
 
 
 def request(parts: list[bytes], told: str | None = None) -> Request:

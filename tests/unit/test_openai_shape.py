@@ -16,7 +16,8 @@ from hub import errors
 from hub.api.errors import install_error_handlers
 from hub.api.openai.models import models_router
 from hub.api.openai.shape import OPENAI
-from hub.errors import AttemptFailed, RequestFailed
+from hub.errors import AttemptFailed, DeadlineExceeded, RequestFailed
+from hub.gatekeeper import ANYONE, Caller, Gatekeeper
 from hub.registry_view import RegistryView
 from tests.unit.openai_schema import assert_is
 
@@ -51,8 +52,7 @@ class TestErrors:
 
     def test_who_is_to_blame_shows_in_the_type(self) -> None:
         for kind in KINDS:
-            blames_client = kind.type in ("invalid_request_error", "rate_limit_error")
-            assert blames_client == (kind.status < 500), kind
+            assert (kind.type == "server_error") == (kind.status >= 500 and kind is not DeadlineExceeded), kind
 
     @given(FAILURES)
     def test_whatever_an_attempt_failed_with_has_the_shape(self, failure: Failure) -> None:
@@ -130,6 +130,13 @@ class TestModels:
 MODELS = {"tiny:1b": [1_700_000_001_999, 1_700_000_000_999], "org/big:70b": [1_700_000_000_000]}
 
 
+class OpenDoor:
+    """A gatekeeper that asks for nothing."""
+
+    async def client(self, _: object) -> Caller:
+        return ANYONE
+
+
 def app(models: dict[str, list[int]] | None = None) -> FastAPI:
     """The model routes over a picture of the grid, and two routes that fail."""
     listed = MODELS if models is None else models
@@ -138,7 +145,7 @@ def app(models: dict[str, list[int]] | None = None) -> FastAPI:
     )
     app = FastAPI()
     install_error_handlers(app)
-    app.include_router(models_router(cast(RegistryView, view)))
+    app.include_router(models_router(cast(RegistryView, view), cast(Gatekeeper, OpenDoor())))
 
     @app.get("/refuses")
     async def refuses() -> Any:

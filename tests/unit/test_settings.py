@@ -148,21 +148,20 @@ class TestBadValues:
 
 class TestOpenHosts:
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "hub.example.org", "localhost.example.org", ""])
-    def test_a_hub_without_authentication_is_not_opened_to_others(self, host: str) -> None:
-        with pytest.raises(SettingsError, match="GHUB_HUB_AUTH"):
-            read_settings(HubSettings, host=host)
+    def test_a_hub_that_others_reach_asks_clients_for_keys(self, host: str) -> None:
+        assert HubSettings(host=host).needs_client_keys
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "hub.example.org"])
     def test_unless_it_is_said_that_someone_else_sees_to_it(self, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
         monkeypatch.setenv("GHUB_HUB_AUTH", "off")
         monkeypatch.setenv("GHUB_HUB_HOST", host)
-        settings = HubSettings()
-        assert (settings.host, settings.auth) == (host, Auth.OFF)
+        assert not HubSettings().needs_client_keys
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "127.5.5.5", "::1", "localhost"])
     def test_loopback_is_open_by_itself(self, host: str) -> None:
         assert is_loopback(host)
-        assert HubSettings(host=host).host == host
+        assert not HubSettings(host=host).needs_client_keys
+        assert HubSettings(host=host, auth=Auth.REQUIRED).needs_client_keys
 
 
 class TestTokens:

@@ -2,15 +2,16 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from common.types import ModelId
 from hub.errors import ModelNotFound
+from hub.gatekeeper import Gatekeeper
 from hub.model_names import known_as
 from hub.registry_view import RegistryView
 
 
-def models_router(view: RegistryView) -> APIRouter:
+def models_router(view: RegistryView, gatekeeper: Gatekeeper) -> APIRouter:
     """Routes that list models."""
     router = APIRouter(tags=["models"])
 
@@ -19,15 +20,17 @@ def models_router(view: RegistryView) -> APIRouter:
         return {"id": model, "object": "model", "created": since, "owned_by": "ghub"}
 
     @router.get("/v1/models")
-    async def list_models() -> dict[str, Any]:
-        """Every model that a live node serves."""
-        return {"object": "list", "data": [described(model) for model in sorted(view.models)]}
+    async def list_models(request: Request) -> dict[str, Any]:
+        """Every model that a live node serves and the client may use."""
+        caller = await gatekeeper.client(request.headers)
+        return {"object": "list", "data": [described(model) for model in sorted(view.models) if caller.sees(model)]}
 
     @router.get("/v1/models/{model:path}")
-    async def get_model(model: str) -> dict[str, Any]:
+    async def get_model(request: Request, model: str) -> dict[str, Any]:
         """One model; its name may hold slashes."""
+        caller = await gatekeeper.client(request.headers)
         found = known_as(ModelId(model), view.models)
-        if found is None:
+        if found is None or not caller.sees(found):
             raise ModelNotFound(f"The model {model!r} does not exist: no live node serves it.", param="model")
         return described(found)
 

@@ -8,12 +8,13 @@ from hub.api.bodies import check_body, read_body
 from hub.api.provider.bodies import HmacQuestion
 from hub.direct_calls import DirectCalls
 from hub.errors import Unauthorized
-from hub.provider_tokens import ProviderTokens
+from hub.gatekeeper import Gatekeeper
+from hub.settings import HubSettings
 
 MAX_QUESTION_BYTES = 16 * 2**10
 
 
-def hmac_router(tokens: ProviderTokens, direct_calls: DirectCalls) -> APIRouter:
+def hmac_router(gatekeeper: Gatekeeper, direct_calls: DirectCalls, settings: HubSettings) -> APIRouter:
     """The route that answers about HMACs; its 401 has a form of its own, all other errors have OpenAI's."""
     router = APIRouter(tags=["providers"])
     schema = HmacQuestion.model_json_schema()
@@ -23,8 +24,8 @@ def hmac_router(tokens: ProviderTokens, direct_calls: DirectCalls) -> APIRouter:
     async def validate_hmac(request: Request) -> JSONResponse:
         """Whether an HMAC is good for a call, and was not used before."""
         try:
-            tokens.check(request.headers.get("authorization", ""))
-            question = check_body(HmacQuestion, await read_body(request, MAX_QUESTION_BYTES))
+            await gatekeeper.provider(request.headers)
+            question = check_body(HmacQuestion, await read_body(request, MAX_QUESTION_BYTES, settings.body_timeout_s))
             await direct_calls.check(question.call, question.hmac)
         except Unauthorized as exc:
             return _refused(exc.code, exc.message)

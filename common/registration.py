@@ -1,0 +1,58 @@
+"""What a provider asks of a hub when it joins, and what it is given: `POST /api/provider/register`."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.report import MAX_MODELS, EngineReport, Text
+from common.settings import NAME_PATTERN
+
+
+class AclMode(StrEnum):
+    """How providers that register get at the broker."""
+
+    ON = "on"
+    """The hub makes a broker user for each node."""
+    PRINT = "print"
+    """The hub says which user the broker's operator must make; passwords follow from the hub's admin token."""
+    OFF = "off"
+    """All providers share one URL."""
+
+
+ModelName = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+
+class RegistrationRequest(_Part):
+    """A provider that joins, or renews its membership because something changed or time has passed."""
+
+    name: str = Field(pattern=f"^{NAME_PATTERN}$")
+    """The node it wants to be."""
+    models: tuple[ModelName, ...] = Field((), max_length=MAX_MODELS)
+    """Those whose jobs it wants to take; it renews when they change."""
+    slots: int = Field(1, ge=0, le=2**20)
+    engine: EngineReport
+    version: Text = ""
+    instance: Annotated[str, Field(max_length=64)] = ""
+    """Which process of that name: new at each start. A live node of another instance keeps its name."""
+
+
+class Registration(_Part):
+    """What a member of the grid works with. Secrets: never to be logged or shown."""
+
+    node: str
+    heartbeat_s: float
+    prefix: str
+    redis_url: str
+    """Where the broker is, without user and password."""
+    username: str | None = None
+    password: str | None = None
+    """Both None in the mode `off`, where the URL holds all there is."""
+    signing_keys: tuple[str, ...] = ()
+    """`id:secret` each; jobs may be signed with any of them. Empty: jobs are unsigned."""
+    renew_s: float = 60
+    """How often to register again, so that changed keys and forgotten users are noticed."""

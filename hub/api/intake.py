@@ -1,0 +1,99 @@
+"""The one way in for whatever becomes a job: who asks, what the body says, what the headers wish for."""
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from fastapi import Request, Response
+from pydantic import BaseModel
+
+from common.types import Lane, ModelId
+from hub.api.bodies import check_body, read_body
+from hub.api.relay_response import RelayResponse
+from hub.api.shape import ApiShape
+from hub.dispatcher import Dispatcher, Submission
+from hub.errors import InvalidRequest
+from hub.gatekeeper import Gatekeeper
+from hub.settings import HubSettings
+
+Value = TypeVar("Value")
+
+LANE_HEADER = "x-ghub-lane"
+DEADLINE_HEADER = "x-ghub-deadline-s"
+MAX_DEADLINE_S = 7 * 86_400
+
+
+class JobBody(Protocol):
+    """What every body that becomes a job has."""
+
+    model: str
+    stream: bool | None
+
+
+class Intake:
+    """Turns HTTP requests into submissions, and submissions into answers, the same for every API."""
+
+    def __init__(self, gatekeeper: Gatekeeper, dispatcher: Dispatcher, settings: HubSettings) -> None:
+        self._gatekeeper = gatekeeper
+        self._dispatcher = dispatcher
+        self._settings = settings
+
+    async def serve(
+        self, request: Request, body_shape: type[BaseModel], shape: ApiShape, *, streams_by_default: bool = False
+    ) -> Response:
+        """Answer a request by a job for the same path.
+
+        Args:
+            request: whose body was not read yet.
+            body_shape: its checked part; a `JobBody`.
+            shape: of errors and streams.
+            streams_by_default: whether a body that says nothing of `stream` wants one.
+
+        Raises:
+            RequestFailed: it is not admitted.
+        """
+        caller = await self._gatekeeper.client(request.headers)  # before the body: strangers send none
+        body = await read_body(request, self._settings.max_body_bytes, self._settings.body_timeout_s)
+        checked: JobBody = check_body(body_shape, body)  # type: ignore[assignment]
+        submission = Submission(
+            endpoint=request.url.path,
+            model=ModelId(checked.model),
+            body=body,
+            stream=streams_by_default if checked.stream is None else checked.stream,
+            caller=caller,
+            lane=_header(request, LANE_HEADER, _lane),
+            deadline_s=_header(request, DEADLINE_HEADER, _seconds),
+            trace=request.headers.get("traceparent", "")[:256],
+        )
+        opened = await self._dispatcher.submit(submission)
+        return RelayResponse(opened, self._dispatcher, shape, self._settings)
+
+
+def _header(request: Request, name: str, read: Callable[[str], Value]) -> Value | None:
+    """What a header says; None without it.
+
+    Raises:
+        InvalidRequest: it says something else than it may.
+    """
+    said = request.headers.get(name)
+    if said is None:
+        return None
+    try:
+        return read(said)
+    except ValueError as exc:
+        raise InvalidRequest(f"The header {name}: {exc}", code="invalid_header", param=name) from exc
+
+
+def _lane(said: str) -> Lane:
+    if said not in (Lane.INTERACTIVE, Lane.BATCH):
+        raise ValueError("expected 'interactive' or 'batch'")
+    return Lane(said)
+
+
+def _seconds(said: str) -> float:
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= MAX_DEADLINE_S:
+        raise ValueError(f"expected a number of seconds, more than 0 and at most {MAX_DEADLINE_S}")
+    return seconds

@@ -1,0 +1,12 @@
+"""Which API a path belongs to, and so the shape of its errors."""
+
+from hub.api.openai.shape import OPENAI
+from hub.api.shape import ApiShape
+
+_SHAPES: tuple[tuple[str, ApiShape], ...] = ()
+"""Beginnings of paths and their shapes, the first that fits; OpenAI's for all others, our own paths included."""
+
+
+def shape_of(path: str) -> ApiShape:
+    """The shape in which a path's errors are told."""
+    return next((shape for head, shape in _SHAPES if path == head or path.startswith(f"{head}/")), OPENAI)

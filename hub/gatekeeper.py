@@ -1,0 +1,131 @@
+"""Who may do what at this hub: clients with keys, providers with tokens, the operator with the admin token."""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+from pydantic import SecretStr
+
+from common.clock import BrokerClock
+from common.credentials import ClientKey, ProviderToken, digest_of
+from common.errors import BrokerError
+from common.types import KeyId, ModelId
+from hub.credential_table import CredentialTable
+from hub.errors import BrokerAway, ModelForbidden, Unauthorized
+from hub.settings import HubSettings
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A client; without a key where this hub asks for none."""
+
+    key: ClientKey | None = None
+
+    @property
+    def key_id(self) -> KeyId | None:
+        """Its key's name for machines."""
+        return None if self.key is None else self.key.id
+
+    def sees(self, model: ModelId) -> bool:
+        """Whether it may know of a model and use it."""
+        return self.key is None or self.key.allows(model)
+
+    def check_model(self, model: ModelId) -> None:
+        """Raise ModelForbidden unless it may use the model."""
+        if not self.sees(model):
+            raise ModelForbidden(f"This API key may not use the model {model!r}.", param="model")
+
+
+ANYONE = Caller()
+"""A client of a hub that asks for no key."""
+
+
+class Gatekeeper:
+    """Checks the secrets that requests show. Nothing is said of a secret but that it isn't accepted."""
+
+    def __init__(self, table: CredentialTable, clock: BrokerClock, settings: HubSettings) -> None:
+        self._table = table
+        self._clock = clock
+        self._settings = settings
+        self._admin_digest = _digest_of(settings.admin_token)
+
+    async def client(self, headers: Mapping[str, str]) -> Caller:
+        """The client behind a request: `Authorization: Bearer` or `x-api-key`.
+
+        Where no key is asked for, one that is known still counts (its limits and its usage), and an unknown one is as
+        good as none: SDKs want something in its place.
+
+        Raises:
+            Unauthorized: no key, an unknown or an expired one.
+            BrokerAway: the key is not known here, and the broker cannot be asked.
+        """
+        secret = shown_secret(headers)
+        needed = self._settings.needs_client_keys
+        key = await self._known_key(secret, needed=needed) if secret else None
+        if key is not None and key.is_expired(self._clock.now_ms()):
+            raise Unauthorized("This API key has expired.", code="expired_api_key", type="authentication_error")
+        if key is None and needed:
+            said = "This API key is not known here." if secret else "An API key is needed."
+            code = "invalid_api_key" if secret else "missing_api_key"
+            raise Unauthorized(
+                f"{said} Send it as 'Authorization: Bearer KEY'.", code=code, type="authentication_error"
+            )
+        return ANYONE if key is None else Caller(key)
+
+    async def provider(self, headers: Mapping[str, str]) -> ProviderToken:
+        """The token that a provider shows.
+
+        Raises:
+            Unauthorized: none, or an unknown one; `provider_tokens_not_set` where there are none at all.
+            BrokerAway: it is not known here, and the broker cannot be asked.
+        """
+        secret = shown_secret(headers)
+        try:
+            token = await self._table.find_token(secret) if secret else None
+        except BrokerError as exc:
+            raise self._away(exc) from exc
+        if token is not None:
+            return token
+        if self._table.is_known and not self._table.tokens:
+            raise Unauthorized(
+                "this hub takes no calls of providers: make a token with 'ghub token create NAME', or set "
+                "GHUB_HUB_PROVIDER_TOKENS on the hubs, and show it as GHUB_PROVIDER_TOKEN on the provider",
+                code="provider_tokens_not_set",
+            )
+        raise Unauthorized("a provider's token is needed: Authorization: Bearer <GHUB_PROVIDER_TOKEN>")
+
+    def check_admin(self, headers: Mapping[str, str]) -> None:
+        """Raise Unauthorized unless the request shows the admin token."""
+        if self._admin_digest is None:
+            raise Unauthorized(
+                "this hub has no admin token: set GHUB_HUB_ADMIN_TOKEN on the hubs", code="admin_token_not_set"
+            )
+        if not hmac.compare_digest(digest_of(shown_secret(headers)), self._admin_digest):
+            raise Unauthorized("the admin token is needed: Authorization: Bearer <GHUB_HUB_ADMIN_TOKEN>")
+
+    async def _known_key(self, secret: str, *, needed: bool) -> ClientKey | None:
+        try:
+            return await self._table.find_key(secret)
+        except BrokerError as exc:
+            if not needed:
+                return None
+            raise self._away(exc) from exc
+
+    def _away(self, error: BrokerError) -> BrokerAway:
+        log.warning("broker_unavailable", doing="authenticate", error=str(error))
+        return BrokerAway(
+            "the broker does not answer: who you are cannot be told", retry_after_s=self._settings.retry_after_s
+        )
+
+
+def shown_secret(headers: Mapping[str, str]) -> str:
+    """The secret a request shows, `Authorization: Bearer` first, then `x-api-key`; empty if none."""
+    scheme, _, secret = headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip()
+
+
+def _digest_of(secret: SecretStr | None) -> str | None:
+    return None if secret is None else digest_of(secret.get_secret_value())
