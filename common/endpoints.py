@@ -12,8 +12,10 @@ class Capability(StrEnum):
     EMBEDDINGS = "embeddings"
     RESPONSES = "responses"
     MESSAGES = "messages"
+    COUNT_TOKENS = "count_tokens"
+    """Of a prompt for messages."""
     NATIVE = "native"
-    """Ollama's own `/api/chat`, `/api/generate` and `/api/embed`."""
+    """It has Ollama's own API; for engines without it the provider translates, so no path asks for this."""
     PREFILL = "prefill"
     """It goes on with an answer that the request already holds the beginning of."""
 
@@ -24,9 +26,10 @@ ENDPOINTS: Mapping[str, Capability] = {
     "/v1/embeddings": Capability.EMBEDDINGS,
     "/v1/responses": Capability.RESPONSES,
     "/v1/messages": Capability.MESSAGES,
-    "/api/chat": Capability.NATIVE,
-    "/api/generate": Capability.NATIVE,
-    "/api/embed": Capability.NATIVE,
+    "/v1/messages/count_tokens": Capability.COUNT_TOKENS,
+    "/api/chat": Capability.CHAT,
+    "/api/generate": Capability.CHAT,
+    "/api/embed": Capability.EMBEDDINGS,
 }
 """The only paths that a request can reach on an engine, and what it must be able to do for them. Nothing here pulls,
 deletes or configures."""

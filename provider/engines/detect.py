@@ -10,6 +10,7 @@ from provider.engines.fields import find_rows, has_any
 from provider.engines.http import EngineHttp
 from provider.engines.llamacpp import LlamaCppEngine
 from provider.engines.lmstudio import LMStudioEngine
+from provider.engines.native import NativeSpeaker
 from provider.engines.ollama import OllamaEngine
 from provider.engines.openai import HUB, OpenAIEngine, openai_models
 from provider.engines.vllm import VllmEngine
@@ -70,15 +71,16 @@ def connect_engine(found: FoundEngine, settings: EngineSettings) -> Engine:
         case EngineKind.OLLAMA:
             return OllamaEngine(http)
         case EngineKind.LLAMACPP:
-            return LlamaCppEngine(http)
+            engine: Engine = LlamaCppEngine(http)
         case EngineKind.VLLM:
-            return VllmEngine(http)
+            engine = VllmEngine(http)
         case EngineKind.LMSTUDIO:
-            return LMStudioEngine(http)
+            engine = LMStudioEngine(http)
         case EngineKind.OPENAI | EngineKind.AUTO:
-            return OpenAIEngine(http)
+            engine = OpenAIEngine(http)
         case _:
             assert_never(found.kind)
+    return NativeSpeaker(engine, settings.max_event_bytes)
 
 
 async def _kind_under(url: str, settings: EngineSettings) -> EngineKind:

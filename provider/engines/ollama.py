@@ -6,11 +6,15 @@ from dataclasses import replace
 
 import orjson
 
-from common.endpoints import ENDPOINTS, Capability
+from common.endpoints import Capability
 from common.types import ModelId
 from provider.engines.base import EngineAnswer, EngineStatus, ModelInfo, Question
 from provider.engines.fields import count, find_rows, rows, text
 from provider.engines.http import EngineHttp
+from provider.engines.metering import UsageAsker
+from provider.engines.native_questions import NATIVE_PATHS
+from provider.engines.openai import HUB
+from provider.errors import EngineDown
 from provider.settings import EngineKind
 
 ALWAYS = frozenset(
@@ -34,6 +38,7 @@ class OllamaEngine:
 
     def __init__(self, http: EngineHttp) -> None:
         self._http = http
+        self._asker = UsageAsker(http)
 
     @staticmethod
     async def is_here(http: EngineHttp) -> bool:
@@ -43,8 +48,11 @@ class OllamaEngine:
         return find_rows(await http.find_json("/api/tags"), "models") is not None
 
     async def status(self) -> EngineStatus:
-        """Its models, with their sizes, digests and GPU memory."""
-        version = text(await self._http.get_json("/api/version"), "version")
+        """Its models, with their sizes, digests and GPU memory; EngineDown if it cannot be reached or is a hub."""
+        told = await self._http.get_json("/api/version")
+        if text(told, HUB):  # whatever the settings say: its jobs would come round in a circle
+            raise EngineDown(f"{self._http.url} is a hub, not an engine")
+        version = text(told, "version")
         listed = rows(await self._http.get_json("/api/tags"), "models")
         loaded = {_bare(row): row for row in rows(await self._http.get_json("/api/ps"), "models")}
         return EngineStatus(
@@ -66,8 +74,10 @@ class OllamaEngine:
         )
 
     def ask(self, question: Question) -> AbstractAsyncContextManager[EngineAnswer]:
-        """Send the bytes to their path."""
-        return self._http.ask(_said_plainly(question))
+        """Send the bytes to their path; streams of OpenAI's API are asked for their usage, its own always tell it."""
+        if question.endpoint in NATIVE_PATHS:
+            return self._http.ask(_said_plainly(question))
+        return self._asker.ask(question)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -88,7 +98,7 @@ def _read_version(version: str) -> tuple[int, int, int]:
 
 def _said_plainly(question: Question) -> Question:
     """The same question; its own paths stream unless told not to, so whoever wants a whole answer has to say so."""
-    if question.stream or ENDPOINTS.get(question.endpoint) is not Capability.NATIVE:
+    if question.stream:
         return question
     try:
         fields = orjson.loads(question.body)

@@ -16,12 +16,12 @@ from tests.doubles.process import EngineProcess
 
 TINY = Model("tiny:1b", size_bytes=1_234_567, digest="ab" * 32, is_loaded=True)
 SMALL = Model("small:3b", size_bytes=3_456_789, digest="cd" * 32)
-NEVER_STREAMED = ("/v1/embeddings", "/api/embed")
+NEVER_STREAMED = ("/v1/embeddings", "/v1/messages/count_tokens", "/api/embed")
 
 _OPENAI = frozenset({Capability.CHAT, Capability.COMPLETIONS})
 _EVENTS = frozenset({Capability.RESPONSES, Capability.MESSAGES})
 _OLLAMA = _OPENAI | {Capability.EMBEDDINGS, Capability.NATIVE, Capability.PREFILL}
-_ALL_BUT_NATIVE = _OPENAI | _EVENTS | {Capability.EMBEDDINGS, Capability.PREFILL}
+_ALL_BUT_NATIVE = _OPENAI | _EVENTS | {Capability.EMBEDDINGS, Capability.COUNT_TOKENS, Capability.PREFILL}
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,10 @@ class EngineCase:
 
     @property
     def endpoints(self) -> Sequence[str]:
-        """What it serves."""
-        return [endpoint for endpoint, capability in ENDPOINTS.items() if capability in self.can]
+        """What it serves itself; Ollama's paths are translated for the others."""
+        own = [endpoint for endpoint, capability in ENDPOINTS.items() if capability in self.can]
+        is_native = Capability.NATIVE in self.can
+        return [endpoint for endpoint in own if is_native or not endpoint.startswith("/api/")]
 
     @property
     def streaming(self) -> Sequence[str]:
@@ -77,14 +79,14 @@ CASES: Mapping[str, EngineCase] = {
         EngineKind.VLLM,
         frozenset({Capability.EMBEDDINGS}),
         "0.11.2",
-        ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"),
+        ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens"),
     ),
     "llamacpp": EngineCase(EngineKind.LLAMACPP, _ALL_BUT_NATIVE, "b6970-abc", tells_sizes=True, knows_its_models=False),
     "llamacpp-of-old": EngineCase(
         EngineKind.LLAMACPP,
         _OPENAI | {Capability.PREFILL},
         "b5000-abc",
-        ("/v1/embeddings", "/v1/responses", "/v1/messages"),
+        ("/v1/embeddings", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens"),
         tells_sizes=True,
         knows_its_models=False,
     ),
@@ -102,6 +104,7 @@ _BODIES: Mapping[str, dict[str, Any]] = {
     "/v1/embeddings": {"input": ["one text", "and another"]},
     "/v1/responses": {"input": "count for me", "max_output_tokens": 5},
     "/v1/messages": {"messages": _TALK, "max_tokens": 5},
+    "/v1/messages/count_tokens": {"messages": _TALK},
     "/api/chat": {"messages": _TALK, "options": {"num_predict": 5}},
     "/api/generate": {"prompt": "count for me", "options": {"num_predict": 5}},
     "/api/embed": {"input": "one text"},

@@ -3,19 +3,50 @@
 Written after the README of llama.cpp's server. Like it, it answers Ollama's /api/tags, and is not Ollama.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import orjson
 from aiohttp import web
 
+from tests.doubles.counting import CountRequest
 from tests.doubles.embedding import EmbeddingRequest
 from tests.doubles.engine import Engine, json_response
 from tests.doubles.events import EventApi, EventRequest
+from tests.doubles.faults import Faults
 from tests.doubles.models import Options
-from tests.doubles.scripted import llama_error
+from tests.doubles.scripted import Answer, Api, GenerationRequest, llama_error
 
 DEFAULT_SLOTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaCppRequest(GenerationRequest):
+    """What a body asks for in OpenAI's API."""
+
+    def answer(self, faults: Faults, *, fingerprint: str) -> Answer:
+        """What the engine says to it."""
+        return LlamaCppAnswer(self, faults, fingerprint=fingerprint)
+
+
+class LlamaCppAnswer(Answer):
+    """The last piece tells how long all took, and with it how many tokens, whether asked to or not."""
+
+    def ending(self, *, has_done: bool) -> list[bytes]:
+        """Return the events after the last token."""
+        events = super().ending(has_done=has_done)
+        at = 1 if self._request.has_usage_event else 0
+        events[at] = self._timed(events[at].rstrip()) + self._end
+        return events
+
+    def document(self) -> bytes:
+        """Return the whole answer of a non-streamed request."""
+        return self._timed(super().document())
+
+    def _timed(self, told: bytes) -> bytes:
+        timings = {"cache_n": 0, "prompt_n": self._request.prompt_tokens, "predicted_n": self._request.count}
+        return told[:-1] + b',"timings":' + orjson.dumps(timings) + b"}"
 
 
 class LlamaCpp(Engine):
@@ -30,13 +61,17 @@ class LlamaCpp(Engine):
     def routes(self) -> list[web.RouteDef]:
         """OpenAI's API, its own health, properties and slots."""
         return [
-            *super().routes(),
+            web.get("/health", self.probe(lambda: {"status": "ok"})),
+            web.get("/v1/models", self.probe(self.list_models)),
+            web.post("/v1/chat/completions", self.generation(partial(LlamaCppRequest.read, Api.CHAT))),
+            web.post("/v1/completions", self.generation(partial(LlamaCppRequest.read, Api.COMPLETION))),
             web.get("/props", self.probe(self._props)),
             web.get("/slots", self._slots),
             web.get("/api/tags", self.probe(lambda: {"models": self._named()})),
             web.post("/v1/embeddings", self.generation(EmbeddingRequest.read)),
             web.post("/v1/responses", self.generation(partial(EventRequest.read, EventApi.RESPONSES))),
             web.post("/v1/messages", self.generation(partial(EventRequest.read, EventApi.MESSAGES))),
+            web.post("/v1/messages/count_tokens", self.generation(CountRequest.read)),
         ]
 
     def list_models(self) -> dict[str, Any]:

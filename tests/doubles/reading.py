@@ -21,3 +21,19 @@ def said_in(text: str) -> str:
 def numbered(start: int, stop: int) -> str:
     """Return the text of the tokens start..stop-1, to compare with."""
     return "".join(f"t{number} " for number in range(start, stop))
+
+
+def holds(ours: object, theirs: object) -> bool:
+    """Whether all that one JSON value says stands in another, which may say more."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return all(name in ours and holds(ours[name], value) for name, value in theirs.items())
+    if isinstance(ours, list) and isinstance(theirs, list):
+        return len(ours) == len(theirs) and all(map(holds, ours, theirs))
+    return ours == theirs
+
+
+def without_nulls(value: Any) -> Any:
+    """A JSON value without the members that are null."""
+    if isinstance(value, dict):
+        return {name: without_nulls(one) for name, one in value.items() if one is not None}
+    return [without_nulls(one) for one in value] if isinstance(value, list) else value

@@ -10,6 +10,7 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 
+from tests.doubles.counting import CountRequest
 from tests.doubles.embedding import EmbeddingRequest
 from tests.doubles.engine import Engine, Refusal, Wanted, json_response
 from tests.doubles.events import EventApi, EventRequest
@@ -75,6 +76,7 @@ class VLLM(Engine):
             web.post("/v1/embeddings", self.generation(EmbeddingRequest.read)),
             web.post("/v1/responses", self.generation(partial(EventRequest.read, EventApi.RESPONSES))),
             web.post("/v1/messages", self.generation(partial(EventRequest.read, EventApi.MESSAGES))),
+            web.post("/v1/messages/count_tokens", self.generation(CountRequest.read)),
         ]
 
     def list_models(self) -> dict[str, Any]:
