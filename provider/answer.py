@@ -11,9 +11,11 @@ from common.wire import Failure, Job, ReplyEntry, Start
 from provider.engines.base import Engine, EngineAnswer, Question
 from provider.engines.failures import engine_error, read_error_object
 from provider.engines.framing import Framing, framing_of
+from provider.engines.lines import LineSplitter
+from provider.engines.metering import MeteredAnswer
 from provider.errors import EngineBroke, EngineFailed
 from provider.settings import ProviderSettings
-from provider.usage import read_usage
+from provider.usage import estimate_usage, read_usage
 from provider.writer import Reply
 
 MAX_OPENING_BYTES = 64 * 1024
@@ -83,6 +85,7 @@ async def _relay_stream(
     recent: deque[bytes] = deque(maxlen=RECENT_BLOCKS)
     head: Start | None = start
     opening = b""
+    count, mark = 0, framing.end if framing.end == LineSplitter.end else b"data:"
     is_silence = framing.is_silence
     async for block in _blocks(answer, framing):
         # Whatever a client hears binds it to this attempt: before the first word that is not worth it.
@@ -108,8 +111,13 @@ async def _relay_stream(
         else:
             reply.put_data(block)
         recent.append(block)
+        count += block.count(mark)
         await reply.room(settings.reply_buffer_bytes)
-    reply.put(_end_of(framing, b"".join(recent), opening))
+    tail = b"".join(recent)
+    _check_end(framing, tail)
+    hidden = answer.usage if isinstance(answer, MeteredAnswer) else None
+    told = hidden or framing.read_usage(tail, opening)
+    reply.put(ReplyEntry(end=estimate_usage(told, count, [one for one in framing.split(tail) if mark in one])))
 
 
 async def _blocks(answer: EngineAnswer, framing: Framing) -> AsyncIterator[bytes]:
@@ -121,13 +129,12 @@ async def _blocks(answer: EngineAnswer, framing: Framing) -> AsyncIterator[bytes
         yield rest + framing.end
 
 
-def _end_of(framing: Framing, tail: bytes, opening: bytes) -> ReplyEntry:
-    """The entry that ends a stream; EngineBroke if it said nothing, or not all."""
+def _check_end(framing: Framing, tail: bytes) -> None:
+    """Raise EngineBroke if a stream that ends with these events said nothing, or not all."""
     if not tail:
         raise EngineBroke(Failure(502, "engine_empty_answer", "the engine ended its answer unsaid", retryable=True))
     if framing.is_broken_off(tail):
         raise EngineBroke(Failure(502, "engine_disconnected", "the engine broke off its answer", retryable=True))
-    return ReplyEntry(end=framing.read_usage(tail, opening))
 
 
 def _raise_error(framing: Framing, block: bytes, head: Start | None, reply: Reply) -> None:

@@ -38,7 +38,7 @@ def is_only_opening(events: bytes) -> bool:
         if is_only_comments(event):
             continue
         try:
-            if not _is_opening(orjson.loads(_data_of(event))):
+            if not _is_opening(orjson.loads(data_of(event))):
                 return False
         except (ValueError, TypeError, LookupError, AttributeError):
             return False
@@ -98,7 +98,7 @@ class EventSplitter:
         return False
 
 
-def _data_of(event: bytes) -> bytes:
+def data_of(event: bytes) -> bytes:
     """What stands in the data of an event, whether or not it has a name."""
     return b"\n".join(line[5:] for line in event.splitlines() if line.startswith(b"data:"))
 

@@ -1,12 +1,34 @@
 """Reads how many tokens an answer took, as far as its engine says."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import orjson
 
 from common.wire import Usage
 
 _MARKS = (b'"usage"', b'"timings"', b"eval_count")
+_TEXT = re.compile(
+    rb'"(?:content|text|thinking|response|delta|arguments|partial_json|reasoning|reasoning_content)"\s*:\s*"(?!")'
+)
+"""A field of any API that brings text, and isn't empty."""
+
+
+def estimate_usage(told: Usage, count: int, last: Sequence[bytes]) -> Usage:
+    """The usage that an engine told; where it lacks the answer's tokens, with as many as events brought text.
+
+    Those that bring none stand at the end of a stream, so that no other has to be looked at.
+
+    Args:
+        told: what the engine said.
+        count: the events that the stream had.
+        last: the last of them, one by one.
+    """
+    if told.completion_tokens is not None:
+        return told
+    silent = sum(_TEXT.search(event) is None for event in last)
+    return replace(told, completion_tokens=max(0, count - silent), is_estimate=True)
 
 
 def read_usage(tail: bytes, *, streamed: bool, opening: bytes = b"") -> Usage:

@@ -13,6 +13,10 @@ from hub.errors import BodyTimeout, BodyTooLarge, InvalidRequest
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
+UNSUPPORTED = "unsupported_parameter"
+"""The type of a PydanticCustomError for a field that is right and asks for what a hub doesn't have."""
+_CODES = {"missing": "missing_required_parameter", UNSUPPORTED: UNSUPPORTED}
+
 
 async def read_body(request: Request, limit_bytes: int, limit_s: float) -> bytes:
     """The body as the client sent it.
@@ -51,5 +55,5 @@ def check_body(shape: type[Shape], body: bytes) -> Shape:
         param = ".".join(str(part) for at, part in enumerate(first["loc"]) if at == 0 or isinstance(part, int)) or None
         if first["type"] == "json_invalid":
             raise InvalidRequest(f"The body is not valid JSON: {first['msg']}", code="invalid_json") from exc
-        code = "missing_required_parameter" if first["type"] == "missing" else "invalid_type"
+        code = _CODES.get(first["type"], "invalid_type")
         raise InvalidRequest(f"{param or 'The body'}: {first['msg']}", code=code, param=param) from exc

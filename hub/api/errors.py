@@ -16,11 +16,12 @@ log = structlog.get_logger()
 def error_response(error: RequestFailed, shape: ApiShape, headers: dict[str, str] | None = None) -> Response:
     """An error as a whole answer."""
     sent = {"x-request-id": uuid4().hex, **(headers or {})}
+    request_id = sent.setdefault("request-id", sent["x-request-id"])  # Anthropic's name of it
     if error.retry_after_s is not None:
         sent["retry-after"] = str(error.retry_after_s)
     if isinstance(error, Unauthorized):
         sent["www-authenticate"] = "Bearer"
-    return Response(shape.error_body(error), error.status, sent, media_type="application/json")
+    return Response(shape.error_body(error, request_id), error.status, sent, media_type="application/json")
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -32,7 +33,8 @@ def install_error_handlers(app: FastAPI) -> None:
 
     async def http_error(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, HTTPException)  # noqa: S101
-        message = exc.detail if exc.status_code != 404 else f"Unknown request URL: {request.method} {request.url.path}"
+        unknown = f"This grid does not serve {request.method} {request.url.path}."
+        message = exc.detail if exc.status_code != 404 else unknown
         code = {404: "unknown_url", 405: "method_not_allowed"}.get(exc.status_code, "http_error")
         error = RequestFailed(message, status=exc.status_code, code=code, type="invalid_request_error")
         return error_response(error, shape_of(request.url.path), dict(exc.headers or {}))

@@ -14,7 +14,7 @@ class ApiShape(Protocol):
     stream_end: bytes
     """The event that closes every stream of this API; empty if it has none."""
 
-    def error_body(self, error: RequestFailed) -> bytes:
+    def error_body(self, error: RequestFailed, request_id: str = "") -> bytes:
         """An error as the body of an answer."""
         ...
 

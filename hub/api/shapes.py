@@ -1,9 +1,14 @@
 """Which API a path belongs to, and so the shape of its errors."""
 
+from hub.api.anthropic.shape import ANTHROPIC
+from hub.api.ollama.shape import OLLAMA, OLLAMA_PATHS
 from hub.api.openai.shape import OPENAI
 from hub.api.shape import ApiShape
 
-_SHAPES: tuple[tuple[str, ApiShape], ...] = ()
+_SHAPES: tuple[tuple[str, ApiShape], ...] = (
+    ("/v1/messages", ANTHROPIC),
+    *((path, OLLAMA) for path in OLLAMA_PATHS),
+)
 """Beginnings of paths and their shapes, the first that fits; OpenAI's for all others, our own paths included."""
 
 

@@ -10,11 +10,12 @@ from provider.engines.fields import count, text
 from provider.engines.http import EngineHttp
 from provider.engines.openai import openai_models
 from provider.engines.pieces import PiecedAnswer, in_pieces
+from provider.engines.responses import CompletedResponse
 from provider.errors import EngineDown
 from provider.settings import EngineKind
 
 ALWAYS = frozenset({Capability.CHAT, Capability.COMPLETIONS, Capability.PREFILL})
-_PERHAPS = frozenset({Capability.EMBEDDINGS, Capability.RESPONSES, Capability.MESSAGES})
+_PERHAPS = frozenset({Capability.EMBEDDINGS, Capability.RESPONSES, Capability.MESSAGES, Capability.COUNT_TOKENS})
 _NOT_SERVED = frozenset({404, 405, 501})
 
 
@@ -57,11 +58,19 @@ class LlamaCppEngine:
 
     @asynccontextmanager
     async def ask(self, question: Question) -> AsyncIterator[EngineAnswer]:
-        """Send the bytes to their path; a whole answer is asked for in pieces where that makes no difference."""
+        """Send the bytes to their path; a whole answer is asked for in pieces where that makes no difference.
+
+        Of responses it leaves out what clients need; that is added.
+        """
         pieces = in_pieces(question)
+        limit_bytes = self._http.settings.max_event_bytes
         async with self._http.ask(pieces or question) as answer:
-            is_pieced = pieces is not None and answer.content_type.startswith("text/event-stream")
-            yield PiecedAnswer(answer, self._http.settings.max_event_bytes) if is_pieced else answer
+            if pieces is not None and answer.content_type.startswith("text/event-stream"):
+                yield PiecedAnswer(answer, limit_bytes)
+            elif ENDPOINTS.get(question.endpoint) is Capability.RESPONSES:
+                yield CompletedResponse(answer, question, limit_bytes)
+            else:
+                yield answer
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -7,6 +7,7 @@ from common.types import ModelId
 from provider.engines.base import EngineAnswer, EngineStatus, ModelInfo, Question
 from provider.engines.fields import count, find_rows, rows, text
 from provider.engines.http import EngineHttp
+from provider.engines.metering import UsageAsker
 from provider.errors import EngineDown
 from provider.settings import EngineKind
 
@@ -25,6 +26,7 @@ class LMStudioEngine:
 
     def __init__(self, http: EngineHttp) -> None:
         self._http = http
+        self._asker = UsageAsker(http)
         self._is_newer: bool | None = None
 
     @staticmethod
@@ -46,8 +48,8 @@ class LMStudioEngine:
         return EngineStatus(self.kind, self._http.url, models=models, capabilities=NEWER if self._is_newer else ALWAYS)
 
     def ask(self, question: Question) -> AbstractAsyncContextManager[EngineAnswer]:
-        """Send the bytes to their path."""
-        return self._http.ask(question)
+        """Send the bytes to their path, asking for the usage of streams too."""
+        return self._asker.ask(question)
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -7,6 +7,7 @@ from common.types import ModelId
 from provider.engines.base import EngineAnswer, EngineStatus, ModelInfo, Question
 from provider.engines.fields import count, has_any, rows, text
 from provider.engines.http import EngineHttp
+from provider.engines.metering import UsageAsker
 from provider.errors import EngineDown
 from provider.settings import EngineKind
 
@@ -23,6 +24,7 @@ class OpenAIEngine:
 
     def __init__(self, http: EngineHttp) -> None:
         self._http = http
+        self._asker = UsageAsker(http)
 
     async def status(self) -> EngineStatus:
         """Its models; EngineDown if it cannot be reached or is a hub."""
@@ -30,8 +32,8 @@ class OpenAIEngine:
         return EngineStatus(self.kind, self._http.url, models=models, capabilities=self.capabilities)
 
     def ask(self, question: Question) -> AbstractAsyncContextManager[EngineAnswer]:
-        """Send the bytes to their path."""
-        return self._http.ask(question)
+        """Send the bytes to their path, asking for the usage of streams too."""
+        return self._asker.ask(question)
 
     async def aclose(self) -> None:
         """Close every connection."""

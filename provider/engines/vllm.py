@@ -6,6 +6,7 @@ from common.endpoints import ENDPOINTS, Capability
 from provider.engines.base import EngineAnswer, EngineStatus, Question
 from provider.engines.fields import find_rows, has_any, text
 from provider.engines.http import EngineHttp
+from provider.engines.metering import UsageAsker
 from provider.engines.openai import openai_models
 from provider.errors import EngineDown
 from provider.settings import EngineKind
@@ -23,6 +24,7 @@ class VllmEngine:
 
     def __init__(self, http: EngineHttp) -> None:
         self._http = http
+        self._asker = UsageAsker(http)
         self._capabilities: frozenset[Capability] | None = None
 
     @staticmethod
@@ -46,8 +48,8 @@ class VllmEngine:
         return EngineStatus(self.kind, self._http.url, version, models, self._capabilities)
 
     def ask(self, question: Question) -> AbstractAsyncContextManager[EngineAnswer]:
-        """Send the bytes to their path."""
-        return self._http.ask(question)
+        """Send the bytes to their path, asking for the usage of streams too."""
+        return self._asker.ask(question)
 
     async def aclose(self) -> None:
         """Close every connection."""

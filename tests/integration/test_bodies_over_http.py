@@ -154,7 +154,7 @@ def test_a_completion_without_a_prompt_is_refused(untouched: Chain, prompt: dict
 
 
 def test_a_model_nobody_serves_is_not_found(untouched: Chain) -> None:
-    for model in ("never:seen", "tiny", "TINY:1B", "tiny:1b ", "ti\x00ny", "evil:tiny:1b", "*", "模型"):
+    for model in ("never:seen", "tiny", "TINY:1C", "tiny:1b ", "ti\x00ny", "evil:tiny:1b", "*", "模型"):
         assert _refused(post(untouched.hub, chat(model=model))) == (404, "model_not_found", "model")
 
 
@@ -165,7 +165,7 @@ def test_a_model_nobody_serves_is_not_found(untouched: Chain) -> None:
         ("PUT", CHAT, 405, "method_not_allowed"),
         ("DELETE", COMPLETIONS, 405, "method_not_allowed"),
         ("POST", "/v1/models", 405, "method_not_allowed"),
-        ("POST", "/", 404, "unknown_url"),
+        ("POST", "/", 405, "method_not_allowed"),
         ("POST", "/v1/chat/completion", 404, "unknown_url"),
         ("POST", CHAT + "/", 404, "unknown_url"),
         ("POST", "/v1" + CHAT, 404, "unknown_url"),

@@ -43,7 +43,10 @@ class Asked:
 
 @dataclass
 class Server:
-    """What it answers, path by path (404 elsewhere), and what it was asked. May be changed while it runs."""
+    """What it answers, path by path (404 elsewhere), and what it was asked. May be changed while it runs.
+
+    An answer may be a function of the body.
+    """
 
     answers: dict[str, Any]
     url: str = ""
@@ -73,6 +76,7 @@ class Server:
         self.asked.append(Asked(request.method, request.path, request.headers.copy(), body, self._number(request)))
         self.arrived.set()
         answer = self.answers.get(request.path)
+        answer = answer(body) if callable(answer) else answer
         said = Said({"error": "404 page not found"}, 404) if answer is None else answer
         if not isinstance(said, Said):
             said = Said(orjson.dumps(said))

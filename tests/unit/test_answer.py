@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from common.wire import Failure, ReplyEntry, Start, Usage
 from provider.answer import relay_answer
 from provider.engines.base import Question
+from provider.engines.metering import MeteredAnswer
 from provider.errors import EngineBroke, EngineDown, EngineFull
 from provider.writer import Reply
 from tests.unit.engine_script import (
@@ -69,6 +70,18 @@ class TestStreams:
 
     def test_usage_in_the_last_words_is_found_even_without_a_blank_line(self) -> None:
         assert relayed([TOKEN, LAST.rstrip()]).reply.entries[-1] == ReplyEntry(end=Usage(7, 3))
+
+    def test_without_any_usage_the_words_are_counted_and_called_an_estimate(self) -> None:
+        end = relayed([ROLE, b": ping\n\n", TOKEN, TOKEN + TOKEN, b": ping\n\n", DONE]).reply.entries[-1]
+        assert end == ReplyEntry(end=Usage(None, 3, is_estimate=True))
+
+    def test_usage_that_its_client_does_not_see_is_told_all_the_same(self) -> None:
+        reply = RecordingReply()
+        answer = MeteredAnswer(ScriptedAnswer([TOKEN, LAST + DONE]), 10_000)
+        engine = ScriptedEngine(cast(ScriptedAnswer, answer))
+        in_virtual_time(relay_answer(engine, a_job(), cast(Reply, reply), NODE, some_settings()))
+        assert reply.data == TOKEN + DONE
+        assert reply.entries[-1] == ReplyEntry(end=Usage(7, 3))
 
     def test_the_job_s_own_bytes_are_what_the_engine_is_asked(self) -> None:
         assert relayed([WHOLE]).engine.asked == [Question.of(a_job())]

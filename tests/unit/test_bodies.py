@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.api.bodies import check_body, read_body
-from hub.api.openai.bodies import ChatBody, CompletionBody, ModelBody
+from hub.api.openai.bodies import ChatBody, CompletionBody, EmbeddingBody, ModelBody, ResponseBody
 from hub.errors import BodyTooLarge, InvalidRequest
 
 CHAT: dict[str, Any] = {"model": "tiny:1b", "messages": [{"role": "user", "content": "hi"}]}
@@ -53,6 +53,24 @@ class TestGoodBodies:
     def test_a_prompt_may_be_text_or_tokens_or_many_of_them(self, prompt: object) -> None:
         assert check_body(CompletionBody, completion(prompt=prompt)).model == "tiny:1b"
 
+    @pytest.mark.parametrize("said", ["hi", ["a", "b"], [1, 2], [[1], [2]]])
+    def test_texts_and_tokens_can_be_embedded(self, said: object) -> None:
+        body = orjson.dumps({"model": "m", "input": said, "encoding_format": "base64", "stream": True})
+        assert (check_body(EmbeddingBody, body).model, check_body(EmbeddingBody, body).stream) == ("m", None)
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"input": "hi"},
+            {"input": [{"role": "user", "content": [{"type": "input_text", "text": "hi"}]}], "stream": True},
+            {"input": "hi", "tools": [{"type": "function"}], "tool_choice": "auto", "reasoning": {"effort": "low"}},
+            {"input": "hi", "store": True, "background": False, "previous_response_id": None, "conversation": None},
+            {"input": "hi", "instructions": "be nice", "max_output_tokens": 5, "temperature": 0, "top_p": 1},
+        ],
+    )
+    def test_a_response_passes(self, fields: dict[str, object]) -> None:
+        assert check_body(ResponseBody, orjson.dumps({"model": "m", **fields})).model == "m"
+
     @pytest.mark.parametrize("stream", [True, False, None])
     def test_whether_to_stream_is_read(self, stream: bool | None) -> None:
         assert check_body(ChatBody, chat(stream=stream)).stream is stream
@@ -63,6 +81,32 @@ class TestGoodBodies:
 
 
 class TestBadBodies:
+    @pytest.mark.parametrize(
+        ("fields", "code", "param"),
+        [
+            ({}, MISSING, "input"),
+            ({"input": 5}, TYPE, "input"),
+            ({"input": []}, TYPE, "input"),
+            ({"input": "hi", "max_output_tokens": 0}, TYPE, "max_output_tokens"),
+            ({"input": "hi", "previous_response_id": 5}, TYPE, "previous_response_id"),
+            ({"input": "hi", "previous_response_id": "resp_1"}, "unsupported_parameter", "previous_response_id"),
+            ({"input": "hi", "background": True}, "unsupported_parameter", "background"),
+            ({"input": "hi", "conversation": "conv_1"}, "unsupported_parameter", "conversation"),
+            ({"input": "hi", "conversation": {"id": "conv_1"}}, "unsupported_parameter", "conversation"),
+        ],
+    )
+    def test_a_response_that_is_to_be_kept_is_refused_by_name(
+        self, fields: dict[str, object], code: str, param: str
+    ) -> None:
+        with pytest.raises(InvalidRequest) as caught:
+            check_body(ResponseBody, orjson.dumps({"model": "m", **fields}))
+        assert (caught.value.status, caught.value.code, caught.value.param) == (400, code, param)
+
+    @pytest.mark.parametrize("said", [None, 5, {"text": "hi"}, [None], ["a", 1], [["a"]]])
+    def test_what_cannot_be_embedded_is_refused(self, said: object) -> None:
+        with pytest.raises(InvalidRequest, match="input"):
+            check_body(EmbeddingBody, orjson.dumps({"model": "m", "input": said}))
+
     @pytest.mark.parametrize(
         "body",
         [

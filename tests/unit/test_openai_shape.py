@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.credentials import ClientKey
 from common.types import ModelId
 from common.wire import Failure
 from hub import errors
@@ -18,6 +19,7 @@ from hub.api.openai.models import models_router
 from hub.api.openai.shape import OPENAI
 from hub.errors import AttemptFailed, DeadlineExceeded, RequestFailed
 from hub.gatekeeper import ANYONE, Caller, Gatekeeper
+from hub.model_names import ModelNames
 from hub.registry_view import RegistryView
 from tests.unit.openai_schema import assert_is
 
@@ -106,18 +108,49 @@ class TestModels:
         async with client_of(app()) as client:
             answer = await client.get("/v1/models")
         assert_is("ListModelsResponse", answer.json())
-        assert [model["id"] for model in answer.json()["data"]] == ["org/big:70b", "tiny:1b"]
+        assert [model["id"] for model in answer.json()["data"]] == ["gpt-4o", "org/big:70b", "tiny:1b"]
 
     async def test_an_empty_grid_has_an_empty_list(self) -> None:
         async with client_of(app(models={})) as client:
             assert_is("ListModelsResponse", (await client.get("/v1/models")).json())
 
-    @pytest.mark.parametrize("model", ["tiny:1b", "org/big:70b"])
-    async def test_one_model_can_be_asked_for_slashes_and_all(self, model: str) -> None:
+    @pytest.mark.parametrize(
+        ("asked", "told"),
+        [
+            ("tiny:1b", "tiny:1b"),
+            ("org/big:70b", "org/big:70b"),
+            ("gpt-4o", "gpt-4o"),
+            ("TINY:1B", "tiny:1b"),
+            ("claude-3-opus", "tiny:1b"),
+        ],
+    )
+    async def test_one_model_can_be_asked_for_slashes_and_all(self, asked: str, told: str) -> None:
         async with client_of(app()) as client:
-            answer = await client.get(f"/v1/models/{model}")
+            answer = await client.get(f"/v1/models/{asked}")
         assert_is("Model", answer.json())
-        assert (answer.json()["id"], answer.json()["created"]) == (model, 1_700_000_000)
+        assert (answer.json()["id"], answer.json()["created"]) == (told, 1_700_000_000)
+
+    async def test_a_key_sees_models_and_aliases_that_it_names(self) -> None:
+        for allowed, seen in [
+            (["tiny:1b"], ["gpt-4o", "tiny:1b"]),
+            (["gpt-4o"], ["gpt-4o"]),
+            (["org/*"], ["org/big:70b"]),
+        ]:
+            key = ClientKey("0" * 64, "k", 0, models=tuple(allowed))
+            async with client_of(app(caller=Caller(key))) as client:
+                listed = (await client.get("/v1/models")).json()["data"]
+                hidden = await client.get("/v1/models/org/big:70b")
+            assert [model["id"] for model in listed] == seen
+            assert hidden.status_code == (200 if "org/big:70b" in seen else 404)
+
+    async def test_anthropic_s_clients_hear_them_in_its_form(self) -> None:
+        headers = {"anthropic-version": "2023-06-01"}
+        async with client_of(app()) as client:
+            listed = (await client.get("/v1/models", headers=headers)).json()
+            one = (await client.get("/v1/models/gpt-4o", headers=headers)).json()
+        assert (listed["first_id"], listed["last_id"], listed["has_more"]) == ("gpt-4o", "tiny:1b", False)
+        assert listed["data"][0] == one
+        assert (one["type"], one["id"], one["created_at"]) == ("model", "gpt-4o", "2023-11-14T22:13:20Z")
 
     async def test_an_unknown_model_is_an_error_of_openai_s_code(self) -> None:
         async with client_of(app()) as client:
@@ -127,17 +160,21 @@ class TestModels:
         assert (answer.json()["error"]["code"], answer.json()["error"]["param"]) == ("model_not_found", "model")
 
 
+ALIASES = {"gpt-4o": "Tiny:1b", "gone": "nobody", "claude-*": "tiny:1b"}
 MODELS = {"tiny:1b": [1_700_000_001_999, 1_700_000_000_999], "org/big:70b": [1_700_000_000_000]}
 
 
 class OpenDoor:
     """A gatekeeper that asks for nothing."""
 
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
     async def client(self, _: object) -> Caller:
-        return ANYONE
+        return self._caller
 
 
-def app(models: dict[str, list[int]] | None = None) -> FastAPI:
+def app(models: dict[str, list[int]] | None = None, caller: Caller = ANYONE) -> FastAPI:
     """The model routes over a picture of the grid, and two routes that fail."""
     listed = MODELS if models is None else models
     view = SimpleNamespace(
@@ -145,7 +182,7 @@ def app(models: dict[str, list[int]] | None = None) -> FastAPI:
     )
     app = FastAPI()
     install_error_handlers(app)
-    app.include_router(models_router(cast(RegistryView, view), cast(Gatekeeper, OpenDoor())))
+    app.include_router(models_router(cast(RegistryView, view), cast(Gatekeeper, OpenDoor(caller)), ModelNames(ALIASES)))
 
     @app.get("/refuses")
     async def refuses() -> Any:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.wire import Usage
-from provider.usage import read_lines_usage, read_usage
+from provider.usage import estimate_usage, read_lines_usage, read_usage
 
 CHUNK = b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n'
 WITH_USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":42,"total_tokens":49}}\n\n'
@@ -130,3 +130,26 @@ def test_a_count_of_the_prompt_alone_is_enough() -> None:
 def test_any_bytes_are_survived(tail: bytes, streamed: bool) -> None:
     for one in (tail, b'data: {"usage":' + tail):
         assert isinstance(read_usage(one, streamed=streamed), Usage)
+
+
+class TestEstimates:
+    TEXTS = (
+        b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n',
+        b'data: {"choices":[{"text":"hi"}]}\n\n',
+        b'data: {"choices":[{"delta":{"reasoning_content":"hm","content":null}}]}\n\n',
+        b'event: x\ndata: {"type":"content_block_delta","delta":{"type":"text_delta","text":"hi"}}\n\n',
+        b'event: x\ndata: {"type":"response.output_text.delta","delta":"hi"}\n\n',
+    )
+    SILENT = (b'data: {"choices":[{"delta":{"content":""},"finish_reason":"stop"}]}\n\n', DONE)
+
+    @given(st.lists(st.sampled_from(TEXTS)), st.lists(st.sampled_from(SILENT), max_size=8))
+    def test_events_that_bring_text_are_counted(self, said: list[bytes], last: list[bytes]) -> None:
+        events = said + last
+        assert estimate_usage(Usage(7, None), len(events), events[-8:]) == Usage(7, len(said), is_estimate=True)
+
+    def test_lines_are_counted_likewise(self) -> None:
+        lines = [b'{"message":{"content":"hi"},"done":false}\n'] * 5 + [b'{"message":{"content":""},"done":true}\n']
+        assert estimate_usage(Usage(), 6, lines) == Usage(None, 5, is_estimate=True)
+
+    def test_what_the_engine_said_is_no_estimate(self) -> None:
+        assert estimate_usage(Usage(None, 0), 5, [CHUNK]) == Usage(None, 0)

@@ -13,7 +13,7 @@ class OpenAIShape:
     stream_type = EVENT_STREAM
     stream_end = b"data: [DONE]\n\n"
 
-    def error_body(self, error: RequestFailed) -> bytes:
+    def error_body(self, error: RequestFailed, request_id: str = "") -> bytes:  # noqa: ARG002 - other APIs need it
         """The error object."""
         fields = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
         return orjson.dumps({"error": fields})
@@ -27,4 +27,16 @@ class OpenAIShape:
         return sse_comment(said)
 
 
+class ResponsesShape(OpenAIShape):
+    """Streams of responses: every event has a name and a type, and nothing follows the last one."""
+
+    stream_end = b""
+
+    def error_event(self, error: RequestFailed) -> bytes:
+        """The event `error`, whose fields stand side by side in this API."""
+        fields = {"type": "error", "code": error.code, "message": error.message, "param": error.param}
+        return b"event: error\ndata: " + orjson.dumps(fields | {"sequence_number": 0}) + b"\n\n"
+
+
 OPENAI = OpenAIShape()
+RESPONSES = ResponsesShape()
