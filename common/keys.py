@@ -5,6 +5,7 @@
 | `ghub:node:<node>` | hash, TTL | a provider, rewritten at each heartbeat |
 | `ghub:nodes` | zset, TTL | node -> last heartbeat, ms |
 | `ghub:hub:<hub>` | hash, TTL | a hub process |
+| `ghub:hubs` | zset, TTL | hub -> last heartbeat, ms |
 | `ghub:report:<node>` | string, TTL | a provider's latest health report, JSON |
 | `ghub:reports` | zset, TTL | node -> when it last reported, ms |
 | `ghub:nonce:<key id>:<nonce>` | string, TTL | a direct call's HMAC that was used |
@@ -21,6 +22,7 @@
 | `ghub:keys`, `ghub:tokens` | set | every sha256 of these |
 | `ghub:credentials` | counter | rises with each change of keys and tokens: hubs read them again |
 | `ghub:member:<node>` | hash, TTL | who registered a node, and for which models its broker user is good |
+| `ghub:members` | zset, TTL | node -> when it last registered, ms |
 | `ghub:revoked` | zset, TTL | node -> when it was cut off, ms |
 | `ghub:usage:<key id>:<day>` | hash | requests and tokens per model, one UTC day |
 | `ghub:limit:{<key id>}:<what>` | hash or zset, TTL | what a client key has used of its limits |
@@ -54,6 +56,11 @@ class Keys:
     def hub(self, hub: HubId) -> str:
         """Hash of one hub process."""
         return f"{self.prefix}hub:{hub}"
+
+    @property
+    def hubs(self) -> str:
+        """Zset of all hub processes by last heartbeat."""
+        return f"{self.prefix}hubs"
 
     def report(self, node: NodeId) -> str:
         """Latest health report of one provider."""
@@ -140,6 +147,11 @@ class Keys:
     def member(self, node: NodeId) -> str:
         """Hash of one registered node."""
         return f"{self.prefix}member:{node}"
+
+    @property
+    def members(self) -> str:
+        """Zset of all registered nodes, by when they last registered."""
+        return f"{self.prefix}members"
 
     @property
     def revoked(self) -> str:

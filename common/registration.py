@@ -54,5 +54,7 @@ class Registration(_Part):
     """Both None in the mode `off`, where the URL holds all there is."""
     signing_keys: tuple[str, ...] = ()
     """`id:secret` each; jobs may be signed with any of them. Empty: jobs are unsigned."""
+    models: tuple[ModelName, ...] | None = None
+    """Those whose jobs it may take; None: all that it asked for."""
     renew_s: float = 60
     """How often to register again, so that changed keys and forgotten users are noticed."""

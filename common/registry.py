@@ -4,7 +4,7 @@ Nodes and hubs are hashes that live three heartbeats: a crash cleans up after it
 by far, so that one can see how a lost machine stood.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,12 @@ from common.report import HealthReport, StoredReport
 from common.types import HubId, ModelId, NodeId, NodeState, RequestId
 
 INDEX_TTL_MS = 86_400_000
+DEAD_TTL_MS = 7 * INDEX_TTL_MS
+"""How long the dead letters outlive the last hub, ms."""
 FORGET_NODE_MS = 60_000
 """How long the index names a node after its last heartbeat, ms."""
+RENEW_NODE_MS = 15_000
+"""How late the index may be about a live node, ms: one with a broker user of its own doesn't write there itself."""
 MOST_REPORTS = 1000
 """So many nodes, the last to report, are in the index of reports: whoever holds a provider's token can invent names."""
 
@@ -86,6 +90,12 @@ def _list_of(kind: type, text: str) -> tuple[Any, ...]:
     return tuple(items)
 
 
+def _record_of(name: NodeId, raw: Mapping[Any, Any]) -> NodeRecord | None:
+    """What stands under a node's name; None if it speaks for another: whoever may write one entry has that one only."""
+    record = NodeRecord.from_hash(raw)
+    return record if record is not None and record.node == name else None
+
+
 def _report_of(text: bytes) -> StoredReport | None:
     try:
         return StoredReport.model_validate_json(text)
@@ -102,6 +112,24 @@ class HubRecord:
     version: str
     open_requests: int
     started_at: int
+    heartbeat_at: int = 0
+    """Unix ms on the broker's clock."""
+
+    @classmethod
+    def from_hash(cls, raw: Mapping[Any, Any]) -> "HubRecord | None":
+        """Read a hash; None if it is no hub of a version that can be read here."""
+        try:
+            text = {name.decode(): value.decode() for name, value in raw.items()}
+            return cls(
+                hub=HubId(text["hub"]),
+                address=text["address"],
+                version=text["version"],
+                open_requests=int(text["open_requests"]),
+                started_at=int(text["started_at"]),
+                heartbeat_at=int(text.get("heartbeat_at", 0)),
+            )
+        except (KeyError, ValueError):
+            return None
 
 
 class Registry:
@@ -111,42 +139,71 @@ class Registry:
         self._commands = broker.commands
         self._keys = broker.keys
 
-    async def write_node(self, record: NodeRecord, ttl_ms: int) -> None:
-        """Renew a node's entry."""
+    async def write_node(self, record: NodeRecord, ttl_ms: int, *, index: bool = True) -> None:
+        """Renew a node's entry; without its place in the index where that is the hubs' to write."""
         key = self._keys.node(record.node)
         pipe = self._commands.pipeline(transaction=False)
         pipe.hset(key, mapping=record.to_hash())
         pipe.pexpire(key, ttl_ms)
-        pipe.zadd(self._keys.nodes, {record.node: record.heartbeat_at})
-        pipe.pexpire(self._keys.nodes, INDEX_TTL_MS)
+        if index:
+            pipe.zadd(self._keys.nodes, {record.node: record.heartbeat_at})
+            pipe.pexpire(self._keys.nodes, INDEX_TTL_MS)
         with broker_errors():
             await pipe.execute()
 
-    async def remove_node(self, node: NodeId) -> None:
+    async def remove_node(self, node: NodeId, *, index: bool = True) -> None:
         """Take a node out at once, as a provider does that stops in order."""
         pipe = self._commands.pipeline(transaction=False)
         pipe.delete(self._keys.node(node))
-        pipe.zrem(self._keys.nodes, node)
+        if index:
+            pipe.zrem(self._keys.nodes, node)
         with broker_errors():
             await pipe.execute()
 
     async def node(self, node: NodeId) -> NodeRecord | None:
         """A live node's entry."""
         with broker_errors():
-            return NodeRecord.from_hash(await self._commands.hgetall(self._keys.node(node)))
+            return _record_of(node, await self._commands.hgetall(self._keys.node(node)))
 
-    async def live_nodes(self, now_ms: int) -> list[NodeRecord]:
-        """Every node whose entry lives; names long gone are swept from the index on the way."""
+    async def live_nodes(self, now_ms: int, also: Iterable[NodeId] = ()) -> list[NodeRecord]:
+        """Every node whose entry lives, in name order; names long gone are swept from the index on the way.
+
+        `also` are names to look at though the index may have lost them. Live ones come (back) into the index: nodes
+        with a broker user of their own may not write there.
+        """
         with broker_errors():
             pipe = self._commands.pipeline(transaction=False)
             pipe.zremrangebyscore(self._keys.nodes, "-inf", now_ms - FORGET_NODE_MS)
-            pipe.zrange(self._keys.nodes, 0, -1)
-            _, names = await pipe.execute()
+            pipe.zrange(self._keys.nodes, 0, -1, withscores=True)
+            _, indexed = await pipe.execute()
+            scores = {NodeId(name.decode(errors="replace")): score for name, score in indexed}
+            names = sorted(scores.keys() | set(also))
             pipe = self._commands.pipeline(transaction=False)
             for name in names:
-                pipe.hgetall(self._keys.node(NodeId(name.decode(errors="replace"))))
+                pipe.hgetall(self._keys.node(name))
             hashes = await pipe.execute()
-        return [record for raw in hashes if (record := NodeRecord.from_hash(raw)) is not None]
+            found = [_record_of(name, raw) for name, raw in zip(names, hashes, strict=True)]
+            live = [record for record in found if record is not None]
+            beats = {one.node: min(one.heartbeat_at, now_ms) for one in live}
+            late = {node: at for node, at in beats.items() if scores.get(node, 0) < at - RENEW_NODE_MS}
+            if late:
+                await self.index_nodes(late)
+        return live
+
+    async def index_nodes(self, heartbeats: Mapping[NodeId, int]) -> None:
+        """Have hubs look at these nodes; with when each was last heard, Unix ms."""
+        pipe = self._commands.pipeline(transaction=False)
+        scores: dict[Any, Any] = {**heartbeats}
+        pipe.zadd(self._keys.nodes, scores)
+        pipe.pexpire(self._keys.nodes, INDEX_TTL_MS)
+        with broker_errors():
+            await pipe.execute()
+
+    async def revoked(self) -> frozenset[NodeId]:
+        """The nodes that were cut off and have not registered since."""
+        with broker_errors():
+            names: Any = await self._commands.zrange(self._keys.revoked, 0, -1)
+        return frozenset(NodeId(name.decode(errors="replace")) for name in names)
 
     async def write_report(self, report: HealthReport, now_ms: int, ttl_ms: int) -> None:
         """Keep a node's report in place of its former one; of two that arrive at once the last written stays."""
@@ -179,11 +236,28 @@ class Registry:
         pipe = self._commands.pipeline(transaction=False)
         pipe.hset(key, mapping={name: getattr(record, name) for name in record.__slots__})
         pipe.pexpire(key, ttl_ms)
+        pipe.zadd(self._keys.hubs, {record.hub: record.heartbeat_at})
+        pipe.pexpire(self._keys.hubs, INDEX_TTL_MS)
+        pipe.pexpire(self._keys.dead, DEAD_TTL_MS)  # providers may add to it, and not say how long it lives
         with broker_errors():
             await pipe.execute()
+
+    async def live_hubs(self, now_ms: int) -> list[HubRecord]:
+        """Every hub whose entry lives, in name order; names long gone are swept from the index on the way."""
+        with broker_errors():
+            pipe = self._commands.pipeline(transaction=False)
+            pipe.zremrangebyscore(self._keys.hubs, "-inf", now_ms - FORGET_NODE_MS)
+            pipe.zrange(self._keys.hubs, 0, -1)
+            _, names = await pipe.execute()
+            pipe = self._commands.pipeline(transaction=False)
+            for name in sorted(names):
+                pipe.hgetall(self._keys.hub(HubId(name.decode(errors="replace"))))
+            hashes = await pipe.execute()
+        return [record for raw in hashes if (record := HubRecord.from_hash(raw)) is not None]
 
     async def remove_hub(self, hub: HubId) -> None:
         """Take a hub out at once; its doorbell goes with it."""
         with broker_errors():
             await self._commands.delete(self._keys.hub(hub))
             await self._commands.delete(self._keys.doorbell(hub))
+            await self._commands.zrem(self._keys.hubs, hub)

@@ -91,7 +91,7 @@ class Job:
                 raise WireError(f"job of wire version {fields[b'v'][:20]!r}, this side speaks {VERSION!r}")
             if not 1 <= int(fields[b"attempt"]) <= MAX_ATTEMPT:
                 raise WireError("job with an attempt that no entry's id can carry")
-            return cls(
+            job = cls(
                 id=RequestId(fields[b"id"].decode()),
                 attempt=int(fields[b"attempt"]),
                 model=ModelId(fields[b"model"].decode()),
@@ -107,6 +107,11 @@ class Job:
             raise WireError(f"job without the field {exc.args[0]!r}") from exc
         except ValueError as exc:
             raise WireError(f"job with an unreadable field: {exc}") from exc
+        # what is signed are the bytes that hubs write: 01 for 1 would be another job with the same signature
+        changed = [name.decode() for name, value in job._signed_fields().items() if fields[name] != value]
+        if changed:
+            raise WireError(f"job with a field that no hub writes so: {', '.join(changed)}")
+        return job
 
 
 class EntryId(NamedTuple):

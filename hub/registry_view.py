@@ -9,25 +9,33 @@ from common.errors import BrokerError
 from common.registry import NodeRecord, Registry
 from common.streams.jobs import JobLanes
 from common.types import ModelId, NodeId
-from hub.model_names import known_as
+from hub.model_names import ModelNames
 
 log = structlog.get_logger()
 
 REFRESH_S = 1.0
 MIN_REFRESH_GAP_S = 0.2
 """Least time between two refreshes that unknown models can provoke."""
+PROBE_S = 60.0
+"""How long a node that was seen is looked for where the index has lost it: a broker that came back empty."""
 
 
 class RegistryView:
     """Live nodes, the models they serve, and the models that were ever served."""
 
-    def __init__(self, registry: Registry, lanes: JobLanes, clock: BrokerClock) -> None:
+    def __init__(
+        self, registry: Registry, lanes: JobLanes, clock: BrokerClock, names: ModelNames | None = None
+    ) -> None:
         self._registry = registry
         self._lanes = lanes
         self._clock = clock
+        self.names = names or ModelNames()
         self._refreshed_at = float("-inf")
         self._refreshing = asyncio.Lock()
+        self._seen_at: dict[NodeId, float] = {}
         self.nodes: dict[NodeId, NodeRecord] = {}
+        self.revoked: frozenset[NodeId] = frozenset()
+        """Nodes that were cut off: no job is theirs any more, whatever they still say."""
         self.models: dict[ModelId, list[NodeRecord]] = {}
         self.known: frozenset[ModelId] = frozenset()
 
@@ -57,21 +65,24 @@ class RegistryView:
     async def refresh(self) -> None:
         """Take the picture anew; BrokerError if that fails, and the old one stays."""
         began_at = asyncio.get_running_loop().time()
-        nodes = await self._registry.live_nodes(self._clock.now_ms())
+        revoked = await self._registry.revoked()
+        seen = await self._registry.live_nodes(self._clock.now_ms(), self._seen_at)
+        nodes = [node for node in seen if node.node not in revoked]
         lanes = await self._lanes.known()
         models: dict[ModelId, list[NodeRecord]] = {}
         for node in nodes:
             for model in node.models:
                 models.setdefault(model, []).append(node)
+        recent = {name: seen_at for name, seen_at in self._seen_at.items() if began_at - seen_at < PROBE_S}
+        self._seen_at = recent | dict.fromkeys((node.node for node in seen), began_at)
+        self.revoked = revoked
         self.nodes = {node.node: node for node in nodes}
         self.models = models
         self.known |= models.keys() | {lane.model for lane in lanes}  # a broker that came back empty forgets them
         self._refreshed_at = began_at
 
     def _found(self, asked: ModelId) -> ModelId | None:
-        # what is served goes first: a name that is only remembered may have been given up for the other one
-        served = known_as(asked, self.models)
-        return served if served is not None else known_as(asked, self.known)
+        return self.names.find(asked, self.models, self.known)
 
     async def run(self) -> None:
         """Refresh until cancelled."""

@@ -155,7 +155,7 @@ class TestHubs:
             await Registry(broker).write_hub(replace(self.RECORD, hub=hub), 6000)
             await Doorbell(broker, hub).keep(6000)
         await Registry(broker).remove_hub(HUB)
-        assert await all_keys(broker) == {KEYS.hub(other), KEYS.doorbell(other)}
+        assert await all_keys(broker) == {KEYS.hub(other), KEYS.doorbell(other), KEYS.hubs}
 
 
 class TestClock:

@@ -123,6 +123,20 @@ def test_a_job_that_is_given_back_finds_its_way(broker: ComposeBroker, grid: Gri
     assert refusals(broker) == []
 
 
+def test_a_provider_that_joins_works_with_a_user_of_its_own(broker: ComposeBroker, grid: Grid) -> None:
+    token = "a-token-of-the-settings"
+    hub = grid.hub(GHUB_REDIS_URL=broker.url_of("hub"), GHUB_HUB_PROVIDER_TOKENS=token)
+    engine = grid.engine("joined:1b")
+    own = {"GHUB_PROVIDER_HUB_URL": hub, "GHUB_PROVIDER_TOKEN": token}
+    node = grid.provider(engine.url, "joiner", GHUB_REDIS_URL="", GHUB_SIGNING_KEY="", **own)
+    grid.wait_for_model(hub, "joined:1b")
+    refusals(broker)
+    assert post(hub, chat(model="joined:1b", tokens=4)).said
+    assert grid.providers[node].stop() == 0
+    assert refusals(broker) == []
+    assert "broker_open_to_all" not in grid.hubs[hub].log.read_text()
+
+
 def test_the_passwords_stand_nowhere_in_the_clear(broker: ComposeBroker) -> None:
     made = Path(broker._folder / "made.acl")
     assert made.stat().st_mode & 0o077 == 0
@@ -163,6 +177,9 @@ MAY = {
         "DEL ghub:reply:{h}:1",
         "SET ghub:nonce:1 1 NX EX 60",
         "TIME",
+        "ACL SETUSER ghub:provider:n reset",
+        "ACL DELUSER ghub:provider:n",
+        "ACL USERS",
     ],
     "provider": [
         "XREADGROUP GROUP providers n STREAMS ghub:{jobs}:interactive:m >",

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from uuid import uuid4
 
@@ -60,6 +61,11 @@ def _add(client: redis.Redis, fields: Mapping[bytes, bytes], model: str = "tiny:
         client.xadd(fields[b"reply"].decode(), {"open": "1"}, id="0-1")
         client.pexpire(fields[b"reply"].decode(), 60_000)
     client.xadd(LANE + model, {**fields})
+
+
+def _now_ms(client: redis.Redis) -> int:
+    seconds, micros = client.time()
+    return int(seconds * 1000 + micros / 1000)
 
 
 def _dead(client: redis.Redis) -> list[dict[str, str]]:
@@ -135,12 +141,56 @@ def test_a_forged_job_never_reaches_the_engine(
         assert not {"body", "sig"} & set(buried)
         assert SECRET_PROMPT not in str(buried)
         leftovers.until_at_rest(client, 3)
-        assert client.ttl(DEAD) > 0
+        until(lambda: client.ttl(DEAD) > 0, 3, "a hub says how long it lives")
         assert _answer(client, job) in ({"open": "1"}, {}), "who forges gets no answer"
     assert chain.engine.state()["requests"] == []
     log = module_grid.providers[chain.node].tail()
     assert "job_refused" in log
     assert SECRET_PROMPT not in log
+
+
+FORGERIES: dict[str, Callable[[Fields, Fields, bytes], Fields]] = {
+    "removed": lambda job, _, name: {key: value for key, value in job.items() if key != name},
+    "emptied": lambda job, _, name: {**job, name: b""},
+    "longer": lambda job, _, name: {**job, name: job[name] + b"0"},
+    "shorter": lambda job, _, name: {**job, name: job[name][:-1]},
+    "begins differently": lambda job, _, name: {**job, name: bytes([job[name][0] ^ 1]) + job[name][1:]},
+    "in another form": lambda job, _, name: {**job, name: b"0" + job[name]},
+    "with a blank": lambda job, _, name: {**job, name: b" " + job[name]},
+    "of another job": lambda job, other, name: {**job, name: other[name]},
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_no_field_of_a_job_can_be_altered(chain: Chain, module_grid: Grid, forgery: str) -> None:
+    with module_grid.redis() as client:
+        for count, name in enumerate(_two_jobs()[0], start=1):
+            _add(client, FORGERIES[forgery](*_two_jobs(), name))
+            until(lambda count=count: len(_dead(client)) == count, 3, f"{name.decode()} {forgery} is refused")
+        leftovers.until_at_rest(client, 3)
+    assert chain.engine.state()["requests"] == []
+
+
+def _two_jobs() -> list[Fields]:
+    """A job for the lane it is put in, and one that differs in every field."""
+    first, second = _job(), _job(model="other:1b", endpoint="/v1/completions", deadline_ms=NEVER_MS + 1)
+    first = replace(first, trace="00-1-1-01")
+    second = replace(second, attempt=2, stream=True, trace="00-2-2-01")
+    return [first.signed(KEYS).to_fields(), second.signed(KEYS).to_fields() | {b"v": b"2"}]
+
+
+def test_a_recorded_job_that_is_played_again_after_its_deadline_is_not_run(chain: Chain, module_grid: Grid) -> None:
+    with module_grid.redis() as client:
+        deadline_ms = _now_ms(client) + 1500
+        job = _job(deadline_ms=deadline_ms).signed(KEYS)
+        _add(client, job.to_fields())
+        until(lambda: "end" in _answer(client, job), 3, lambda: _answer(client, job))
+        until(lambda: _now_ms(client) > deadline_ms, 5, "its deadline passes")
+        client.delete(job.reply)
+        _add(client, job.to_fields())
+        leftovers.until_at_rest(client, 3)
+        assert _answer(client, job) == {"open": "1"}
+    assert chain.engine.state()["started"] == 1
 
 
 def test_a_job_in_the_lane_of_another_model_is_refused(chain: Chain, module_grid: Grid) -> None:

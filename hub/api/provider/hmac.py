@@ -4,17 +4,21 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from common.direct import DirectRefused
+from common.types import NodeId
 from hub.api.bodies import check_body, read_body
 from hub.api.provider.bodies import HmacQuestion
 from hub.direct_calls import DirectCalls
 from hub.errors import Unauthorized
 from hub.gatekeeper import Gatekeeper
+from hub.members import Members
 from hub.settings import HubSettings
 
 MAX_QUESTION_BYTES = 16 * 2**10
 
 
-def hmac_router(gatekeeper: Gatekeeper, direct_calls: DirectCalls, settings: HubSettings) -> APIRouter:
+def hmac_router(
+    gatekeeper: Gatekeeper, members: Members, direct_calls: DirectCalls, settings: HubSettings
+) -> APIRouter:
     """The route that answers about HMACs; its 401 has a form of its own, all other errors have OpenAI's."""
     router = APIRouter(tags=["providers"])
     schema = HmacQuestion.model_json_schema()
@@ -24,8 +28,10 @@ def hmac_router(gatekeeper: Gatekeeper, direct_calls: DirectCalls, settings: Hub
     async def validate_hmac(request: Request) -> JSONResponse:
         """Whether an HMAC is good for a call, and was not used before."""
         try:
-            await gatekeeper.provider(request.headers)
+            token = await gatekeeper.provider(request.headers)
             question = check_body(HmacQuestion, await read_body(request, MAX_QUESTION_BYTES, settings.body_timeout_s))
+            direct_calls.verify(question.call, question.hmac)
+            await members.check_own(NodeId(question.node), token)
             await direct_calls.check(question.call, question.hmac)
         except Unauthorized as exc:
             return _refused(exc.code, exc.message)

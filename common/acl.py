@@ -1,0 +1,98 @@
+"""What a registered provider may do at the broker: the rules of its user, as `ACL SETUSER` takes them.
+
+Commands and keys are paired by selectors: one key pattern for all commands would let a node that may take jobs off a
+lane also add to it. Scripts run with the same rights, whoever loaded them.
+
+    at the root     ask the time, name the connection: nothing that touches a key
+    lanes           claim, settle; EVALSHA wants all keys of a script in one selector, so their indexes stand with them
+    replies         answer them; their names hold 128 random bits, and no command here lists keys
+    doorbells, dead letters    add
+    own node        write, read, delete
+    own orders      read
+"""
+
+import re
+from collections.abc import Iterable
+
+from common.errors import GHubError
+from common.keys import Keys
+from common.types import HubId, Lane, ModelId, NodeId, RequestId
+
+MAX_MODELS = 512
+"""Most models of one user. The broker compares each key of a command with each rule: a claim over the 1,500 lanes of
+500 models costs it 41 to 47 ms, and making a user of 4,096 models more than a second, in which it does nothing else."""
+_ROOT = ("resetchannels", "-@all", "+ping", "+time", "+client|setname")
+_GLOB = re.compile(r"[*?\[\]\\^]")
+_QUOTING = frozenset("\"'()")
+"""What ends a key or a selector early when the server reads its rules again from a file: more would be allowed then."""
+
+
+class RulesError(GHubError):
+    """No rules can be written that allow these models and nothing else."""
+
+
+def user_name(keys: Keys, node: NodeId) -> str:
+    """The broker user of a node; grids that share a broker have users of their own."""
+    return f"{users_head(keys)}{node}"
+
+
+def users_head(keys: Keys) -> str:
+    """What the names of all users of this grid's nodes begin with."""
+    return f"{keys.prefix}provider:"
+
+
+def nameable(models: Iterable[ModelId]) -> tuple[ModelId, ...]:
+    """Those of these models that rules can name, each once, as many as one user may have.
+
+    Rules have no spaces (and a pattern instead of one would fit other models too); what quotes and parentheses mean to
+    a server depends on whether it hears the rules or reads them from its file.
+    """
+    return tuple(model for model in dict.fromkeys(models) if _is_plain(model))[:MAX_MODELS]
+
+
+def provider_rules(keys: Keys, node: NodeId, models: Iterable[ModelId], *, database: int = 0) -> tuple[str, ...]:
+    """The arguments of ACL SETUSER behind the user's name, `reset on` and its password.
+
+    Args:
+        keys: the grid's key names.
+        node: whose rules they are.
+        models: whose jobs it may take, in all lanes.
+        database: the broker's database; on any but 0 clients begin with SELECT.
+
+    Raises:
+        RulesError: these models are not all `nameable`, or the prefix cannot stand in a rule.
+    """
+    models = tuple(models)
+    if models != nameable(models):
+        raise RulesError("too many models, or one whose name no rule of the broker can hold")
+    if not _is_plain(keys.prefix):
+        raise RulesError(f"no rule of the broker can hold the prefix {keys.prefix!r}")
+    named = Keys(_literal(keys.prefix))
+    literal = [ModelId(_literal(model)) for model in models]
+    lanes = [named.lane(lane, model) for lane in Lane for model in literal]
+    waiting = [named.waiting(lane, model) for lane in Lane for model in literal]
+    replies = named.reply(HubId("*"), RequestId("*"))
+    take = [_selector("+evalsha +xreadgroup +xack +xdel +zrem", "~", [*lanes, *waiting])] if models else []
+    select = ("+select",) if database else ()
+    return (
+        *_ROOT,
+        *select,
+        *take,
+        _selector("+xadd +xrange +xrevrange +exists", "~", [replies]),
+        _selector("+xadd", "%W~", [named.doorbell(HubId("*")), named.dead]),
+        _selector("+hset +hgetall +pexpire +del", "~", [named.node(node)]),
+        _selector("+xread +xrevrange", "%R~", [named.control(node)]),
+    )
+
+
+def _selector(commands: str, sign: str, patterns: Iterable[str]) -> str:
+    return f"(-@all {commands} {' '.join(sign + pattern for pattern in patterns)})"
+
+
+def _literal(text: str) -> str:
+    """A pattern that fits this text only."""
+    return _GLOB.sub(r"\\\g<0>", text)
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() and not any(char.isspace() or char in _QUOTING for char in text)
