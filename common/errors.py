@@ -4,7 +4,9 @@ GHubError
 ├── SettingsError          a setting cannot work; one line for the person who set it
 ├── BrokerError
 │   ├── BrokerUnavailable  not reachable, or no answer in time: try again
-│   └── BrokerRefused      it answered no: out of memory, not allowed, read only
+│   └── BrokerRefused      it answered no: out of memory, read only, a command it lacks
+│       ├── BrokerDenied   not to this user: unknown, a wrong password, or not among its rights
+│       └── LaneMissing    there is no such lane: flushed, restarted empty, or never made
 ├── ClientGone             nobody is there to hear anything
 ├── BodyTooLong            a request's body is longer than allowed; the rest is not read
 ├── WireError              bytes from the broker that are no job or entry of ours
@@ -30,6 +32,14 @@ class BrokerUnavailable(BrokerError):
 
 class BrokerRefused(BrokerError):
     """The broker answered, and said no."""
+
+
+class BrokerDenied(BrokerRefused):
+    """The broker does not know this user and password, or the user may not do what was asked."""
+
+
+class LaneMissing(BrokerRefused):
+    """A lane or its group is not there, so nothing can be claimed from it."""
 
 
 class WireError(GHubError):

@@ -3,28 +3,24 @@
 import asyncio
 import os
 import signal
+from collections.abc import Iterable
+from uuid import uuid4
 
 import structlog
 
 from common import __version__
-from common.broker import Broker, connect
-from common.clock import BrokerClock
-from common.errors import BrokerUnavailable
+from common.broker import Broker
+from common.errors import BrokerDenied, BrokerUnavailable
 from common.process import run_process
-from common.registry import Registry
+from common.registration import RegistrationRequest
 from common.serving import FORCED_END_S, HttpServer, listen
 from common.signing import SigningKeys
-from common.streams.control import ControlStreams
-from common.streams.jobs import JobLanes
-from common.streams.replies import ReplyStreams
 from common.tasks import Crew, backoff_s, wait_or_stop
 from common.types import NodeId
 from provider.api.app import make_app
-from provider.consumer import Consumer
-from provider.control import Control
-from provider.deliveries import Deliveries
 from provider.direct import DirectCalls
 from provider.engines.watch import EngineWatch
+from provider.errors import GridMoved
 from provider.gate.gate import Gate, Reason
 from provider.gate.gpu import GpuWatch
 from provider.gate.nvml import NvmlProbe
@@ -32,34 +28,35 @@ from provider.gate.room import ModelRoom
 from provider.gate.rounds import make_rounds
 from provider.gate.schedule import Schedule
 from provider.hub_client import HubClient
+from provider.joining import Footing, application, joined_grid, named_grid
+from provider.membership import Membership
 from provider.metrics import ProviderMetrics, registry_of
 from provider.notify import ServiceNotifier
-from provider.presence import Presence
 from provider.reporter import Reporter
-from provider.runner import Runner
 from provider.settings import ProviderSettings
 from provider.slots import Slots
 from provider.standing import Standing
-from provider.writer import ReplyWriter
+from provider.worker import Worker
 
 log = structlog.get_logger()
 
+ENGINE_SEEN_WITHIN_S = 3.0
+"""What the engine gets to be seen before this node registers: then its models are known at once."""
+
 
 class Agent:
-    """A provider: gate, engine watch, presence, claim loop and writer around one runner, and its own HTTP beside it."""
+    """A provider: gate, engine watch, its own HTTP and, once there is a grid to work for, the worker."""
 
-    def __init__(self, settings: ProviderSettings, broker: Broker, hub: HubClient, notifier: ServiceNotifier) -> None:
+    def __init__(self, settings: ProviderSettings, hub: HubClient, notifier: ServiceNotifier) -> None:
         node = NodeId(settings.name)
         self._node = node
+        self._instance = uuid4().hex[:12]
         self._settings = settings
         self._notifier = notifier
-        signing = SigningKeys.parse(settings.signing_key)
-        if not signing:
-            log.warning("jobs_unsigned", hint="set GHUB_SIGNING_KEY on hubs and providers to refuse forged jobs")
-        lanes, replies = JobLanes(broker), ReplyStreams(broker)
-        self._clock = BrokerClock(broker)
+        self._signing = SigningKeys.parse(settings.signing_key)
         self._gate = Gate()
         self._gate.set(Reason.ENGINE_DOWN, holds=True)  # until it is seen
+        self._engine_seen = asyncio.Event()
         self._engine = EngineWatch(
             settings.engine, settings.slots, self._engine_changed, running=lambda: self._slots.taken
         )
@@ -74,65 +71,36 @@ class Agent:
         )
         self._room = ModelRoom(settings.gate, self._gpu, self._engine, self._gate)
         self._schedule = Schedule.parse(settings.schedule.windows, settings.schedule.timezone)
-        standing = Standing(node, settings, self._gate, self._slots, self._engine, self._gpu)
-        self._writer = ReplyWriter(replies, flush_gap_ms=settings.flush_gap_ms, broker_grace_s=settings.broker_grace_s)
-        deliveries = Deliveries(lanes, broker.keys, signing)
-        self._runner = Runner(
-            node=node,
-            settings=settings,
-            keys=broker.keys,
-            clock=self._clock,
-            deliveries=deliveries,
-            replies=replies,
-            writer=self._writer,
-            engine=self._engine,
-            slots=self._slots,
-            on_full=self._room.refuse,
-        )
-        self._presence = Presence(
-            node=node,
-            settings=settings,
-            clock=self._clock,
-            registry=Registry(broker),
-            lanes=lanes,
-            gate=self._gate,
-            slots=self._slots,
-            runner=self._runner,
-            engine=self._engine,
-            standing=standing,
-            on_registered=self._registered,
-        )
-        self._control_streams = ControlStreams(broker)
-        self._control = Control(node, self._control_streams, self._gate, self._runner)
-        self._consumer = Consumer(
-            node=node,
-            lanes=lanes,
-            replies=replies,
-            deliveries=deliveries,
-            gate=self._gate,
-            slots=self._slots,
-            runner=self._runner,
-            engine=self._engine,
-            room=self._room,
-        )
+        self._standing = Standing(node, settings, self._gate, self._slots, self._engine, self._gpu)
         self._direct = DirectCalls(
             node,
             settings.server,
-            standing=standing,
+            standing=self._standing,
             slots=self._slots,
             engine=self._engine,
             room=self._room,
             hub=hub,
         )
-        self._reporter = Reporter(settings.report, standing, hub)
+        self._reporter = Reporter(settings.report, self._standing, hub)
         metrics = ProviderMetrics(
-            standing.health,
-            jobs=self._runner.outcomes.items,
+            self._standing.health,
+            jobs=self._job_outcomes,
             direct_calls=self._direct.outcomes.items,
             reports=self._reporter.outcomes.items,
         )
-        self._http = HttpServer(make_app(settings, self._gate, standing, self._direct, registry_of(metrics)))
+        self._http = HttpServer(make_app(settings, self._gate, self._standing, self._direct, registry_of(metrics)))
+        self._has_moved = asyncio.Event()
+        self._membership = Membership(
+            hub,
+            self._application,
+            own_keys=self._signing,
+            on_renewed=self._renewed,
+            on_revoked=self._revoked,
+            on_moved=self._has_moved.set,
+        )
         self._crew = Crew()
+        self._broker: Broker | None = None
+        self._worker: Worker | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until told to stop; then drain in order.
@@ -140,8 +108,10 @@ class Agent:
         What needs no broker begins first: the machine can be asked how it stands, and serves direct calls, without one.
 
         Raises:
+            RegistrationRefused: the hub does not let this provider in.
             NameTaken: another provider has this name.
-            SettingsError: the address of its own HTTP cannot be bound.
+            GridMoved: its hub now names another grid than the one it works for.
+            SettingsError: the address of its own HTTP cannot be bound, or its broker is not one that was asked for.
             RuntimeError: one of the root tasks died.
         """
         server = self._settings.server
@@ -155,19 +125,21 @@ class Agent:
             self._crew.start("reporter", self._reporter.run())
             self._crew.start("watchdog", self._keep_alive())
             log.info("http_listening", host=host, port=port)
-            orders_after = await self._crew.beside(self._enter(stop), stop)
-            if orders_after is not None:
-                self._crew.start("writer", self._writer.run())
-                self._crew.start("control", self._control.run(orders_after))
-                self._crew.start("presence", self._presence.run())
-                self._crew.start("replies", self._runner.follow_replies())
-                self._crew.start("consumer", self._consumer.run())
+            worker = await self._crew.beside(self._enter(stop), stop)
+            if worker is not None:
+                self._worker = worker
+                worker.start(self._crew)
+                self._crew.start("grid", self._end_if_moved(stop))
                 await self._crew.until(stop)
-            await self._drain(is_in_grid=orders_after is not None)
+            await self._drain(worker)
         finally:
             await self._crew.stop()
             await self._engine.aclose()
+            if self._broker is not None:
+                await self._broker.aclose()
             listener.close()
+        if self._has_moved.is_set():
+            raise GridMoved("the hub names another broker, prefix or heartbeat than before: to be started anew")
 
     def look_again(self) -> None:
         """Look at the engine now: its models may have changed."""
@@ -182,51 +154,99 @@ class Agent:
             await asyncio.sleep(interval_s)
         await asyncio.Event().wait()
 
-    async def _enter(self, stop: asyncio.Event) -> bytes | None:
-        """Wait for the broker and for the name; where this node's orders stand, None if told to stop before."""
+    async def _end_if_moved(self, stop: asyncio.Event) -> None:
+        await self._has_moved.wait()
+        stop.set()
+        await asyncio.Event().wait()
+
+    async def _enter(self, stop: asyncio.Event) -> Worker | None:
+        """Find the grid, wait for its broker and for the name; None if told to stop before."""
+        footing = await self._footing(stop)
+        if footing is None:
+            return None
+        self._broker = footing.broker
+        worker = Worker(
+            footing,
+            node=self._node,
+            instance=self._instance,
+            gate=self._gate,
+            slots=self._slots,
+            engine=self._engine,
+            room=self._room,
+            standing=self._standing,
+            on_registered=self._registered,
+        )
         for pause in backoff_s(0.2, 5):
             try:
-                await self._clock.sync()
-                if not await self._presence.take_name(stop):
-                    return None
-                return await self._control_streams.newest(self._node)
-            except BrokerUnavailable as exc:
+                return worker if await worker.enter(stop) else None
+            except (BrokerUnavailable, BrokerDenied) as exc:
+                if isinstance(exc, BrokerDenied) and not footing.access.is_member:
+                    raise
                 self._notifier.status(f"waiting for the broker: {exc}")
                 log.warning("broker_unavailable", doing="start", error=str(exc), retry_in_s=round(pause, 2))
-            if await wait_or_stop(stop, pause):
-                return None
+                await footing.access.mend(exc, pause)
         return None
 
-    async def _drain(self, *, is_in_grid: bool) -> None:
+    async def _footing(self, stop: asyncio.Event) -> Footing | None:
+        if not self._settings.registers:
+            return named_grid(self._settings, self._engine, self._signing)
+        await wait_or_stop(self._engine_seen, ENGINE_SEEN_WITHIN_S)
+        registration = await self._membership.join(stop, self._notifier.status)
+        if registration is None:
+            return None
+        self._crew.start("membership", self._membership.run())
+        return joined_grid(self._settings, self._membership, registration)
+
+    async def _drain(self, worker: Worker | None) -> None:
         """Take no more, let what runs finish within the limit, give back the rest, leave."""
         limit_s = self._settings.drain_timeout_s
         log.info("draining", running=self._slots.taken, limit_s=limit_s)
         self._notifier.stopping()
         self._gate.set(Reason.DRAINING, holds=True)
         await self._crew.stop("consumer")
-        if is_in_grid:
-            await self._consumer.hand_back()
-        await asyncio.gather(self._runner.drain(limit_s), self._direct.drain(limit_s))
+        if worker is not None:
+            await worker.hand_back()
+            await asyncio.gather(worker.drain(limit_s), self._direct.drain(limit_s))
+        else:
+            await self._direct.drain(limit_s)
         self._http.should_exit = True
         await self._crew.wait("http", FORCED_END_S + 2)
         await self._crew.stop("presence")
-        if is_in_grid:
-            await self._presence.leave()
+        if worker is not None:
+            await worker.leave()
         log.info("provider_stopped", node=self._node)
 
     def _registered(self) -> None:
         self._notifier.ready(f"in the grid as {self._node}")
         log.info("provider_started", node=self._node, version=__version__, engine=self._settings.engine.url)
 
+    def _application(self) -> RegistrationRequest:
+        return application(self._settings, self._instance, self._engine, self._slots, self._standing)
+
+    def _renewed(self) -> None:
+        self._gate.set(Reason.REVOKED, holds=False)
+        self._gate.changed.set()  # its models may have changed too
+
+    def _revoked(self) -> None:
+        self._gate.set(Reason.REVOKED, holds=True)
+        self._release_all(Reason.REVOKED)
+
     def _engine_changed(self, is_up: bool) -> None:  # noqa: FBT001 - the one fact of a callback
+        self._engine_seen.set()
         self._gate.set(Reason.ENGINE_DOWN, holds=not is_up)
         self._gate.changed.set()  # its models may have changed too
 
     def _make_way(self) -> None:
         """The owner of this machine is at work: give back everything, now."""
-        jobs, calls = self._runner.release_all(Reason.GPU_BUSY), self._direct.end_all()
+        jobs, calls = self._release_all(Reason.GPU_BUSY), self._direct.end_all()
         if jobs or calls:
             log.info("making_way", jobs=jobs, direct_calls=calls)
+
+    def _release_all(self, reason: Reason) -> int:
+        return 0 if self._worker is None else self._worker.release_all(reason)
+
+    def _job_outcomes(self) -> Iterable[tuple[str, int]]:
+        return () if self._worker is None else self._worker.outcomes.items()
 
 
 async def serve(settings: ProviderSettings) -> None:
@@ -235,14 +255,10 @@ async def serve(settings: ProviderSettings) -> None:
     loop = asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, stop.set)
-    broker = connect(settings.redis_url, prefix=settings.prefix, client_name=f"ghub-provider-{settings.name}")
-    try:
-        async with HubClient(settings) as hub:
-            agent = Agent(settings, broker, hub, ServiceNotifier(os.environ))
-            loop.add_signal_handler(signal.SIGHUP, agent.look_again)
-            await agent.run(stop)
-    finally:
-        await broker.aclose()
+    async with HubClient(settings) as hub:
+        agent = Agent(settings, hub, ServiceNotifier(os.environ))
+        loop.add_signal_handler(signal.SIGHUP, agent.look_again)
+        await agent.run(stop)
 
 
 def run(settings: ProviderSettings) -> int:

@@ -1,16 +1,16 @@
 """Takes jobs: only while the gate is open, never more than there are free slots."""
 
 import asyncio
-from collections.abc import Sequence
 
 import structlog
 
-from common.errors import BrokerError
-from common.streams.jobs import Delivery, JobLanes, LaneName, Ticket, lanes_of
+from common.errors import BrokerDenied, BrokerError, LaneMissing
+from common.streams.jobs import Delivery, JobLanes, lanes_of
 from common.streams.replies import ReplyStreams
 from common.tasks import backoff_s, wait_or_stop
-from common.types import NodeId
+from common.types import ModelId, NodeId
 from common.wire import RELEASED_BY_RESTART
+from provider.access import Access
 from provider.deliveries import Deliveries
 from provider.engines.watch import EngineWatch
 from provider.gate.gate import Gate, Reason
@@ -34,6 +34,7 @@ class Consumer:
         *,
         node: NodeId,
         lanes: JobLanes,
+        access: Access,
         replies: ReplyStreams,
         deliveries: Deliveries,
         gate: Gate,
@@ -44,6 +45,7 @@ class Consumer:
     ) -> None:
         self._node = node
         self._lanes = lanes
+        self._access = access
         self._replies = replies
         self._deliveries = deliveries
         self._gate = gate
@@ -51,6 +53,8 @@ class Consumer:
         self._runner = runner
         self._engine = engine
         self._room = room
+        self._denied: frozenset[ModelId] = frozenset()
+        self._is_refused = False
 
     async def run(self) -> None:
         """Take jobs until cancelled. After any trouble with the broker, look for jobs it counts as ours."""
@@ -59,21 +63,24 @@ class Consumer:
         adopt_at = 0.0
         while True:
             try:
-                if loop.time() >= adopt_at and self._engine.models:
-                    await self._adopt(lanes_of(self._engine.models))
+                if loop.time() >= adopt_at and self._access.models:
+                    await self._look_what_is_denied()
+                    await self._adopt()
                     adopt_at = loop.time() + ADOPT_INTERVAL_S
                 await self._take()
                 waits = backoff_s(0.1, 5)
             except BrokerError as exc:
                 pause = next(waits)
                 adopt_at = 0.0
-                log.warning("broker_unavailable", doing="claim", error=str(exc), retry_in_s=round(pause, 2))
-                await asyncio.sleep(pause)
+                self._is_refused |= isinstance(exc, BrokerDenied)
+                event = "lanes_missing" if isinstance(exc, LaneMissing) else "broker_unavailable"
+                log.warning(event, doing="claim", error=str(exc), retry_in_s=round(pause, 2))
+                await self._access.mend(exc, pause)
 
     async def hand_back(self) -> None:
         """After `run` has ended: give back what was delivered to its last, cut-off read."""
         try:
-            await self._adopt(lanes_of(self._engine.models))
+            await self._adopt()
         except BrokerError as exc:
             log.warning("broker_unavailable", doing="hand_back", error=str(exc))
 
@@ -85,7 +92,7 @@ class Consumer:
         if free == 0:
             await wait_or_stop(self._slots.changed, LOOK_AT_SLOTS_S)
             return
-        lanes = lanes_of([model for model in self._engine.models if self._room.fits(model)])
+        lanes = lanes_of([model for model in self._models() if self._room.fits(model)])
         if not lanes:
             await asyncio.sleep(0.2)
             return
@@ -106,18 +113,41 @@ class Consumer:
         else:
             await self._runner.accept(delivery)
 
-    async def _adopt(self, lanes: Sequence[LaneName]) -> None:
+    def _models(self) -> list[ModelId]:
+        """The engine's, those in memory first, as far as their lanes are there and may be read."""
+        allowed = self._allowed()
+        return [model for model in self._engine.models if model in allowed]
+
+    def _allowed(self) -> set[ModelId]:
+        return {*self._access.models} - self._denied
+
+    async def _look_what_is_denied(self) -> None:
+        """A claim is refused as a whole for one lane that may not be read: leave that model out, and serve the rest.
+
+        So it is where the broker's operator makes the users, and has not heard of a new model yet.
+        """
+        denied = await self._lanes.denied(self._node, lanes_of(self._access.models)) if self._is_refused else set()
+        found = frozenset(lane.model for lane in denied)
+        if found != self._denied:
+            log.warning(
+                "models_denied", models=sorted(found), hint="the broker does not let this node read their lanes"
+            )
+        self._denied = found
+        self._is_refused = bool(found)
+
+    async def _adopt(self) -> None:
         """Deal with jobs that are ours by name but do not run here.
 
         Such are the jobs of a former process of this name, those whose delivery was lost with a connection, and
         those given back to a hub that is gone.
         """
-        for ticket in await self._lanes.pending_of(self._node, lanes):
-            if not self._runner.has(ticket):
-                await self._adopt_one(ticket)
+        # Of every model that it may, not only those that the engine has now: it may have lost one since.
+        async for delivery in self._lanes.delivered(self._node, lanes_of(self._allowed())):
+            if not self._runner.has(delivery.ticket):
+                await self._adopt_one(delivery)
 
-    async def _adopt_one(self, ticket: Ticket) -> None:
-        delivery = await self._lanes.fetch(ticket)
+    async def _adopt_one(self, delivery: Delivery) -> None:
+        ticket = delivery.ticket
         job = await self._deliveries.verified(delivery)
         if job is None:
             return

@@ -6,10 +6,10 @@ import structlog
 
 from common.errors import BrokerError, SignatureError, WireError
 from common.keys import Keys
-from common.signing import SigningKeys
 from common.streams.jobs import Delivery, JobLanes, Ticket
 from common.tasks import keep_trying
 from common.wire import Job
+from provider.access import Access
 
 log = structlog.get_logger()
 
@@ -19,10 +19,10 @@ SETTLE_TRIES_S = 10.0
 class Deliveries:
     """Says which deliveries are jobs that a hub we trust has published, and settles those that need no more work."""
 
-    def __init__(self, lanes: JobLanes, keys: Keys, signing: SigningKeys) -> None:
+    def __init__(self, lanes: JobLanes, keys: Keys, access: Access) -> None:
         self._lanes = lanes
         self._keys = keys
-        self._signing = signing
+        self._access = access
 
     async def verified(self, delivery: Delivery) -> Job | None:
         """The job, if a hub that we trust has published it for this lane; otherwise it is taken off the lane."""
@@ -31,7 +31,7 @@ class Deliveries:
             return None
         try:
             job = Job.from_fields(delivery.fields)
-            job.verify(self._signing)
+            await self._verify(job)
             if job.model != delivery.ticket.lane.model:
                 raise SignatureError(f"a job for {job.model!r} in the lane {delivery.ticket.lane}")
             self._keys.doorbell_of(job.reply)
@@ -39,6 +39,13 @@ class Deliveries:
             await self._refuse(delivery, str(exc))
             return None
         return job
+
+    async def _verify(self, job: Job) -> None:
+        """Raise SignatureError unless a hub that we trust has signed it, with a key of today if need be."""
+        signing, key_id = self._access.signing, job.sig.partition(":")[0]
+        if signing and key_id not in dict(signing.keys):
+            await self._access.learn_key(key_id)
+        job.verify(self._access.signing)
 
     async def settle(self, ticket: Ticket, request: str = "") -> None:
         """Take a job off its lane, trying for a while; what fails is found again among this node's pending jobs."""

@@ -1,6 +1,7 @@
 """Errors of a provider.
 
 NameTaken              another live provider has this name
+GridMoved              the hub names another grid than the one this provider works for
 
 EngineError
 ├── EngineDown         not reachable: the job is given back and the node pauses
@@ -16,6 +17,7 @@ CallRefused            a direct caller gets no answer of the engine: a status, a
 HubError
 ├── HubUnreachable     no answer, or a server in trouble
 ├── HubRefused         it does not take this from us
+│   └── RegistrationRefused  it does not let this provider in; carries the code
 └── HmacRefused        a direct caller may not have this call; carries the code
 """
 
@@ -63,6 +65,10 @@ class NameTaken(GHubError):
     """Another live provider has this node's name."""
 
 
+class GridMoved(GHubError):
+    """The hub names another broker, prefix or heartbeat than when this process began."""
+
+
 class HubError(GHubError):
     """The hub did not do what it was asked over HTTP."""
 
@@ -73,6 +79,21 @@ class HubUnreachable(HubError):
 
 class HubRefused(HubError):
     """The hub does not take this from us: a wrong token, or a hub of another kind."""
+
+
+class RegistrationRefused(HubRefused):
+    """The hub does not let this provider in; `code` is its word for why. `retry_after_s` is set where that passes."""
+
+    def __init__(self, message: str, *, status: int, code: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+    @property
+    def is_revocation(self) -> bool:
+        """Whether this token is good no more, or no more for this node."""
+        return self.status == 401 or self.code == "node_taken"
 
 
 class HmacRefused(HubError):

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from uuid import uuid4
 
 import structlog
 
@@ -11,9 +10,9 @@ from common import __version__
 from common.clock import BrokerClock
 from common.errors import BrokerError
 from common.registry import NodeRecord, Registry
-from common.streams.jobs import JobLanes, lanes_of
 from common.tasks import wait_or_stop
-from common.types import ModelId, NodeId
+from common.types import NodeId
+from provider.access import Access
 from provider.engines.watch import EngineWatch
 from provider.errors import NameTaken
 from provider.gate.gate import Gate
@@ -26,7 +25,6 @@ log = structlog.get_logger()
 
 MIN_GAP_S = 0.05
 """Least time between two writes of the entry, however fast things change."""
-LANES_INTERVAL_S = 60.0
 TELL_AGAIN_S = 60.0
 """From one word about a broker that is away to the next."""
 
@@ -41,10 +39,11 @@ class Presence:
         self,
         *,
         node: NodeId,
+        instance: str,
         settings: ProviderSettings,
         clock: BrokerClock,
         registry: Registry,
-        lanes: JobLanes,
+        access: Access,
         gate: Gate,
         slots: Slots,
         runner: Runner,
@@ -53,11 +52,11 @@ class Presence:
         on_registered: Callable[[], None],
     ) -> None:
         self._node = node
-        self._instance = uuid4().hex[:12]
+        self._instance = instance
         self._settings = settings
         self._clock = clock
         self._registry = registry
-        self._lanes = lanes
+        self._access = access
         self._gate = gate
         self._slots = slots
         self._runner = runner
@@ -66,8 +65,6 @@ class Presence:
         self._on_registered = on_registered
         self._is_registered = False
         self._started_at = 0
-        self._lanes_made: list[ModelId] = []
-        self._lanes_at = 0.0
 
     async def take_name(self, stop: asyncio.Event) -> bool:
         """Wait until no other process holds this node's name, at most a lease and a heartbeat; False if told to stop.
@@ -105,7 +102,7 @@ class Presence:
                     tell_at = now + TELL_AGAIN_S
                     away_s = round(now - away_since)
                     log.warning("broker_unavailable", doing="heartbeat", error=str(exc), away_s=away_s)
-                await asyncio.sleep(self._settings.heartbeat_s / 4)
+                await self._access.mend(exc, self._settings.heartbeat_s / 4)
                 continue
             if away_since is not None:
                 log.info("broker_back", away_s=round(loop.time() - away_since, 1))
@@ -117,26 +114,19 @@ class Presence:
     async def leave(self) -> None:
         """Take the entry out at once; if that fails it ends by itself."""
         try:
-            await self._registry.remove_node(self._node)
+            await self._registry.remove_node(self._node, index=not self._access.is_member)
         except BrokerError as exc:
             log.warning("broker_unavailable", doing="leave", error=str(exc))
 
     async def _beat(self) -> None:
         await self._clock.sync()
-        await self._make_lanes()
-        await self._registry.write_node(self._record(), self._settings.lease_ms)
+        await self._access.refresh()
+        index = not self._access.is_member
+        await self._registry.write_node(self._record(), self._settings.lease_ms, index=index)
         self._standing.in_grid = True
         if not self._is_registered:
             self._is_registered = True
             self._on_registered()
-
-    async def _make_lanes(self) -> None:
-        """Lanes exist before the registry names their models, so that a hub knows every model that a node serves."""
-        now = asyncio.get_running_loop().time()
-        models = self._engine.models
-        if models != self._lanes_made or now - self._lanes_at > LANES_INTERVAL_S:
-            await self._lanes.ensure(lanes_of(models))
-            self._lanes_made, self._lanes_at = models, now
 
     def _record(self) -> NodeRecord:
         now = self._clock.now_ms()
@@ -149,7 +139,8 @@ class Presence:
             hostname=socket.gethostname(),
             state=standing.state,
             reasons=self._gate.reasons,
-            models=tuple(self._engine.models),
+            # Lanes are there before the registry names their models: a hub knows every model that a node serves.
+            models=tuple(model for model in self._engine.models if model in self._access.models),
             loaded=self._engine.status.loaded,
             slots=self._slots.total,
             requests=self._runner.requests,

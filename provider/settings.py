@@ -240,9 +240,12 @@ class ProviderSettings(SharedSettings):
     name: ProcessName = Field(default_factory=_default_name, examples=["gpu-1"])
     """The node's name, unique in the grid; default: the host's."""
     hub_url: Url | None = Field(None, examples=["https://hub.example.org"])
-    """A hub's root: where health reports go and HMACs are checked. Default: neither is done."""
+    """A hub's root: where health reports go and HMACs are checked. Default: neither is done. With a token, and where no
+    broker is named (`GHUB_REDIS_URL`), the provider registers here and is told where the broker is."""
     token: Token | None = Field(None, examples=["a-token-from-your-hub"])
     """This provider's token at the hub."""
+    require_broker_tls: bool = False
+    """Whether to refuse a broker that is reached over a network without TLS: prompts and answers go through it."""
     slots: int | None = Field(None, ge=1, le=4096, examples=[4])
     """Jobs at once; default: as many as the engine says it has, else 4."""
     engine: EngineSettings = EngineSettings()
@@ -268,6 +271,12 @@ class ProviderSettings(SharedSettings):
     """Longest answer to one job."""
     broker_grace_s: float = Field(30, ge=0)
     """How long written events are kept for a broker that is away before the jobs are dropped."""
+
+    @property
+    def registers(self) -> bool:
+        """Whether this provider joins by its hub: it knows hub and token, and nobody told it of a broker."""
+        is_told = "redis_url" in self.model_fields_set
+        return not is_told and self.hub_url is not None and self.token is not None
 
     @field_validator("redis_url")
     @classmethod

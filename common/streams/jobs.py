@@ -1,7 +1,7 @@
 """Job lanes: publish, claim, settle, requeue, withdraw. All their keys share one Cluster slot."""
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
 from common.broker import BLOCK_MS, Broker, broker_errors
-from common.errors import BrokerRefused
+from common.errors import BrokerRefused, LaneMissing
 from common.keys import GROUP, Keys
 from common.streams.scripts import Argument, Script
 from common.streams.shapes import Fields, fields_of, streams_of
@@ -20,7 +20,9 @@ from common.wire import Job
 INDEX_TTL_MS = 86_400_000
 """A day: how long the set of lanes and the waiting indexes outlive their last use, ms."""
 DEAD_MAXLEN = 1000
-MAX_PENDING = 1000
+
+_AFTER_ALL = f"{2**64 - 1}-0"
+"""No entry has a higher id. (The very highest stands for `>` inside the server: it would take jobs.)"""
 
 _CLAIM = Script("claim_jobs")
 _SETTLE = Script("settle_job")
@@ -105,17 +107,15 @@ class JobLanes:
         return lanes
 
     async def claim(self, node: NodeId, lanes: Sequence[LaneName], count: int) -> list[Delivery]:
-        """Take up to `count` waiting jobs at once, the first lanes first."""
+        """Take up to `count` waiting jobs at once, the first lanes first.
+
+        Raises:
+            LaneMissing: one of the lanes is not there, and nothing was taken from the others.
+        """
         keys = [self._key(lane) for lane in lanes]
         by_key = dict(zip(keys, lanes, strict=True))
-        try:
-            with broker_errors():
-                found = await _CLAIM.run(self._commands, keys, [GROUP, node, count])
-        except BrokerRefused as exc:
-            if not _is_nogroup(exc):
-                raise
-            await self.ensure(lanes)
-            return []
+        with _lane_errors():
+            found = await _CLAIM.run(self._commands, keys, [GROUP, node, count])
         return [
             Delivery(Ticket(by_key[key.decode()], entry), fields_of(flat))
             for key, entries in zip(found[::2], found[1::2], strict=True)
@@ -123,40 +123,53 @@ class JobLanes:
         ]
 
     async def wait(self, node: NodeId, lanes: Sequence[LaneName], block_ms: int = BLOCK_MS) -> list[Delivery]:
-        """Block until a job comes to one of the lanes or the time is up; may take one from each of several lanes."""
+        """Block until a job comes to one of the lanes or the time is up; may take one from each of several lanes.
+
+        Raises:
+            LaneMissing: one of the lanes is not there, or no longer.
+        """
         by_key = {self._key(lane).encode(): lane for lane in lanes}
-        try:
-            with broker_errors():
-                reply = await self._blocking.xreadgroup(
-                    GROUP, node, dict.fromkeys(by_key, ">"), count=1, block=block_ms
-                )
-        except BrokerRefused as exc:
-            if not _is_nogroup(exc):
-                raise
-            await self.ensure(lanes)
-            return []
+        with _lane_errors():
+            reply = await self._blocking.xreadgroup(GROUP, node, dict.fromkeys(by_key, ">"), count=1, block=block_ms)
         return [
             Delivery(Ticket(by_key[key], entry), fields or None)
             for key, entries in streams_of(reply)
             for entry, fields in entries
         ]
 
-    async def pending_of(self, node: NodeId, lanes: Sequence[LaneName]) -> list[Ticket]:
-        """Jobs that were delivered under this node's name and not settled: running, or lost to a crash."""
+    async def delivered(self, node: NodeId, lanes: Sequence[LaneName]) -> AsyncIterator[Delivery]:
+        """Jobs that were delivered under this node's name and not settled: running, or lost to a crash.
+
+        Read as a group's member reads its own history, which is all that a provider's broker user may do. One job of a
+        lane at a time: bodies may be long. Lanes that are not there hold nothing.
+        """
+        last = dict.fromkeys(lanes, b"0")
+        while last:
+            pipe = self._commands.pipeline(transaction=False)
+            for lane, after in last.items():
+                pipe.xreadgroup(GROUP, node, {self._key(lane): after}, count=1)
+            with broker_errors():
+                answers = await pipe.execute(raise_on_error=False)
+            found: list[Delivery] = []
+            for lane, answer in zip(last, answers, strict=True):
+                if isinstance(answer, Exception) and not _is_nogroup(answer):
+                    with broker_errors():
+                        raise answer
+                if not isinstance(answer, Exception):
+                    entries = [one for _, some in streams_of(answer) for one in some]
+                    found += [Delivery(Ticket(lane, entry), fields or None) for entry, fields in entries]
+            last = {delivery.ticket.lane: delivery.ticket.entry for delivery in found}
+            for delivery in found:
+                yield delivery
+
+    async def denied(self, node: NodeId, lanes: Sequence[LaneName]) -> set[LaneName]:
+        """Those of these lanes that this process' broker user may not read. Nothing is read."""
         pipe = self._commands.pipeline(transaction=False)
         for lane in lanes:
-            pipe.xpending_range(self._key(lane), GROUP, "-", "+", MAX_PENDING, consumername=node)
+            pipe.xreadgroup(GROUP, node, {self._key(lane): _AFTER_ALL}, count=1)
         with broker_errors():
             answers = await pipe.execute(raise_on_error=False)
-        tickets = []
-        for lane, pending in zip(lanes, answers, strict=True):
-            if isinstance(pending, Exception):
-                if _is_nogroup(pending):
-                    continue
-                with broker_errors():
-                    raise pending
-            tickets += [Ticket(lane, one["message_id"]) for one in pending]
-        return tickets
+        return {lane for lane, one in zip(lanes, answers, strict=True) if isinstance(one, rx.NoPermissionError)}
 
     async def fetch(self, ticket: Ticket) -> Delivery:
         """Read a job once more, as a delivery."""
@@ -231,13 +244,15 @@ class JobLanes:
         return loads
 
     async def bury(self, fields: Fields, reason: str) -> None:
-        """Write a job to the dead letters, with the reason and without its body (that may be private)."""
+        """Write a job to the dead letters, with the reason and without its body (that may be private).
+
+        How long letters stay is the hubs' to say: a provider's broker user may only add one.
+        """
         entry: dict[Any, Any] = {name: value for name, value in fields.items() if name not in (b"body", b"sig")}
         with broker_errors():
             await self._commands.xadd(
                 self._keys.dead, entry | {b"reason": reason.encode()}, maxlen=DEAD_MAXLEN, approximate=True
             )
-            await self._commands.pexpire(self._keys.dead, 7 * INDEX_TTL_MS)
 
     def _key(self, lane: LaneName) -> str:
         return self._keys.lane(*lane)
@@ -246,6 +261,18 @@ class JobLanes:
 def flat(fields: Fields) -> list[bytes]:
     """Fields as the arguments of XADD."""
     return [part for pair in fields.items() for part in pair]
+
+
+@contextmanager
+def _lane_errors() -> Iterator[None]:
+    """As `broker_errors`; a lane that is not there is LaneMissing."""
+    try:
+        with broker_errors():
+            yield
+    except BrokerRefused as exc:
+        if _is_nogroup(exc):
+            raise LaneMissing(str(exc)) from exc.__cause__
+        raise
 
 
 def _is_nogroup(exc: BaseException) -> bool:

@@ -9,11 +9,13 @@ from common.broker_facts import read_facts
 from common.errors import BrokerError, SettingsError
 from ghub import probes
 from ghub.checking.findings import Finding
+from provider.access import is_bare
 from provider.config.reading import Configuration
 from provider.config.words import without_password
 from provider.settings import ProviderSettings
 
 NO_TOKEN = "invalid_token"  # noqa: S105 - the code of a refusal
+NOT_OURS = "node_of_another_token"
 
 
 async def check_hub(configuration: Configuration) -> Finding:
@@ -52,7 +54,14 @@ def _judged(url: str, settings: ProviderSettings, answer: httpx2.Response) -> Fi
             f"{url} is there, but there is no token for it", "set provider.api_key or GHUB_PROVIDER_TOKEN"
         )
     if code == NO_TOKEN:
-        return Finding.fail(f"{url} does not take this provider's token", "compare it with GHUB_HUB_PROVIDER_TOKENS")
+        return Finding.fail(
+            f"{url} does not take this provider's token",
+            "compare it with GHUB_HUB_PROVIDER_TOKENS, or make one with `ghub token create`",
+        )
+    if code == NOT_OURS:
+        return Finding.fail(
+            f"{url} knows another provider by the name {settings.name!r}, with another token", "choose another name"
+        )
     if code or answer.status_code == httpx2.codes.OK:
         return Finding.ok(f"{url} is ready and takes the token")
     return Finding.warn(f"{url} answered {answer.status_code} to a provider's question", "is this a GhubAi hub?")
@@ -64,12 +73,25 @@ def _code(answer: httpx2.Response) -> str:
     except ValueError:
         return ""
     code = found.get("code") if isinstance(found, dict) else None
+    if code is None and isinstance(error := found.get("error") if isinstance(found, dict) else None, dict):
+        code = error.get("code")
     return code if isinstance(code, str) else ""
+
+
+def _bare(settings: ProviderSettings) -> Finding:
+    text = f"{without_password(settings.redis_url)}: passwords, prompts and answers would cross the network in clear"
+    advice = "give the broker TLS and name it with rediss://, or leave redis.url out and let the hub name it"
+    return Finding.fail(text, advice) if settings.require_broker_tls else Finding.warn(text, advice)
 
 
 async def check_broker(configuration: Configuration) -> Finding:
     """Whether the broker answers, and keeps what it is given."""
     settings = configuration.settings
+    if settings.registers:
+        # It would have to register to know: a provider of this name that runs already would be cut in on.
+        return Finding.ok("none is set: the hub names it when this provider registers")
+    if is_bare(settings.redis_url) and (settings.require_broker_tls or (settings.hub_url or "").startswith("https:")):
+        return _bare(settings)
     url = without_password(settings.redis_url)
     try:
         broker = connect(settings.redis_url, prefix=settings.prefix, client_name="ghub-check")

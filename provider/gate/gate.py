@@ -21,6 +21,8 @@ class Reason(StrEnum):
     """Nobody can tell how busy the GPU is (yet), and it is not to be taken for idle."""
     OUTSIDE_SCHEDULE = "outside-schedule"
     PAUSED = "paused"
+    REVOKED = "revoked"
+    """The hub no longer takes this provider's token."""
 
 
 class Gate:

@@ -68,6 +68,11 @@ async def claim_all(broker: Broker, lanes: Sequence[LaneName] = LANES, node: Nod
     return await JobLanes(broker).claim(node, lanes, 1000)
 
 
+async def held_by(broker: Broker, node: NodeId, lanes: Sequence[LaneName] = LANES) -> list[Delivery]:
+    """Everything that was delivered to a node and not settled."""
+    return [delivery async for delivery in JobLanes(broker).delivered(node, lanes)]
+
+
 def requests_of(deliveries: Sequence[Delivery]) -> list[str]:
     return [Job.from_fields(delivery.fields or {}).id for delivery in deliveries]
 

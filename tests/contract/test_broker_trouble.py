@@ -28,6 +28,7 @@ from tests.contract.story import (
     TTLS,
     a_job,
     claim_all,
+    held_by,
     on_real_brokers,
     publish,
     raw,
@@ -60,7 +61,7 @@ OTHERS: dict[str, Verb] = {
     "known": lambda broker: JobLanes(broker).known(),
     "claim": lambda broker: JobLanes(broker).claim(NODE, LANES, 1),
     "wait": lambda broker: JobLanes(broker).wait(NODE, LANES, 10),
-    "pending_of": lambda broker: JobLanes(broker).pending_of(NODE, LANES),
+    "delivered": lambda broker: held_by(broker, NODE),
     "places": lambda broker: JobLanes(broker).places([(R1, LANES[0])]),
     "loads": lambda broker: JobLanes(broker).loads(LANES),
     "last_id": lambda broker: ReplyStreams(broker).last_id(REPLY),
@@ -226,7 +227,7 @@ class TestOutOfMemory:
             await lanes.settle(ticket)
             await Requests(own_broker, TTLS).call_off(RequestId("r2"), a_job("r2").reply, None, None)
             await lanes.settle(waiting)
-            assert await lanes.pending_of(NODE, LANES) == []
+            assert await held_by(own_broker, NODE) == []
             client.config_set("maxmemory", "0")
         assert await claim_all(own_broker) == []
         await publish(own_broker, "r3")

@@ -1,4 +1,7 @@
-"""Every key that the verbs make ends by itself, but for the job lanes; and no grid sees the keys of another."""
+"""Every key that the verbs make ends by itself, but for job lanes and dead letters; and no grid sees another's keys.
+
+Dead letters are bounded by their number: a provider's broker user may not say how long they stay, and a hub does.
+"""
 
 from dataclasses import replace
 
@@ -15,7 +18,7 @@ from tests.contract.story import HUB, KEYS, LANES, NODE, OTHER_MODEL, TTLS, a_jo
 from tests.contract.test_registry import RECORD
 
 
-async def test_nothing_stays_for_ever_but_the_lanes(broker: Broker) -> None:
+async def test_nothing_stays_for_ever_but_the_lanes_and_what_a_provider_buried(broker: Broker) -> None:
     lanes, requests, replies, registry = (
         JobLanes(broker),
         Requests(broker, TTLS),
@@ -41,7 +44,7 @@ async def test_nothing_stays_for_ever_but_the_lanes(broker: Broker) -> None:
     keys = await all_keys(broker)
     streams = {KEYS.lane(*lane) for lane in [*LANES, waiting.lane]}
     for_ever = {key for key in keys if await raw(broker).pttl(key) == -1}
-    assert for_ever == streams
+    assert for_ever == streams | {KEYS.dead}
     kinds = ["node:", "nodes", "hub:", "{jobs}:waiting:retry:", "{jobs}:lanes", "request:", "reply:", "doorbell:"]
     for kind in [*kinds, "control:", "dead"]:
         assert any(key.startswith(f"ghub:{kind}") for key in keys), f"the story made no {kind}"

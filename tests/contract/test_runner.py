@@ -10,6 +10,7 @@ from common.signing import SigningKeys
 from common.streams.jobs import Delivery, JobLanes
 from common.streams.replies import ReplyStreams
 from common.types import NodeId, RequestId
+from provider.access import SharedAccess
 from provider.deliveries import Deliveries
 from provider.engines.watch import EngineWatch
 from provider.runner import Runner
@@ -19,6 +20,7 @@ from provider.writer import ReplyWriter
 from tests.contract.story import (
     KEYS,
     LANES,
+    MODEL,
     NODE,
     at_work,
     claim_all,
@@ -39,7 +41,7 @@ def slots() -> Slots:
 async def runner(broker: Broker, slots: Slots) -> AsyncIterator[Runner]:
     """One slot, and an engine that was never found."""
     settings = ProviderSettings(name="node-1", slots=1)
-    replies = ReplyStreams(broker)
+    replies, lanes = ReplyStreams(broker), JobLanes(broker)
     writer = ReplyWriter(replies, flush_gap_ms=2, broker_grace_s=5)
     engine = EngineWatch(settings.engine, settings.slots, lambda _: None)
     runner = Runner(
@@ -47,7 +49,7 @@ async def runner(broker: Broker, slots: Slots) -> AsyncIterator[Runner]:
         settings=settings,
         keys=KEYS,
         clock=BrokerClock(broker),
-        deliveries=Deliveries(JobLanes(broker), KEYS, SigningKeys.parse(None)),
+        deliveries=Deliveries(lanes, KEYS, SharedAccess(lanes, lambda: [MODEL], SigningKeys())),
         replies=replies,
         writer=writer,
         engine=engine,

@@ -215,6 +215,31 @@ class TestHub:
         assert Check(file, "--json", env=gpu.env).found("engine")["verdict"] == "fail"
 
 
+class TestJoining:
+    """A provider that is told of a hub and a token, and of no broker."""
+
+    def test_what_its_hub_will_tell_it_is_not_missed(
+        self, tmp_path: Path, parts: dict[str, Any], gpu: StubNvml, module_grid: Grid
+    ) -> None:
+        file = write(tmp_path, changed(parts, provider={"signing_key": None}, redis={"url": None}))
+        check = Check(file, "--json", env=gpu.env)
+        assert (check.code, check.found("broker")["verdict"], check.found("signing")["verdict"]) == (0, "ok", "ok")
+        assert "when this provider registers" in check.found("broker")["text"]
+        assert check.json["settings"]["redis"]["url"] is None
+        with module_grid.redis() as client:
+            assert client.execute_command("ACL", "USERS") == ["default"], "a look registers nobody"
+
+    @pytest.mark.parametrize(("required", "verdict"), [(True, "fail"), (False, "ok")])
+    def test_a_broker_without_tls_is_refused_where_tls_is_required(
+        self, tmp_path: Path, parts: dict[str, Any], gpu: StubNvml, *, required: bool, verdict: str
+    ) -> None:
+        broker = parts["redis"]["url"] if not required else "redis://broker.invalid:6379"
+        file = write(tmp_path, changed(parts, provider={"require_broker_tls": required}, redis={"url": broker}))
+        check = Check(file, "--json", env=gpu.env)
+        assert check.found("broker")["verdict"] == verdict
+        assert ("in clear" in check.found("broker")["text"]) == required
+
+
 def test_a_broker_that_evicts_is_warned_of(tmp_path: Path, parts: dict[str, Any], gpu: StubNvml) -> None:
     broker = BrokerProcess("valkey", tmp_path)
     try:
