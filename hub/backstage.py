@@ -6,16 +6,20 @@ from common.clock import BrokerClock
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes
 from common.streams.requests import Requests
+from common.types import HubId
+from hub.dead_jobs import DeadJobs
 from hub.ledger import Ledger
 from hub.registry_view import RegistryView
 from hub.relay.reader import ReplyReader
 from hub.settings import HubSettings
+from hub.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
 class Backstage:
     """The parts of a hub that a request needs, made once by the composition root."""
 
+    hub: HubId
     settings: HubSettings
     clock: BrokerClock
     signing: SigningKeys
@@ -24,3 +28,5 @@ class Backstage:
     view: RegistryView
     reader: ReplyReader
     ledger: Ledger
+    turns: Turns
+    dead: DeadJobs

@@ -1,32 +1,37 @@
 """Admits requests and publishes them as jobs; knows every request this hub holds open."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import structlog
 
+from common.credentials import ClientKey
+from common.endpoints import ENDPOINTS
 from common.errors import BrokerError
 from common.keys import Keys
-from common.streams.requests import QueueFull as LaneFull
-from common.tasks import keep_trying, wait_or_stop
-from common.types import HubId, Lane, ModelId, RequestId
+from common.limits import Quota
+from common.registry import NodeRecord
+from common.streams.jobs import LaneName
+from common.tasks import wait_or_stop
+from common.types import Lane, ModelId, RequestId
 from common.wire import Job
 from hub.backstage import Backstage
-from hub.errors import BrokerAway, HubFull, ModelNotFound, QueueFull, ShuttingDown
+from hub.errors import ApiNotServed, BrokerAway, HubFull, LaneForbidden, RequestFailed, ShuttingDown
 from hub.gatekeeper import ANYONE, Caller
+from hub.limits import estimated_tokens
+from hub.place import Place
 from hub.request import OpenRequest
+from hub.request_clocks import RequestClocks
+from hub.rewriting import with_model
 
 log = structlog.get_logger()
 
-PLACES_S = 2.0
 SILENT_S = 5.0
 """A broker that has not told who is there for so long is not asked to take a request, s."""
-UNDO_TRIES_S = 10.0
 CALL_OFF_S = 0.5
 """For calling off the jobs that wait when the hub stops."""
 LAST_WORDS_S = 2.0
@@ -54,8 +59,7 @@ class Submission:
 class Dispatcher:
     """From a submission to an open request, and back to nothing."""
 
-    def __init__(self, hub: HubId, keys: Keys, backstage: Backstage) -> None:
-        self._hub = hub
+    def __init__(self, keys: Keys, backstage: Backstage) -> None:
         self._keys = keys
         self._stage = backstage
         self._open: dict[RequestId, OpenRequest] = {}
@@ -74,60 +78,66 @@ class Dispatcher:
         """Whether this hub takes no new requests."""
         return self._is_draining
 
+    @property
+    def open_requests(self) -> Sequence[OpenRequest]:
+        """Every request this hub holds open now."""
+        return [*self._open.values()]
+
+    def find(self, request: RequestId) -> OpenRequest | None:
+        """An open request of this hub."""
+        return self._open.get(request)
+
+    def quota(self, key: ClientKey | None) -> Quota | None:
+        """What a client key has left; None without one, and where it is not known."""
+        return self._stage.turns.quota(key)
+
     async def submit(self, submission: Submission) -> OpenRequest:
-        """Admit and publish a request.
+        """Admit a request, and publish it if it need not wait for its turn.
 
         Raises:
             RequestFailed: it is not admitted; nothing of it is left in the broker.
         """
-        settings, clock = self._stage.settings, self._stage.clock
-        lane = submission.lane or (Lane.INTERACTIVE if submission.caller.key is None else submission.caller.key.lane)
-        model = await self._admit(submission.model)
-        submission.caller.check_model(model)
+        settings, key = self._stage.settings, submission.caller.key
+        lane = _lane_of(submission)
+        model = await self._admit(submission)
+        clocks = RequestClocks(settings, self._stage.view, submission.deadline_s)
         request = RequestId(uuid4().hex)
-        reply = self._keys.reply(self._hub, request)
-        now_ms = clock.now_ms()
         job = Job(
             id=request,
             attempt=1,
             model=model,
             endpoint=submission.endpoint,
             stream=submission.stream,
-            body=submission.body,
-            reply=reply,
-            deadline_ms=now_ms + int(settings.queue_timeout_s * 1000),
+            body=submission.body if model == submission.model else with_model(submission.body, model),
+            reply=self._keys.reply(self._stage.hub, request),
+            deadline_ms=clocks.queue_deadline_ms(self._stage.clock.now_ms()),
             trace=submission.trace,
-        ).signed(self._stage.signing)
-        facts = {
-            "model": model,
-            "endpoint": submission.endpoint,
-            "hub": self._hub,
-            "lane": lane.value,
-            "attempt": 1,
-            "queued_at": now_ms,
-        }
-        inbox = self._stage.reader.open(request, reply)
+        )
+        turn = None
+        if key is not None:
+            tokens = estimated_tokens(key, submission.body, settings.answer_tokens)
+            turn = await self._stage.turns.reserve(key, request, LaneName(lane, model), tokens)
+        inbox = self._stage.reader.open(request, job.reply)
         inbox.is_unborn = True
+        place = Place(LaneName(lane, model), inbox, turn, self._stage)
+        opened = OpenRequest(job, place, inbox, self._stage, clocks)
         try:
-            published = await self._stage.requests.publish(job, lane, facts, max_waiting=settings.max_queue)
-        except BaseException as exc:  # a cancellation too: the job may be published all the same
-            self._stage.reader.close(inbox)
-            self._in_background(self._undo(request, reply))
-            if not isinstance(exc, BrokerError):
-                raise
-            log.warning("broker_unavailable", doing="publish", error=str(exc))
-            raise BrokerAway("the broker does not answer", retry_after_s=settings.retry_after_s) from exc
-        if isinstance(published, LaneFull):
-            self._stage.reader.close(inbox)
-            raise QueueFull(
-                f"{published.waiting} requests for {model!r} are waiting already",
-                retry_after_s=settings.retry_after_s,
-            )
-        inbox.is_unborn = False
-        opened = OpenRequest(job, published.ticket, published.ahead, inbox, self._stage)
+            if place.has_turn:
+                await opened.publish()
+            else:
+                opened.wait_for_turn()
+        except BaseException:  # a cancellation too: the job may be published all the same
+            self._in_background(opened.close())
+            raise
+        opened.is_admitted = True
         self._open[request] = opened
         self._none_open.clear()
         return opened
+
+    def cut_short(self, request: OpenRequest, error: RequestFailed) -> None:
+        """End a request from outside, and take it out of the broker without waiting for its handler."""
+        request.end(error)
+        self._in_background(_released(request))
 
     def close(self, request: OpenRequest) -> None:
         """Clean up behind a request in the background, whatever its end."""
@@ -171,47 +181,51 @@ class Dispatcher:
         if self._closing:
             await asyncio.wait(self._closing, timeout=limit_s)
 
-    async def follow_places(self) -> None:
-        """Keep the places in the queue of waiting requests up to date until cancelled."""
-        while True:
-            await asyncio.sleep(PLACES_S)
-            waiting = [request for request in self._open.values() if request.is_waiting and request.age_s > 1]
-            tickets = [request.ticket for request in waiting]
-            try:
-                lanes = [(request.job.id, ticket.lane) for request, ticket in zip(waiting, tickets, strict=True)]
-                places = await self._stage.lanes.places(lanes) if lanes else []
-                for request, ticket, ahead in zip(waiting, tickets, places, strict=True):
-                    if ahead is not None:
-                        request.ahead = ahead
-                    elif (await self._stage.lanes.fetch(ticket)).fields is None:  # the index is but a hint
-                        request.miss(ticket)
-            except BrokerError as exc:
-                log.warning("broker_unavailable", doing="places", error=str(exc))
-
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def _undo(self, request: RequestId, reply: str) -> None:
-        """Call off a job of which nobody knows whether it was published: without its reply no provider runs it."""
-        call_off = partial(self._stage.requests.call_off, request, reply, None, None)
-        with suppress(BrokerError):  # the reply, if it is there, ends by its TTL
-            await keep_trying(call_off, BrokerError, first_s=0.2, most_s=2, limit_s=UNDO_TRIES_S)
-
-    async def _admit(self, asked: ModelId) -> ModelId:
-        """The name under which the model is known, if a request for it may be published."""
-        settings = self._stage.settings
+    async def _admit(self, submission: Submission) -> ModelId:
+        """The name under which its model is known, if the request may be published."""
+        settings, caller, view = self._stage.settings, submission.caller, self._stage.view
         if self._is_draining:
             raise ShuttingDown("this hub is stopping", retry_after_s=settings.retry_after_s)
         if len(self._open) >= settings.max_open_requests:
             raise HubFull("this hub holds as many requests as it may", retry_after_s=settings.retry_after_s)
-        if self._stage.view.age_s > SILENT_S:  # or each request would wait for its own command to time out
+        if view.age_s > SILENT_S:  # or each request would wait for its own command to time out
             raise BrokerAway("the broker does not answer", retry_after_s=settings.retry_after_s)
         try:
-            model = await self._stage.view.find(asked)
+            model = await view.find(submission.model)
         except BrokerError as exc:
             raise BrokerAway("the broker does not answer", retry_after_s=settings.retry_after_s) from exc
         if model is None:
-            raise ModelNotFound(f"The model {asked!r} does not exist: no node has served it.", param="model")
+            raise view.names.not_found(submission.model)
+        if not caller.sees(submission.model):  # an alias may be allowed where its model is not
+            caller.check_model(model)
+        _check_api(submission.endpoint, model, view.models.get(model, ()))
         return model
+
+
+async def _released(request: OpenRequest) -> None:
+    with suppress(BrokerError):  # its close tries again
+        await request.leave_broker()
+
+
+def _lane_of(submission: Submission) -> Lane:
+    """The lane it is for; LaneForbidden if its key does not allow it."""
+    key, lanes = submission.caller.key, [*Lane]
+    best = Lane.INTERACTIVE if key is None else max(key.lane, Lane.INTERACTIVE, key=lanes.index)
+    asked = submission.lane or best
+    if lanes.index(asked) < lanes.index(best):
+        raise LaneForbidden(f"This API key may use the lane {best!r}, not {asked!r}.", param="x-ghub-lane")
+    return asked
+
+
+def _check_api(endpoint: str, model: ModelId, nodes: Iterable[NodeRecord]) -> None:
+    """Raise ApiNotServed where every node that serves the model says what it can do, and none of them can do this."""
+    needed = ENDPOINTS.get(endpoint)
+    told = [node.engine.get("capabilities") for node in nodes]
+    if needed is None or not told or not all(told) or any(needed in can for can in told if isinstance(can, list)):
+        return
+    raise ApiNotServed(f"No node that serves the model {model!r} serves {endpoint}.", param="model")

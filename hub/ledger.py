@@ -1,4 +1,4 @@
-"""Keeps the requests' hashes true: gathers what changed and writes it in one pipeline, off the requests' own path."""
+"""Keeps the requests' hashes and the keys' usage true: gathers what changed, writes it off the requests' own path."""
 
 import asyncio
 
@@ -8,21 +8,31 @@ from common.errors import BrokerError
 from common.streams.jobs import LaneName
 from common.streams.requests import Requests
 from common.tasks import backoff_s
-from common.types import RequestId
+from common.types import HubId, KeyId, ModelId, RequestId
+from common.usage import DayOfKey, ModelUsage, UsageBooks
+from common.wire import Usage
 
 log = structlog.get_logger()
 
 GATHER_S = 0.01
 MAX_BEHIND = 10_000
 
+Portion = dict[DayOfKey, dict[ModelId, ModelUsage]]
+
 
 class Ledger:
-    """Changes of requests on their way to the broker."""
+    """Changes of requests, and what they used, on their way to the broker."""
 
-    def __init__(self, requests: Requests) -> None:
+    def __init__(self, hub: HubId, requests: Requests, books: UsageBooks) -> None:
+        self._hub = hub
         self._requests = requests
+        self._books = books
         self._changes: dict[RequestId, dict[str, str | int | float]] = {}
         self._claimed: dict[RequestId, LaneName] = {}
+        self._used: Portion = {}
+        self._sent: Portion = {}
+        """A portion of usage whose arrival is not known: it is sent again as it is, under the same number."""
+        self._portions = 0
         self._rung = asyncio.Event()
 
     def note(self, request: RequestId, **facts: str | float) -> None:
@@ -30,6 +40,11 @@ class Ledger:
         if len(self._changes) < MAX_BEHIND:  # the broker is away: this is for people to look at, not for keeps
             self._changes.setdefault(request, {}).update(facts)
             self._rung.set()
+
+    def count(self, key: KeyId, day: str, model: ModelId, usage: Usage | None) -> None:
+        """Add a request that has ended to what its key used that day. This is for keeps: it is never dropped."""
+        self._used.setdefault((key, day), {}).setdefault(model, ModelUsage()).add(usage)
+        self._rung.set()
 
     def leave_queue(self, request: RequestId, lane: LaneName) -> None:
         """Take a request out of its waiting index soon."""
@@ -59,11 +74,20 @@ class Ledger:
             async with asyncio.timeout(limit_s):
                 await self.flush()
         except (BrokerError, TimeoutError) as exc:
-            log.warning("ledger_unwritten", requests=len(self._changes), error=str(exc))
+            unbilled = len(self._used) + len(self._sent)
+            log.warning("ledger_unwritten", requests=len(self._changes), days_of_keys=unbilled, error=str(exc))
 
     async def flush(self) -> None:
         """Write now; what could not be written is kept."""
         self._rung.clear()
+        try:
+            await self._write_changes()
+            await self._write_usage()
+        except BrokerError:
+            self._rung.set()
+            raise
+
+    async def _write_changes(self) -> None:
         changes, self._changes = self._changes, {}
         claimed, self._claimed = self._claimed, {}
         if not changes and not claimed:
@@ -74,5 +98,12 @@ class Ledger:
             for request, facts in changes.items():
                 self._changes[request] = facts | self._changes.get(request, {})
             self._claimed = claimed | self._claimed
-            self._rung.set()
             raise
+
+    async def _write_usage(self) -> None:
+        while self._sent or self._used:
+            if not self._sent:
+                self._sent, self._used = self._used, {}
+                self._portions += 1
+            await self._books.add(self._hub, self._portions, self._sent)
+            self._sent = {}

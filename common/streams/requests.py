@@ -1,6 +1,6 @@
 """Requests: publish one in a round trip, keep its hash true, call it off."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +102,25 @@ class Requests:
         """Let a reply that has been read to its end go, a little later so that people can look at it."""
         with broker_errors():
             await self._broker.commands.pexpire(reply, linger_ms)
+
+    async def held_bytes(self, replies: Sequence[tuple[str, int]]) -> list[int]:
+        """How much memory the broker holds for each of these replies.
+
+        Where it does not tell: its entries, times what one is likely to hold (given beside each reply).
+        """
+        commands = self._broker.commands
+        pipe = commands.pipeline(transaction=False)
+        for reply, _ in replies:
+            pipe.execute_command("MEMORY", "USAGE", reply)
+            pipe.xlen(reply)
+        with broker_errors():
+            answers = await pipe.execute(raise_on_error=False)
+            if failed := next((one for one in answers[1::2] if isinstance(one, Exception)), None):
+                raise failed
+        return [
+            length * entry_bytes if isinstance(told, Exception) else int(told or 0)
+            for (_, entry_bytes), told, length in zip(replies, answers[::2], answers[1::2], strict=True)
+        ]
 
     async def call_off(self, request: RequestId, reply: str, ticket: Ticket | None, node: NodeId | None) -> None:
         """End a request nobody waits for: its reply goes, its job goes if unclaimed, else its node is told.

@@ -8,11 +8,13 @@ from pydantic import BaseModel
 
 from common.types import Lane, ModelId
 from hub.api.bodies import check_body, read_body
+from hub.api.errors import error_response
 from hub.api.relay_response import RelayResponse
 from hub.api.shape import ApiShape
 from hub.dispatcher import Dispatcher, Submission
-from hub.errors import InvalidRequest
+from hub.errors import InvalidRequest, RequestFailed
 from hub.gatekeeper import Gatekeeper
+from hub.limits import quota_headers
 from hub.settings import HubSettings
 
 Value = TypeVar("Value")
@@ -49,7 +51,7 @@ class Intake:
             streams_by_default: whether a body that says nothing of `stream` wants one.
 
         Raises:
-            RequestFailed: it is not admitted.
+            RequestFailed: who asks, or what, is not known well enough to admit it or not.
         """
         caller = await self._gatekeeper.client(request.headers)  # before the body: strangers send none
         body = await read_body(request, self._settings.max_body_bytes, self._settings.body_timeout_s)
@@ -64,7 +66,10 @@ class Intake:
             deadline_s=_header(request, DEADLINE_HEADER, _seconds),
             trace=request.headers.get("traceparent", "")[:256],
         )
-        opened = await self._dispatcher.submit(submission)
+        try:
+            opened = await self._dispatcher.submit(submission)
+        except RequestFailed as exc:
+            return error_response(exc, shape, quota_headers(self._dispatcher.quota(caller.key)))
         return RelayResponse(opened, self._dispatcher, shape, self._settings)
 
 

@@ -16,6 +16,7 @@ from hub.api.errors import error_response
 from hub.api.shape import ApiShape
 from hub.dispatcher import Dispatcher
 from hub.errors import AnswerTooLarge, RequestFailed
+from hub.limits import quota_headers
 from hub.request import OpenRequest
 from hub.settings import HubSettings
 
@@ -121,7 +122,8 @@ class RelayResponse(Response):
 
     def _own_headers(self) -> list[tuple[bytes, bytes]]:
         request = self._request
-        headers = [(b"x-request-id", request.job.id.encode())]
+        headers = [(b"x-request-id", request.id.encode()), (b"request-id", request.id.encode())]
+        headers += [(name.encode(), said.encode()) for name, said in quota_headers(request.place.quota).items()]
         if request.node is not None:
             headers.append((b"x-ghub-node", request.node.encode()))
             headers.append((b"x-ghub-attempt", b"%d" % request.job.attempt))
@@ -131,9 +133,11 @@ class RelayResponse(Response):
 
     def _standing(self) -> str:
         """Where the request stands, in words."""
-        return (
-            f"queued, {self._request.ahead} ahead" if self._request.is_waiting else f"running on {self._request.node}"
-        )
+        request, place = self._request, self._request.place
+        if not request.is_waiting:
+            return f"running on {request.node}"
+        about = "" if place.wait_s is None else f", about {max(1, round(place.wait_s))} s"
+        return f"queued, {place.ahead} ahead{about}"
 
     def _missing_end(self) -> bytes:
         """The end of the stream, if its engine left it out."""

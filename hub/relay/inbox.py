@@ -18,17 +18,26 @@ class Inbox:
         """The reply is still to be opened in the broker: it is not lost because it is not there."""
         self.is_lost = False
         """The broker no longer has the reply."""
+        self.was_rung = False
+        """The doorbell named this request though its reply is not opened yet: its turn may have come."""
         self.was_skipped = False
         """The reader left news in the broker because the client is behind."""
         self._limit_bytes = limit_bytes
         self._entries: list[tuple[EntryId, ReplyEntry]] = []
         self._bytes = 0
+        self._all_entries = 0
+        self._all_bytes = 0
         self._woken = asyncio.Event()
 
     @property
     def is_full(self) -> bool:
         """Whether the client is so far behind that its reply should not be read on."""
         return self._bytes >= self._limit_bytes
+
+    @property
+    def entry_bytes(self) -> int:
+        """How long its entries were on average so far; 0 before the first."""
+        return self._all_bytes // max(1, self._all_entries)
 
     @property
     def has_news(self) -> bool:
@@ -42,12 +51,20 @@ class Inbox:
                 self.last = entry_id
                 self._entries.append((entry_id, entry))
                 self._bytes += len(entry.data)
+                self._all_entries += 1
+                self._all_bytes += len(entry.data)
         self._woken.set()
 
     def take(self) -> list[tuple[EntryId, ReplyEntry]]:
         """All that has come."""
         entries, self._entries, self._bytes = self._entries, [], 0
         return entries
+
+    def ring(self) -> None:
+        """The doorbell named it: wake the handler of one whose reply is not opened yet."""
+        if self.is_unborn:
+            self.was_rung = True
+            self.poke()
 
     def poke(self) -> None:
         """Wake the handler without news, so that it can look at its clocks."""

@@ -69,6 +69,9 @@ class ReplyReader:
             try:
                 block_ms = max(1, int((look_at - loop.time()) * 1000))
                 rung = await self._doorbell.wait(block_ms)
+                for one in rung:
+                    if (inbox := self._inboxes.get(one)) is not None:
+                        inbox.ring()
                 if loop.time() >= look_at:
                     look_at = loop.time() + LOOK_AT_ALL_S
                     await self._fetch([*self._inboxes.values()])

@@ -103,7 +103,7 @@ def test_a_place_that_comes_free_is_given_again(chain: Chain, module_grid: Grid)
     with module_grid.redis() as client:
         until(lambda: leftovers.waiting(client) == MAX_QUEUE - 1, 2, lambda: leftovers.told(client))
     late = Call(chain.hub, chat(tokens=3, stream=True))
-    late.wait_for(": queued, 4 ahead\n")
+    late.wait_for(": queued, 4 ahead")
     running[0].drop()
     for call in [*queue[:2], *queue[3:], late]:
         assert call.finish().said == numbered(0, 3)
@@ -142,11 +142,11 @@ def test_those_who_wait_hear_how_many_are_ahead_and_that_they_move_up(chain: Cha
     running = _taken(chain)
     first, second, third = _queued(chain.hub, 3, module_grid)
     for ahead, call in enumerate((first, second, third)):
-        assert call.wait_for("ahead\n").startswith(f": queued, {ahead} ahead\n"), "the first line has the true place"
+        assert call.wait_for(" ahead").startswith(f": queued, {ahead} ahead"), "the first line has the true place"
         assert call.status == 200
     first.drop()
-    second.wait_for(": queued, 0 ahead\n")
-    third.wait_for(": queued, 1 ahead\n")
+    second.wait_for(": queued, 0 ahead")
+    third.wait_for(": queued, 1 ahead")
     running[0].drop()
     for call in (second, third):
         told = call.finish()
@@ -159,7 +159,7 @@ def test_those_who_wait_hear_how_many_are_ahead_and_that_they_move_up(chain: Cha
 def test_a_waiting_stream_sends_its_head_with_the_first_comment(chain: Chain, module_grid: Grid) -> None:
     _taken(chain)
     (call,) = _queued(chain.hub, 1, module_grid)
-    call.wait_for(": queued, 0 ahead\n")
+    call.wait_for(": queued, 0 ahead")
     headers = {name.lower(): value for name, value in call._response.getheaders()}
     assert headers["content-type"].startswith("text/event-stream")
     assert headers["cache-control"] == "no-cache"
@@ -199,7 +199,7 @@ def test_a_stream_that_fails_before_its_first_comment_has_a_true_status(
 def test_a_stream_that_fails_after_its_first_comment_says_so_in_an_event(chain: Chain) -> None:
     running = _taken(chain)
     waiting = Call(chain.hub, chat(stream=True, double={"status": 400}))
-    waiting.wait_for(": queued, 0 ahead\n")
+    waiting.wait_for(": queued, 0 ahead")
     running[0].drop()
     failed = waiting.finish()
     assert failed.status == 200
@@ -209,7 +209,10 @@ def test_a_stream_that_fails_after_its_first_comment_says_so_in_an_event(chain: 
 
 def test_jobs_run_in_the_order_in_which_they_came(chain: Chain, patient_hub: str, module_grid: Grid) -> None:
     running = _taken(chain)
-    bodies = {str(n): chat(f"number {n}", tokens=3, stream=n % 2 == 0) for n in range(12)}
+    bodies = {
+        str(n): chat(f"number {n}", tokens=3, stream=n % 2 == 0, stream_options={"include_usage": n % 2 == 0})
+        for n in range(12)
+    }
     queue = []
     with module_grid.redis() as client:
         for n, body in enumerate(bodies.values()):

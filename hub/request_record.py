@@ -1,0 +1,58 @@
+"""What is written down of one request: its hash, for people to look at, and what its client key used, for good."""
+
+from common.types import RequestStatus
+from common.usage import day_of
+from common.wire import Job, Usage
+from hub.backstage import Backstage
+from hub.errors import DeadlineExceeded, QueueTimeout, RequestFailed
+from hub.place import Place
+
+CANCELLED_BY_OPERATOR = "cancelled_by_operator"
+
+
+class RequestRecord:
+    """Tells the ledger how a request stands."""
+
+    def __init__(self, place: Place, backstage: Backstage) -> None:
+        self._place = place
+        self._stage = backstage
+        self._queued_at_ms = backstage.clock.now_ms()
+        self.status = RequestStatus.QUEUED
+
+    def facts(self, job: Job) -> dict[str, str | float]:
+        """What is known from the beginning."""
+        facts: dict[str, str | float] = {
+            "model": job.model,
+            "endpoint": job.endpoint,
+            "hub": self._stage.hub,
+            "lane": self._place.lane.value,
+            "attempt": job.attempt,
+            "queued_at": self._queued_at_ms,
+        }
+        return facts if self._place.key is None else {**facts, "key": self._place.key}
+
+    def note(self, job: Job, status: RequestStatus, **facts: str | float) -> None:
+        """It stands so now."""
+        self.status = status
+        self._stage.ledger.note(job.id, status=status.value, **facts)
+
+    def ended(self, job: Job, usage: Usage | None, error: RequestFailed | None) -> None:
+        """It is over, with an answer, an error, or neither: then its client has left."""
+        now_ms = self._stage.clock.now_ms()
+        facts: dict[str, str | float] = {"ended_at": now_ms}
+        if usage is not None:
+            facts["prompt_tokens"] = usage.prompt_tokens or 0
+            facts["completion_tokens"] = usage.completion_tokens or 0
+        if error is not None:
+            facts["error"] = error.code
+        self.note(job, _status_of(usage, error), **facts)
+        if self._place.key is not None and self._place.may_be_published:
+            self._stage.ledger.count(self._place.key, day_of(now_ms), job.model, usage)
+
+
+def _status_of(usage: Usage | None, error: RequestFailed | None) -> RequestStatus:
+    if usage is not None:
+        return RequestStatus.DONE
+    if error is None or error.code == CANCELLED_BY_OPERATOR:
+        return RequestStatus.CANCELLED
+    return RequestStatus.EXPIRED if isinstance(error, QueueTimeout | DeadlineExceeded) else RequestStatus.FAILED

@@ -1,0 +1,39 @@
+"""How often one request was tried, and what of that counts against it."""
+
+from common.wire import RELEASED_BY_RESTART, Failure
+from hub.settings import HubSettings
+
+NOT_SUPPORTED = "endpoint_not_supported"
+"""What a provider says whose engine lacks the path: nothing was tried there, and another one may have it."""
+
+
+class Tries:
+    """Counts failures, which may be the request's fault, apart from releases, which are not."""
+
+    def __init__(self, settings: HubSettings) -> None:
+        self._settings = settings
+        self._failures = 0
+        self._releases = 0
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it has failed as often as it may."""
+        return self._failures >= self._settings.max_attempts
+
+    @property
+    def is_worn_out(self) -> bool:
+        """Whether it was given back as often as it may be."""
+        return self._releases >= self._settings.max_releases
+
+    def failed(self, failure: Failure | None = None) -> None:
+        """An attempt failed; None: its node is gone."""
+        if failure is not None and failure.code == NOT_SUPPORTED:
+            self._releases += 1
+        else:
+            self._failures += 1
+
+    def released(self, reason: str, *, was_running: bool) -> None:
+        """A node gave it back. One that did not run came to a node in the moment that it closed: nobody tried it."""
+        self._releases += was_running
+        if reason == RELEASED_BY_RESTART:
+            self._failures += 1

@@ -1,0 +1,169 @@
+"""A hub's turns: told in batches, woken by other hubs, and never lost where the broker or a ring is."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from common.broker import Broker
+from common.credentials import ClientKey
+from common.errors import BrokerUnavailable
+from common.limits import Limits, LimitSettings, Saying, Standing, Verb
+from common.streams.replies import Doorbell
+from common.types import HubId, RequestId
+from hub.errors import BrokerAway, KeyQueueFull, RateLimited
+from hub.settings import HubSettings
+from hub.turns import Turn, Turns
+from tests.contract.story import at_work, eventually, on_real_brokers
+from tests.contract.test_limits import KEY, LANE, NOTHING, SETTINGS
+
+ONE = replace(KEY, concurrency=1)
+
+
+class Watched(Limits):
+    """Limits that keep what was said, and fail as often as they are told to, before or after the broker heard it."""
+
+    def __init__(self, broker: Broker, hub: HubId, settings: LimitSettings) -> None:
+        super().__init__(broker, hub, settings)
+        self.said: list[list[Verb]] = []
+        self.failures = 0
+        self.losses = 0
+
+    async def say(self, key: ClientKey, sayings: Sequence[Saying] = ()) -> Standing:
+        if self.failures:
+            self.failures -= 1
+            raise BrokerUnavailable("for the test")
+        standing = await super().say(key, sayings)
+        self.said.append([saying.verb for saying in sayings])
+        if self.losses:
+            self.losses -= 1
+            raise BrokerUnavailable("the answer was lost, for the test")
+        return standing
+
+
+class HubOfTurns:
+    """As much of a hub as has turns."""
+
+    def __init__(self, broker: Broker, name: str = "hub-a", **settings: int) -> None:
+        self.limits = Watched(broker, HubId(name), replace(SETTINGS, **settings))
+        self.turns = Turns(self.limits, HubSettings(limit_lease_s=60))
+        self.bell = Doorbell(broker, HubId(name))
+
+    async def reserve(self, request: str, key: ClientKey = ONE) -> Turn:
+        return await self.turns.reserve(key, RequestId(request), LANE, 0)
+
+    async def at_rest(self) -> bool:
+        return await self.limits.counts(KEY.id) == NOTHING
+
+
+async def test_an_end_here_wakes_the_one_that_waits_here(broker: Broker) -> None:
+    hub = HubOfTurns(broker)
+    first, second = await hub.reserve("r0"), await hub.reserve("r1")
+    assert (first.has_come, second.has_come) == (True, False)
+    woken = asyncio.Event()
+    second.wake = woken.set
+    async with at_work(hub.turns.run()):
+        hub.turns.end(first)
+        async with asyncio.timeout(10):
+            await woken.wait()
+    assert second.has_come
+
+
+@on_real_brokers
+async def test_an_end_here_rings_the_hub_whose_request_is_next(broker: Broker) -> None:
+    here, there = HubOfTurns(broker), HubOfTurns(broker, "hub-b")
+    await there.bell.keep(60_000)
+    first, second = await here.reserve("r0"), await there.reserve("r1")
+    async with at_work(here.turns.run(), there.turns.run()):
+        here.turns.end(first)
+        while "r1" not in await there.bell.wait(2000):
+            pass
+        there.turns.look(second)
+
+        async def has_come() -> bool:
+            return second.has_come
+
+        await eventually(has_come, "the turn at the other hub")
+
+
+async def test_who_hears_no_ring_finds_its_turn_by_itself(broker: Broker) -> None:
+    here, there = HubOfTurns(broker), HubOfTurns(broker, "hub-b")
+    first, second = await here.reserve("r0"), await there.reserve("r1")
+    here.turns.end(first)
+    await here.turns.finish(10)
+    assert not second.has_come
+    await there.turns.look_at_all()
+    assert second.has_come
+
+
+async def test_what_happens_at_once_is_told_at_once(broker: Broker) -> None:
+    hub = HubOfTurns(broker)
+    turns = [await hub.reserve(f"r{n}", KEY) for n in range(10)]
+    hub.limits.said.clear()
+    for turn in turns[:5]:
+        hub.turns.claimed(turn)
+    for turn in turns[3:]:
+        hub.turns.end(turn)
+    await hub.turns.finish(10)
+    assert hub.limits.said == [[Verb.RUN] * 3 + [Verb.END] * 7], "one call, and of each request the last word"
+
+
+@pytest.mark.parametrize("trouble", ["failures", "losses"])
+async def test_an_end_that_was_not_heard_is_said_again(broker: Broker, trouble: str) -> None:
+    hub = HubOfTurns(broker)
+    first, second = await hub.reserve("r0"), await hub.reserve("r1")
+    setattr(hub.limits, trouble, 2)
+    hub.turns.end(first)
+    for _ in range(3):
+        await hub.turns.look_at_all()
+    assert second.has_come
+    hub.turns.end(second)
+    await hub.turns.finish(10)
+    assert await hub.at_rest()
+
+
+@pytest.mark.parametrize("trouble", ["failures", "losses"])
+async def test_a_reservation_in_vain_leaves_nothing(broker: Broker, trouble: str) -> None:
+    hub = HubOfTurns(broker)
+    setattr(hub.limits, trouble, 1)
+    with pytest.raises(BrokerAway):
+        await hub.reserve("r0")
+    await hub.turns.look_at_all()
+    assert await hub.at_rest()
+
+
+async def test_who_is_refused_holds_nothing_and_hears_when_to_come_back(broker: Broker) -> None:
+    hub = HubOfTurns(broker, max_waiting=0)
+    key = replace(ONE, rpm=1)
+    held = await hub.reserve("r0", key)
+    with pytest.raises(RateLimited) as limited:
+        await hub.reserve("r1", key)
+    assert limited.value.retry_after_s in (59, 60)
+    with pytest.raises(KeyQueueFull):
+        await hub.reserve("r2", ONE)
+    hub.turns.end(held)
+    await hub.turns.look_at_all()
+    assert await hub.at_rest()
+
+
+async def test_a_request_that_becomes_no_job_counts_against_the_minute_alone(broker: Broker) -> None:
+    hub, key = HubOfTurns(broker), replace(ONE, rpm=2)
+    for _ in range(2):
+        await hub.turns.count_request(key)
+        await hub.turns.finish(10)
+    with pytest.raises(RateLimited):
+        await hub.turns.count_request(key)
+    await hub.turns.finish(10)
+    assert await hub.at_rest()
+
+
+async def test_what_a_hub_holds_is_renewed_as_it_stands(broker: Broker) -> None:
+    hub = HubOfTurns(broker)
+    running = await hub.reserve("r0")
+    await hub.reserve("r1")
+    hub.turns.claimed(running)
+    await hub.turns.finish(10)
+    hub.limits.said.clear()
+    await hub.turns.look_at_all()
+    assert hub.limits.said == [[Verb.WAIT]], "what has its turn is renewed now and then, who waits looks every time"
