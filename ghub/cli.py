@@ -12,6 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from common.errors import SettingsError
+from ghub.admin.grid import grid_app
+from ghub.admin.keys import key_app
+from ghub.admin.nodes import nodes_app
+from ghub.admin.requests import requests_app
+from ghub.admin.tokens import token_app
 from ghub.errors import EXIT_REFUSED, CommandError, StartRefused
 from ghub.services.cli import service_app
 
@@ -24,6 +29,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(service_app, name="service")
+app.add_typer(key_app, name="key")
+app.add_typer(token_app, name="token")
+app.add_typer(nodes_app, name="nodes")
+app.add_typer(requests_app, name="requests")
+app.add_typer(grid_app)
 
 RedisUrl = Annotated[
     str | None, typer.Option(help="Broker that runs already.", envvar="GHUB_REDIS_URL", show_envvar=True)
@@ -93,7 +103,11 @@ def provider(
     ] = None,
     redis_url: Annotated[str | None, typer.Option(help="Broker. [env: GHUB_REDIS_URL]", metavar="URL")] = None,
     hub_url: Annotated[
-        str | None, typer.Option(help="Hub for reports and HMACs. [env: GHUB_PROVIDER_HUB_URL]", metavar="URL")
+        str | None,
+        typer.Option(
+            help="Hub to join, with --token and no --redis-url; reports go there. [env: GHUB_PROVIDER_HUB_URL]",
+            metavar="URL",
+        ),
     ] = None,
     token: Annotated[
         str | None,

@@ -3,7 +3,7 @@
 import structlog
 
 from common.clock import BrokerClock
-from common.direct import SKEW_S, DirectCall, DirectRefused, verify_direct
+from common.direct import SKEW_S, DirectCall, DirectRefused, Nonce, verify_direct
 from common.errors import BrokerError
 from common.nonces import Nonces
 from common.signing import SigningKeys
@@ -27,6 +27,14 @@ class DirectCalls:
         self._window_s = settings.direct_window_s
         self._retry_after_s = settings.retry_after_s
 
+    def verify(self, call: DirectCall, header: str) -> Nonce:
+        """What can be told without the broker; nothing is used up.
+
+        Raises:
+            DirectRefused: it is not to be let through, whether it was used before or not.
+        """
+        return verify_direct(self._keys, call, header, now_s=self._clock.now_ms() / 1000, window_s=self._window_s)
+
     async def check(self, call: DirectCall, header: str) -> None:
         """Let a call through once.
 
@@ -34,7 +42,7 @@ class DirectCalls:
             DirectRefused: it is not to be let through; unless it is a replay, its nonce stays unused.
             BrokerAway: whether it was used before cannot be told, and it may be used up by now.
         """
-        nonce = verify_direct(self._keys, call, header, now_s=self._clock.now_ms() / 1000, window_s=self._window_s)
+        nonce = self.verify(call, header)
         ttl_ms = int((self._window_s + SKEW_S + NONCE_SPARE_S) * 1000)
         try:
             is_first = await self._nonces.use(nonce.key_id, nonce.value, ttl_ms)

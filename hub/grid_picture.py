@@ -2,37 +2,38 @@
 
 from typing import Any
 
-from common.errors import BrokerError
+from common.clock import BrokerClock
 from common.registry import NodeRecord, Registry
 from common.report import StoredReport
 from common.streams.jobs import JobLanes, LaneLoad, LaneName, lanes_of
-from common.types import ModelId, NodeState
-from hub.errors import BrokerAway
+from common.types import Lane, ModelId, NodeState
+from hub.asking import asking_broker
+from hub.errors import NotFound
 from hub.registry_view import RegistryView
 from hub.settings import HubSettings
 
 
 class GridPicture:
-    """Nodes and models from this hub's view; what waits, and what nodes reported, from the broker."""
+    """Nodes and models from this hub's view; what waits, and what nodes reported, from the broker.
 
-    def __init__(self, view: RegistryView, lanes: JobLanes, registry: Registry, settings: HubSettings) -> None:
+    Raises BrokerAway from every method.
+    """
+
+    def __init__(
+        self, view: RegistryView, lanes: JobLanes, registry: Registry, clock: BrokerClock, settings: HubSettings
+    ) -> None:
         self._view = view
         self._lanes = lanes
         self._registry = registry
+        self._clock = clock
         self._retry_after_s = settings.retry_after_s
 
     async def take(self) -> dict[str, Any]:
-        """`nodes` that live, `absent` ones that only reported, and `models`.
-
-        Raises:
-            BrokerAway: the broker does not answer.
-        """
+        """`nodes` that live, `absent` ones that only reported, and `models`."""
         models = sorted(self._view.known)
-        try:
+        with asking_broker("registry", self._retry_after_s):
             loads = await self._lanes.loads(lanes_of(models))
             reports = await self._registry.reports()
-        except BrokerError as exc:
-            raise BrokerAway("the broker does not answer", retry_after_s=self._retry_after_s) from exc
         nodes = self._view.nodes
         return {
             "nodes": [_node_shown(nodes[node], reports.get(node)) for node in sorted(nodes)],
@@ -43,6 +44,29 @@ class GridPicture:
             ],
             "models": [self._model_shown(model, loads) for model in models],
         }
+
+    async def node(self, name: str) -> dict[str, Any]:
+        """One of the `nodes`; NotFound without it."""
+        found: dict[str, Any] | None = next(
+            (node for node in (await self.take())["nodes"] if node["node"] == name), None
+        )
+        if found is None:
+            raise unknown_node(name)
+        return found
+
+    async def hubs(self) -> list[dict[str, Any]]:
+        """Every live hub process."""
+        with asking_broker("hubs", self._retry_after_s):
+            hubs = await self._registry.live_hubs(self._clock.now_ms())
+        shown = [{name: getattr(hub, name) for name in hub.__slots__} for hub in hubs]
+        return sorted(shown, key=lambda hub: str(hub["hub"]))
+
+    async def queues(self) -> list[dict[str, Any]]:
+        """Every lane in use, a model's in the order in which nodes look, with what it holds."""
+        with asking_broker("queues", self._retry_after_s):
+            known = await self._lanes.known()
+            loads = await self._lanes.loads(sorted(known, key=lambda name: (name.model, [*Lane].index(name.lane))))
+        return [{"model": name.model, "lane": name.lane.value, **load._asdict()} for name, load in loads.items()]
 
     def _model_shown(self, model: ModelId, loads: dict[LaneName, LaneLoad]) -> dict[str, Any]:
         nodes = self._view.models.get(model, [])
@@ -59,3 +83,8 @@ def _node_shown(node: NodeRecord, report: StoredReport | None) -> dict[str, Any]
 
 def _report_shown(report: StoredReport) -> dict[str, Any]:
     return report.model_dump(mode="json")
+
+
+def unknown_node(node: str) -> NotFound:
+    """What is said of a node that isn't there."""
+    return NotFound(f"There is no live node {node!r}.", code="node_not_found")

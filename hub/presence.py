@@ -58,6 +58,7 @@ class Presence:
             version=__version__,
             open_requests=self._dispatcher.open_count,
             started_at=self._started_at,
+            heartbeat_at=self._clock.now_ms(),
         )
         await self._registry.write_hub(record, self._settings.lease_ms)
 

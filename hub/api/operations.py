@@ -2,16 +2,20 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from common import __version__
 from hub.dispatcher import Dispatcher
+from hub.gatekeeper import Gatekeeper
 from hub.grid_picture import GridPicture
 from hub.registry_view import RegistryView
+from hub.settings import HubSettings
 
 
-def operations_router(dispatcher: Dispatcher, view: RegistryView, picture: GridPicture) -> APIRouter:
-    """Routes that tell how things stand."""
+def operations_router(
+    dispatcher: Dispatcher, view: RegistryView, picture: GridPicture, gatekeeper: Gatekeeper, settings: HubSettings
+) -> APIRouter:
+    """Routes that tell how things stand: probes to anybody, the registry to whom it may concern."""
     router = APIRouter(tags=["operations"])
 
     @router.get("/health")
@@ -40,8 +44,13 @@ def operations_router(dispatcher: Dispatcher, view: RegistryView, picture: GridP
         return {"status": status}
 
     @router.get("/api/registry")
-    async def registry() -> dict[str, Any]:
-        """Every live node and how it last reported, nodes that are gone, and every model with what waits and runs."""
+    async def registry(request: Request) -> dict[str, Any]:
+        """Every live node and how it last reported, nodes that are gone, and every model with what waits and runs.
+
+        It names machines and what runs on them: where clients need keys, only the admin token opens it.
+        """
+        if settings.needs_client_keys:
+            gatekeeper.check_admin(request.headers)
         return await picture.take()
 
     return router

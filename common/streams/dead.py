@@ -1,0 +1,80 @@
+"""Dead letters: jobs that a provider refused, or that failed on every attempt, for the operator to look at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from common.broker import Broker, broker_errors
+from common.streams.jobs import DEAD_MAXLEN, INDEX_TTL_MS
+from common.streams.shapes import Fields
+
+MAX_ENTRY_PART = 2**64
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One entry. Whoever may write here can write anything: each field is to be judged by its reader."""
+
+    entry: str
+    fields: Fields
+
+    @property
+    def at_ms(self) -> int:
+        """When it was written, Unix ms on the broker's clock."""
+        return int(self.entry.partition("-")[0])
+
+    def text(self, name: bytes) -> str | None:
+        """A field as text, for display; None if it is not there."""
+        value = self.fields.get(name)
+        return None if value is None else value.decode(errors="replace")
+
+
+def is_entry(text: str) -> bool:
+    """Whether a text can be a stream entry's id."""
+    parts = text.split("-")
+    return len(parts) == 2 and all(
+        part.isascii() and part.isdigit() and len(part) <= 20 and int(part) < MAX_ENTRY_PART for part in parts
+    )
+
+
+class DeadLetters:
+    """The stream of dead letters. Raises BrokerUnavailable or BrokerRefused from every method."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._commands = broker.commands
+        self._key = broker.keys.dead
+
+    async def add(self, fields: Fields) -> None:
+        """Write a letter; the oldest go where there are too many."""
+        pipe = self._commands.pipeline(transaction=False)
+        entry: dict[Any, Any] = {**fields}
+        pipe.xadd(self._key, entry, maxlen=DEAD_MAXLEN, approximate=True)
+        pipe.pexpire(self._key, 7 * INDEX_TTL_MS)
+        with broker_errors():
+            await pipe.execute()
+
+    async def newest(self, count: int, before: str | None = None) -> Sequence[DeadLetter]:
+        """The last letters, or the last before an entry, the newest first."""
+        with broker_errors():
+            entries: Any = await self._commands.xrevrange(self._key, max=f"({before}" if before else "+", count=count)
+        return [DeadLetter(entry.decode(), fields) for entry, fields in entries]
+
+    async def read(self, entry: str) -> DeadLetter | None:
+        """One letter; `entry` must be one (`is_entry`)."""
+        with broker_errors():
+            found: Any = await self._commands.xrange(self._key, entry, entry)
+        return DeadLetter(found[0][0].decode(), found[0][1]) if found else None
+
+    async def drop(self, entry: str) -> bool:
+        """Delete a letter; whether this call did it: of several, one does."""
+        with broker_errors():
+            return bool(await self._commands.xdel(self._key, entry))
+
+    async def drop_all(self) -> int:
+        """Delete every letter there is now; how many there were."""
+        pipe = self._commands.pipeline()
+        pipe.xlen(self._key)
+        pipe.delete(self._key)
+        with broker_errors():
+            length, _ = await pipe.execute()
+        return int(length)

@@ -1,0 +1,50 @@
+"""`/api/keys…`: clients' API keys."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from hub.api.admin.door import admin_router
+from hub.api.admin.query import number_in, query_of
+from hub.api.bodies import check_body, read_body
+from hub.api.openapi import documented
+from hub.gatekeeper import Gatekeeper
+from hub.key_office import KeyOffice, KeyWish
+from hub.settings import HubSettings
+
+MAX_WISH_BYTES = 256 * 2**10
+MOST_DAYS = 366
+_QUERY = query_of(days={"type": "integer", "minimum": 1, "maximum": MOST_DAYS, "default": 30})
+
+
+def keys_router(gatekeeper: Gatekeeper, office: KeyOffice, settings: HubSettings) -> APIRouter:
+    """Routes about keys."""
+    router = admin_router(gatekeeper, "keys")
+
+    @router.get("/api/keys")
+    async def list_keys() -> dict[str, Any]:
+        """Every key; never its secret."""
+        return {"keys": await office.shown()}
+
+    @router.post("/api/keys", status_code=201, openapi_extra=documented(KeyWish))
+    async def create_key(request: Request) -> dict[str, Any]:
+        """Make a key; `key` is its secret, told this once."""
+        body = await read_body(request, MAX_WISH_BYTES, settings.body_timeout_s)
+        return await office.create(check_body(KeyWish, body))
+
+    @router.get("/api/keys/{name}")
+    async def get_key(name: str) -> dict[str, Any]:
+        """One key, by its id or name."""
+        return await office.show(name)
+
+    @router.delete("/api/keys/{name}")
+    async def revoke_key(name: str) -> dict[str, Any]:
+        """Let it in no more."""
+        return await office.revoke(name)
+
+    @router.get("/api/keys/{name}/usage", openapi_extra=_QUERY)
+    async def get_usage(name: str, request: Request) -> dict[str, Any]:
+        """What it used on each of the last days, by model."""
+        return await office.usage(name, number_in(request, "days", default=30, most=MOST_DAYS))
+
+    return router

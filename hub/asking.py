@@ -1,0 +1,21 @@
+"""What is said where the broker is asked on behalf of a person, and does not answer."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from common.errors import BrokerError
+from hub.errors import BrokerAway
+
+log = structlog.get_logger()
+
+
+@contextmanager
+def asking_broker(doing: str, retry_after_s: int) -> Iterator[None]:
+    """Turn a BrokerError into BrokerAway; `doing` is for the log."""
+    try:
+        yield
+    except BrokerError as exc:
+        log.warning("broker_unavailable", doing=doing, error=str(exc))
+        raise BrokerAway("the broker does not answer", retry_after_s=retry_after_s) from exc

@@ -1,0 +1,153 @@
+"""Makes, shows and revokes clients' API keys.
+
+A name belongs to one key. Two hubs may be asked for the same name in the same moment: each writes its key, then looks
+again, and takes its own back if it sees another one. So there are never two of a name; that both are refused is the
+price, and the next try settles it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.clock import BrokerClock
+from common.credentials import KEY_HEAD, ClientKey, Credentials, digest_of, new_secret
+from common.registration import ModelName
+from common.types import Lane
+from common.usage import UsageBooks, days_back
+from hub.asking import asking_broker
+from hub.credential_table import CredentialTable
+from hub.errors import InvalidRequest
+from hub.expiry import FORMS, expiry_ms
+from hub.named import RecordName, check_alone, find_record
+from hub.settings import HubSettings
+
+log = structlog.get_logger()
+
+KIND = "key"
+Limit = Annotated[int, Field(ge=1, le=2**31)]
+
+
+class KeyWish(BaseModel):
+    """A key that is to be made; what is left out is not limited."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    name: RecordName
+    models: tuple[ModelName, ...] = Field((), max_length=256)
+    """Names or patterns (`llama*`) of the models it may use; empty: all."""
+    rpm: Limit | None = None
+    """Requests a minute."""
+    tpm: Limit | None = None
+    """Prompt and completion tokens a minute."""
+    concurrency: Limit | None = None
+    """Requests that may be with providers at once; more wait for their turn."""
+    expires: Annotated[str, Field(max_length=64)] | None = Field(None, description=FORMS)
+    lane: Literal["interactive", "batch"] = "interactive"
+    """The most urgent lane it may use, and the one it uses if a request asks for none."""
+
+
+class KeyOffice:
+    """What an operator does with clients' keys. Raises BrokerAway from every method."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        table: CredentialTable,
+        usage: UsageBooks,
+        clock: BrokerClock,
+        settings: HubSettings,
+    ) -> None:
+        self._credentials = credentials
+        self._table = table
+        self._usage = usage
+        self._clock = clock
+        self._retry_after_s = settings.retry_after_s
+
+    async def shown(self) -> list[dict[str, Any]]:
+        """Every key, expired ones too, by name."""
+        return [_shown(key) for key in sorted(await self._all(), key=lambda key: key.name)]
+
+    async def show(self, wanted: str) -> dict[str, Any]:
+        """The key with this id or name; NotFound without one."""
+        return _shown(await self._find(wanted))
+
+    async def create(self, wish: KeyWish) -> dict[str, Any]:
+        """Make a key; what is shown of it, with its secret as `key`, which is told this once.
+
+        Raises:
+            InvalidRequest: `expires` is no moment to come.
+            Conflict: the name is taken.
+        """
+        secret = new_secret(KEY_HEAD)
+        key = ClientKey(
+            digest=digest_of(secret),
+            name=wish.name,
+            created_at=self._clock.now_ms(),
+            models=wish.models,
+            rpm=wish.rpm,
+            tpm=wish.tpm,
+            concurrency=wish.concurrency,
+            lane=Lane(wish.lane),
+            expires_at=self._expiry_ms(wish.expires),
+        )
+        check_alone(await self._all(), key.name, KIND)
+        with asking_broker("create key", self._retry_after_s):
+            await self._credentials.add_key(key)
+            await self._table.refresh()
+            others = [one for one in self._table.keys.values() if one.digest != key.digest]
+            if any(one.name == key.name for one in others):  # made at another hub in this moment
+                await self._credentials.remove_key(key.digest)
+                await self._table.refresh()
+        check_alone(others, key.name, KIND)
+        log.info("key_created", key=key.id, name=key.name)
+        return {**_shown(key), "key": secret}
+
+    async def revoke(self, wanted: str) -> dict[str, Any]:
+        """Let a key in no more: here at once, at other hubs within a second or two."""
+        key = await self._find(wanted)
+        with asking_broker("revoke key", self._retry_after_s):
+            await self._credentials.remove_key(key.digest)
+            await self._table.refresh()
+        log.info("key_revoked", key=key.id, name=key.name)
+        return {"id": key.id, "name": key.name, "revoked": True}
+
+    async def usage(self, wanted: str, days: int) -> dict[str, Any]:
+        """What a key used on each of the last days (UTC), by model, the last day first; idle days are left out."""
+        key = await self._find(wanted)
+        with asking_broker("usage", self._retry_after_s):
+            used = await self._usage.read(key.id, days_back(self._clock.now_ms(), days))
+        shown = [
+            {"day": day, "models": [{"model": model, **asdict(one)} for model, one in sorted(models.items())]}
+            for day, models in used.items()
+            if models
+        ]
+        return {"id": key.id, "name": key.name, "days": shown}
+
+    async def _all(self) -> Sequence[ClientKey]:
+        with asking_broker("keys", self._retry_after_s):
+            await self._table.refresh()
+        return [*self._table.keys.values()]
+
+    async def _find(self, wanted: str) -> ClientKey:
+        return find_record(await self._all(), wanted, KIND)
+
+    def _expiry_ms(self, said: str | None) -> int | None:
+        try:
+            return None if said is None else expiry_ms(said, self._clock.now_ms())
+        except ValueError as exc:
+            raise InvalidRequest(f"expires: {exc}", code="invalid_value", param="expires") from exc
+
+
+def _shown(key: ClientKey) -> dict[str, Any]:
+    limits = {name: getattr(key, name) for name in ("rpm", "tpm", "concurrency", "expires_at")}
+    return {
+        "id": key.id,
+        "name": key.name,
+        "created_at": key.created_at,
+        "models": key.models,
+        "lane": key.lane.value,
+        **limits,
+    }

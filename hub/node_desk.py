@@ -1,0 +1,65 @@
+"""What an operator does with nodes: drain, pause, resume, cut off."""
+
+from typing import Any
+
+import structlog
+
+from common.registry import NodeRecord, Registry
+from common.streams.control import ControlStreams
+from common.types import NodeId, Order
+from common.wire import ControlEntry
+from hub.asking import asking_broker
+from hub.grid_picture import unknown_node
+from hub.members import Members
+from hub.settings import HubSettings
+
+log = structlog.get_logger()
+
+
+class NodeDesk:
+    """Gives orders to nodes. Raises BrokerAway from every method."""
+
+    def __init__(self, registry: Registry, control: ControlStreams, members: Members, settings: HubSettings) -> None:
+        self._registry = registry
+        self._control = control
+        self._members = members
+        self._retry_after_s = settings.retry_after_s
+
+    async def order(self, node: str, order: Order) -> dict[str, Any]:
+        """Give an order; how the node stood before it, for it obeys at its own next moment.
+
+        Raises:
+            NotFound: no such node lives.
+        """
+        with asking_broker("order", self._retry_after_s):
+            record = await self._registry.node(NodeId(node))
+            if record is not None:
+                await self._control.send(record.node, ControlEntry(order))
+        stands = _stands(record, node)
+        log.info("node_ordered", node=node, op=order.value)
+        return {**stands, "ordered": order.value}
+
+    async def cut_off(self, node: str) -> dict[str, Any]:
+        """Take a registered node's access and its entry away; its jobs run elsewhere.
+
+        `cut_off_broker` tells whether the broker itself knows it no more: only where hubs make the broker's users.
+
+        Raises:
+            NotFound: no such node has registered.
+        """
+        from_broker = await self._members.cut_off(NodeId(node))
+        return {"node": node, "cut_off": True, "cut_off_broker": from_broker}
+
+    async def acl(self, node: str) -> dict[str, Any]:
+        """The line by which the broker's operator makes a member's user, where hubs don't do it.
+
+        Raises:
+            NotFound: no such node has registered.
+        """
+        return {"node": node, "acl": await self._members.acl_line(NodeId(node))}
+
+
+def _stands(record: NodeRecord | None, node: str) -> dict[str, Any]:
+    if record is None:
+        raise unknown_node(node)
+    return {"node": record.node, "state": record.state.value, "reasons": record.reasons}

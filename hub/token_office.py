@@ -1,0 +1,107 @@
+"""Makes, shows and revokes providers' tokens; names are settled as `hub.key_office` says."""
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from pydantic import BaseModel, ConfigDict
+
+from common.clock import BrokerClock
+from common.credentials import TOKEN_HEAD, Credentials, ProviderToken, digest_of, new_secret
+from hub.asking import asking_broker
+from hub.credential_table import CredentialTable
+from hub.members import Members
+from hub.named import RecordName, check_alone, find_record
+from hub.settings import HubSettings
+
+log = structlog.get_logger()
+
+KIND = "token"
+
+
+class TokenWish(BaseModel):
+    """A token that is to be made."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: RecordName
+
+
+class TokenOffice:
+    """What an operator does with providers' tokens. Raises BrokerAway from every method."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        table: CredentialTable,
+        members: Members,
+        clock: BrokerClock,
+        settings: HubSettings,
+    ) -> None:
+        self._credentials = credentials
+        self._table = table
+        self._members = members
+        self._clock = clock
+        self._public_url = settings.public_url
+        self._retry_after_s = settings.retry_after_s
+
+    async def shown(self) -> list[dict[str, Any]]:
+        """Every token by name, and the nodes it let in; those of the environment have no `created_at`."""
+        tokens = sorted(await self._all(), key=lambda token: (token.name, token.id))
+        members = await self._members.members()
+        return [
+            {**_shown(token), "nodes": sorted(one.node for one in members if one.token == token.id)} for token in tokens
+        ]
+
+    async def create(self, wish: TokenWish, reached_at: str) -> dict[str, Any]:
+        """Make a token; what is shown of it, with its secret as `token`, which is told this once.
+
+        Args:
+            wish: what was asked for.
+            reached_at: the URL under which this hub was asked; `hub_url` in the answer unless a setting knows better.
+
+        Raises:
+            Conflict: the name is taken.
+        """
+        secret = new_secret(TOKEN_HEAD)
+        token = ProviderToken(digest_of(secret), wish.name, self._clock.now_ms())
+        check_alone(await self._all(), token.name, KIND)
+        with asking_broker("create token", self._retry_after_s):
+            await self._credentials.add_token(token)
+            await self._table.refresh()
+            others = [one for one in self._table.tokens.values() if one.digest != token.digest]
+            if any(one.name == token.name for one in others):  # made at another hub in this moment
+                await self._credentials.remove_token(token.digest)
+                await self._table.refresh()
+        check_alone(others, token.name, KIND)
+        log.info("token_created", token=token.id, name=token.name)
+        hub_url = (self._public_url or reached_at).rstrip("/")
+        line = f"ghub provider --hub-url {shlex.quote(hub_url)}"
+        return {
+            **_shown(token),
+            "token": secret,
+            "hub_url": hub_url,
+            "join": f"{line} --token {secret}",
+            "join_env": f"GHUB_PROVIDER_TOKEN={secret} {line}",
+        }
+
+    async def revoke(self, wanted: str) -> dict[str, Any]:
+        """Let nobody in with a token any more, and cut off the nodes that it let in.
+
+        Raises:
+            NotFound: there is no such token.
+            Conflict: it is one of `GHUB_HUB_PROVIDER_TOKENS`.
+        """
+        token = find_record(await self._all(), wanted, KIND)
+        nodes = await self._members.revoke(token)
+        return {"id": token.id, "name": token.name, "revoked": True, "nodes": sorted(nodes)}
+
+    async def _all(self) -> Sequence[ProviderToken]:
+        with asking_broker("tokens", self._retry_after_s):
+            await self._table.refresh()
+        return [*self._table.tokens.values()]
+
+
+def _shown(token: ProviderToken) -> dict[str, Any]:
+    return {"id": token.id, "name": token.name, "created_at": token.created_at or None}
