@@ -8,12 +8,14 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
+from typing import cast
 
 import uvicorn
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message, Send
+from starlette.types import ASGIApp, Message, Send
 
+from common.connections import Connection, Crowd
 from common.errors import BodyTooLong, ClientGone, SettingsError
 
 BACKLOG = 2048
@@ -26,10 +28,12 @@ PIECE_BYTES = 64 * 1024
 class HttpServer(uvicorn.Server):
     """uvicorn without its signal handlers: the process drains before the server may stop."""
 
-    def __init__(self, app: Any) -> None:  # noqa: ANN401 - any ASGI application
+    def __init__(self, app: ASGIApp, crowd: Crowd | None = None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
+                http=cast("type[asyncio.Protocol]", partial(Connection, crowd=crowd)),
+                ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,

@@ -11,12 +11,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
+from common.settings import is_loopback
+from ghub import ports
 from ghub.child import Part
+from ghub.data_dir import DataDir
 from ghub.events import Died, Event, Healthy, Killed, Started
+from ghub.settings import UpSettings
 from ghub.stack import Stack
 
 MOST_TOKENS = 200
 """Of the answer to the line that is printed to copy: a small model doesn't know when to stop (seen: minutes)."""
+_KEY_HEADER = ' -H "Authorization: Bearer $GHUB_API_KEY"'
 
 
 class Announcer:
@@ -34,7 +39,7 @@ class Announcer:
         self._say(f"[dim]data      {escape(str(data_dir))}[/]")
         names = {part.name for part in stack.parts}
         if "broker" not in names:
-            self._say(f"broker    {escape(stack.broker_url)}  [dim]runs already[/]")
+            self._say(f"broker    {escape(stack.broker.shown)}  [dim]runs already[/]")
         if "engine" not in names:
             self._say(f"engine    {escape(stack.engine.url)}  [dim]runs already: {escape(stack.engine.about)}[/]")
         else:
@@ -61,7 +66,7 @@ class Announcer:
             case _:
                 assert_never(event)
 
-    def ready(self, stack: Stack, models: list[str], logs: Path) -> None:
+    def ready(self, stack: Stack, models: list[str], data_dir: DataDir, *, needs_key: bool) -> None:
         """Say that the stack works, and how to use it. The first line's form is relied upon by scripts."""
         self._end_status()
         self._write(f"ready {stack.base_url}/v1")
@@ -70,10 +75,28 @@ class Announcer:
         self._write("")
         self._write(
             f"  curl -N {stack.base_url}/v1/chat/completions -H 'Content-Type: application/json'"
-            f" -d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
+            f"{_KEY_HEADER if needs_key else ''} -d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
         )
-        self._write(f"  redis-cli {stack.redis_cli} --scan --pattern {shlex.quote(stack.prefix + '*')}")
-        self._write(f"  tail -F {shlex.quote(str(logs))}/*.log")
+        self._write(f"  {stack.broker.redis_cli} --scan --pattern {shlex.quote(stack.prefix + '*')}")
+        self._write(f"  tail -F {shlex.quote(str(data_dir.logs))}/*.log")
+        self._write("")
+        command = f"{_command_env(stack, data_dir)}ghub"
+        if not is_loopback(stack.settings.host):
+            self._write_ways_in(stack, command, needs_key=needs_key)
+        elif needs_key:
+            self._write(f"  clients need a key of: {command} key create --name me\n")
+
+    def _write_ways_in(self, stack: Stack, command: str, *, needs_key: bool) -> None:
+        """Say what of the stack others can reach, and how to let them in."""
+        urls = [f"http://{ports.netloc(host, stack.settings.port)}" for host in ports.far(stack.settings.host)]
+        self._write("  open to other machines, without TLS: only on a network where nobody listens")
+        with_key = f"  with a key of: {command} key create --name me" if needs_key else "  without a key"
+        for url in urls:
+            self._write(f"  clients   {url}/v1{with_key}")
+        for url in urls:
+            self._write(f"  machines  {url}  with a token of: {command} token create NAME")
+        if stack.broker.part is not None:
+            self._write(f"  broker    {stack.broker.part.address}  each machine gets a user of its own from a hub")
         self._write("")
 
     def stopping(self) -> None:
@@ -126,3 +149,13 @@ class Announcer:
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, sys.stdout.fileno())  # so that Python's last flush finds nothing to complain about
         os.close(nothing)
+
+
+def _command_env(stack: Stack, data_dir: DataDir) -> str:
+    """What `ghub key` and its like must know of this stack beside their defaults, as the beginning of a command."""
+    default = {name: field.get_default(call_default_factory=True) for name, field in UpSettings.model_fields.items()}
+    known = {
+        "GHUB_DATA_DIR": (str(data_dir.path), str(default["data_dir"])),
+        "GHUB_HUB_URL": (stack.base_url, f"http://{default['host']}:{default['port']}"),
+    }
+    return "".join(f"{name}={shlex.quote(now)} " for name, (now, usual) in known.items() if now != usual)

@@ -1,8 +1,17 @@
-"""The broker of the stack: the embedded Valkey, or one that runs already."""
+"""The broker of the stack: the embedded Valkey, or one that runs already.
+
+The embedded one has a user `hub`, whose password is a file of the data folder; the hubs make a user of its own for each
+provider that joins. Of the password it knows the hash. Without a password nobody gets in; but where clients need no key
+either, anyone may look at the registry and the state of requests, not at what was asked and answered.
+"""
 
 import importlib
 import os
+import re
+import shlex
+from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,19 +20,26 @@ from common.broker import broker_errors, connect
 from common.errors import BrokerError
 from ghub import ports, probes
 from ghub.child import Part
+from ghub.data_dir import BROKER_PASSWORD_FILE, DataDir
 from ghub.errors import StartRefused
 from ghub.settings import UpSettings
 
 STOP_TURN = 3
+USER = "hub"
 
 _CONFIG = """\
 # Written by `ghub up` at each start.
-bind 127.0.0.1
+bind {hosts}
 protected-mode yes
 port {port}
 dir "{folder}"
 daemonize no
 always-show-logo no
+# Nothing outside the grid's keys. Hubs may make users, for the providers that join.
+user default reset{for_all}
+user {user} reset on #{password_sha256} ~{pattern} \
+-@all +@read +@write +@connection -@dangerous -@admin +evalsha +script|load +time +info +config|get \
++acl|setuser +acl|deluser +acl|users
 # Jobs survive a restart; a crash of the machine (not of the process) may cost the last second.
 appendonly yes
 appendfsync everysec
@@ -35,53 +51,107 @@ maxmemory-policy noeviction
 client-output-buffer-limit normal 128mb 32mb 60
 """
 
+_LOOK = """ on nopass -@all +ping +hello +client|setname +client|setinfo +command +scan +dbsize +time \
+(-@all +@read -@dangerous ~{0}node:* ~{0}nodes ~{0}hub:* ~{0}hubs ~{0}request:* ~{0}{{jobs}}:lanes \
+~{0}{{jobs}}:waiting:*) \
+(-@all +type +ttl +pttl +exists +xlen +xpending +xinfo|groups +xinfo|consumers ~{0}*)"""
+"""What may be done without a password where anyone may look: no text of anybody is read by it."""
 
-def embedded_broker(settings: UpSettings, folder: Path) -> tuple[Part, str]:
-    """Describe the embedded broker, which keeps its data in `folder`, and write its configuration.
 
-    Returns:
-        The part, and the URL where it can be reached.
+@dataclass(frozen=True, slots=True)
+class BrokerChoice:
+    """A broker, and how it is reached."""
+
+    url: str = field(repr=False)
+    """With a password, where it has one: for the environment of the parts, never for people."""
+    shown: str
+    """Without."""
+    redis_cli: str
+    """The beginning of a command line that reaches it; shows no password either."""
+    part: Part | None = None
+    """None: it runs already, and is not ours to end."""
+
+
+def embedded_broker(settings: UpSettings, data_dir: DataDir, prefix: str, *, anyone_may_look: bool) -> BrokerChoice:
+    """Describe the embedded broker, which keeps its data in the data folder, and write its configuration.
+
+    Args:
+        settings: it listens on loopback, and on the address that hubs listen on: providers reach both or neither.
+        data_dir: locked.
+        prefix: what every key of the grid starts with; there are no others.
+        anyone_may_look: whether the registry may be read without a password.
 
     Raises:
-        StartRefused: its binary is not installed, or no port is free.
+        StartRefused: its binary is not installed, no port is free, or the file with its password holds none.
     """
     binary = _binary()
-    port = ports.free_port(settings.broker_port)
-    config = folder / "valkey.conf"
-    quoted = str(folder.resolve()).replace("\\", "\\\\").replace('"', '\\"')
-    config.write_text(_CONFIG.format(port=port, folder=quoted, memory_mib=settings.broker_memory_mib), encoding="utf-8")
+    hosts = ports.listening(settings.host)
+    port = ports.free_port(settings.broker_port, hosts)
+    password = data_dir.broker_password()
+    folder, config = data_dir.broker.resolve(), data_dir.broker / "valkey.conf"
+    written = _CONFIG.format(
+        hosts=" ".join(hosts),
+        port=port,
+        folder=str(folder).replace("\\", "\\\\").replace('"', '\\"'),
+        memory_mib=settings.broker_memory_mib,
+        user=USER,
+        password_sha256=sha256(password.get_secret_value().encode()).hexdigest(),
+        pattern=_quotable(prefix) + "*",
+        for_all=_LOOK.format(_quotable(prefix)) if anyone_may_look else "",
+    )
+    config.write_text(written, encoding="utf-8")
     part = Part(
         name="broker",
         argv=(str(binary), str(config.resolve())),
-        address=f"127.0.0.1:{port}",
-        probe=partial(probes.pongs, port),
+        address=", ".join(ports.netloc(host, port) for host in hosts),
+        probe=partial(probes.pongs, port, USER, password),
         stop_turn=STOP_TURN,
         stop_timeout_s=settings.stop_grace_s,
     )
-    return part, f"redis://127.0.0.1:{port}/0"
+    cli = f"redis-cli -p {port}"
+    file = shlex.quote(str((data_dir.path / BROKER_PASSWORD_FILE).absolute()))
+    return BrokerChoice(
+        url=f"redis://{USER}:{password.get_secret_value()}@127.0.0.1:{port}/0",
+        shown=f"redis://127.0.0.1:{port}/0",
+        redis_cli=cli if anyone_may_look else f'REDISCLI_AUTH="$(cat {file})" {cli} --user {USER}',
+        part=part,
+    )
 
 
-async def check_broker(url: str) -> None:
-    """Make sure that a broker answers.
+async def running_broker(url: str) -> BrokerChoice:
+    """Describe a broker that runs already, once it has answered.
 
     Raises:
         StartRefused: it does not.
         SettingsError: it is no URL of a broker.
     """
     broker = connect(url, prefix="ghub:", client_name="ghub-up")
+    shown = without_password(url)
     try:
         with broker_errors():
             await broker.commands.ping()
     except BrokerError as exc:
-        raise StartRefused(f"broker {without_password(url)} cannot be used: {exc} (--redis-url)") from exc
+        raise StartRefused(f"broker {shown} cannot be used: {exc} (--redis-url)") from exc
     finally:
         await broker.aclose()
+    return BrokerChoice(url=url, shown=shown, redis_cli=f"redis-cli -u {shlex.quote(shown)}")
 
 
 def without_password(url: str) -> str:
     """Return a URL as it may be shown."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+
+
+def _quotable(prefix: str) -> str:
+    """A prefix as a pattern that matches itself alone, as it stands in the configuration.
+
+    Raises:
+        StartRefused: it holds what that file reads otherwise.
+    """
+    if re.search(r"[\"'\\]", prefix):
+        raise StartRefused(f"GHUB_PREFIX {prefix}: the embedded broker takes no quotes and backslashes in it")
+    return re.sub(r"([*?\[\]^])", r"\\\1", prefix)
 
 
 def _binary() -> Path:

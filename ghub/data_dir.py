@@ -1,14 +1,18 @@
 """The folder where a stack keeps what outlives it: the broker's file, the logs, its secrets, a lock.
 
 <data-dir>/lock            held (flock) by the one `ghub up` that uses the folder; holds its pid
-<data-dir>/signing-key     `id:secret`, readable by its owner only
-<data-dir>/provider-token  with it the stack's provider reports to its hubs; likewise
-<data-dir>/broker/         the embedded broker's configuration and append-only file
-<data-dir>/logs/           one log per part
+<data-dir>/signing-key      `id:secret`, readable by its owner only, as all that follow up to the folders
+<data-dir>/direct-key       `id:secret`, with it hubs sign the tickets for direct calls
+<data-dir>/provider-token   with it the stack's provider joins its hubs
+<data-dir>/admin-token      with it `ghub key`, `ghub token`, `ghub nodes` … may ask the hubs
+<data-dir>/broker-password  of the embedded broker's user `hub`
+<data-dir>/broker/          the embedded broker's configuration and append-only file
+<data-dir>/logs/            one log per part
 """
 
 import fcntl
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Iterator
@@ -21,6 +25,10 @@ from common.errors import SettingsError
 from common.signing import SigningKeys
 from ghub.errors import StartRefused
 from hub.provider_tokens import parse_tokens
+
+ADMIN_TOKEN_FILE = "admin-token"  # noqa: S105 - a file's name
+BROKER_PASSWORD_FILE = "broker-password"  # noqa: S105 - likewise
+_MIN_CHARS = 16
 
 
 class DataDir:
@@ -48,6 +56,31 @@ class DataDir:
         """
         return self._secret("provider-token", secrets.token_urlsafe(32), parse_tokens)
 
+    def direct_key(self) -> SecretStr:
+        """Read the key that signs tickets for direct calls, making it the first time.
+
+        Raises:
+            StartRefused: what is there is no key.
+        """
+        fresh = f"{secrets.token_hex(4)}:{secrets.token_urlsafe(32)}"
+        return self._secret("direct-key", fresh, SigningKeys.parse)
+
+    def admin_token(self) -> SecretStr:
+        """Read the operator's token, making it the first time.
+
+        Raises:
+            StartRefused: what is there is too short.
+        """
+        return self._secret(ADMIN_TOKEN_FILE, secrets.token_urlsafe(32), _one_word)
+
+    def broker_password(self) -> SecretStr:
+        """Read the password of the embedded broker's user, making it the first time; letters, digits, `-` and `_`.
+
+        Raises:
+            StartRefused: what is there is too short, or cannot stand in a URL as it is.
+        """
+        return self._secret(BROKER_PASSWORD_FILE, secrets.token_urlsafe(32), _one_word)
+
     def _secret(self, name: str, fresh: str, parse: Callable[[SecretStr], object]) -> SecretStr:
         """Read a file that only its owner may read; made with `fresh` in it where it is missing."""
         file = self.path / name
@@ -65,6 +98,10 @@ class DataDir:
         if not is_usable:
             raise StartRefused(f"{file} holds no {name.replace('-', ' ')}: delete it to get a new one")
         return secret
+
+
+def _one_word(secret: SecretStr) -> bool:
+    return re.fullmatch(rf"[A-Za-z0-9_-]{{{_MIN_CHARS},}}", secret.get_secret_value()) is not None
 
 
 @contextmanager

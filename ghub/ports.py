@@ -1,8 +1,14 @@
-"""Local addresses: which are free, and how they are written."""
+"""Local addresses: which are free, which others can reach, and how they are written."""
 
+import ipaddress
 import socket
 
+import psutil
+
 from ghub.errors import StartRefused
+
+_TRIES = 5
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
 def netloc(host: str, port: int) -> str:
@@ -26,15 +32,54 @@ def check_free(host: str, port: int) -> None:
         ) from exc
 
 
-def free_port(wish: int) -> int:
-    """Return `wish` if it is free on 127.0.0.1, else any port that is."""
-    for port in (wish, 0):
+def free_port(wish: int, hosts: tuple[str, ...] = ("127.0.0.1",)) -> int:
+    """Return `wish` if it is free on all these addresses, else a port that is.
+
+    Raises:
+        StartRefused: none was found.
+    """
+    for port in (wish, *[0] * _TRIES):
         try:
-            with _bind("127.0.0.1", port) as bound:
-                return int(bound.getsockname()[1])
+            with _bind(hosts[0], port) as bound:
+                found = int(bound.getsockname()[1])
+                for host in hosts[1:]:
+                    _bind(host, found).close()
+                return found
         except OSError:
             continue
-    raise StartRefused("no port is free on 127.0.0.1")
+    raise StartRefused(f"no port is free on {' and '.join(hosts)}")
+
+
+def listening(host: str) -> tuple[str, ...]:
+    """Return the addresses on which a server listens that is to be reached on 127.0.0.1 and on `host`.
+
+    Raises:
+        StartRefused: `host` is no address of anything.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0]
+    except OSError as exc:
+        raise StartRefused(f"--host {host}: {exc.strerror}") from exc
+    address = ipaddress.ip_address(str(found).partition("%")[0])
+    if address.is_unspecified:
+        return ("0.0.0.0", "::") if address.version == 6 else ("0.0.0.0",)  # noqa: S104 - what was asked for
+    return tuple(dict.fromkeys(["127.0.0.1", str(address)]))
+
+
+def near(host: str) -> str:
+    """Return an address under which this machine reaches its own server that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - listens there already
+
+
+def far(host: str) -> list[str]:
+    """Return the addresses under which other machines may reach a server that listens on `host`."""
+    if host not in ("0.0.0.0", "::"):  # noqa: S104
+        return [host]
+    found = [
+        one.address for addresses in psutil.net_if_addrs().values() for one in addresses if one.family in _FAMILIES
+    ]
+    kept = [ipaddress.ip_address(address) for address in found if "%" not in address]
+    return [str(one) for one in kept if not one.is_loopback and (one.version == 4 or host == "::")]
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 
 import httpx2
+from pydantic import SecretStr
 
 _TIMEOUT_S = 2.0
 
@@ -39,14 +40,24 @@ async def listed(client: httpx2.AsyncClient, url: str, field: str, name: str) ->
         return []
 
 
-async def pongs(port: int) -> bool:
-    """Whether a broker on 127.0.0.1 answers PING (it does not while it still reads its file)."""
+async def served(client: httpx2.AsyncClient, hub_url: str, admin_token: SecretStr) -> list[str]:
+    """Return the models that live nodes serve; asked as the operator, since clients may need a key for that."""
+    headers = {"authorization": f"Bearer {admin_token.get_secret_value()}"}
+    try:
+        answer = await client.get(f"{hub_url}/api/registry", headers=headers)
+        return [str(model["id"]) for model in answer.json()["models"] if model["nodes"]]
+    except (httpx2.RequestError, ValueError, KeyError, TypeError):
+        return []
+
+
+async def pongs(port: int, user: str, password: SecretStr) -> bool:
+    """Whether a broker on 127.0.0.1 lets a user in and answers PING (it does not while it still reads its file)."""
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
-                writer.write(b"PING\r\n")
-                return await reader.readline() == b"+PONG\r\n"
+                writer.write(f"AUTH {user} {password.get_secret_value()}\r\nPING\r\n".encode())
+                return [await reader.readline(), await reader.readline()] == [b"+OK\r\n", b"+PONG\r\n"]
             finally:
                 writer.close()
                 with suppress(OSError):

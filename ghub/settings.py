@@ -17,7 +17,7 @@ class UpSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GHUB_UP_", extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     host: str = "127.0.0.1"
-    """Loopback only, as long as clients need no key."""
+    """On anything but loopback clients must show a key, and the embedded broker listens there too."""
     port: int = Field(8080, ge=1, le=65535)
     hubs: int = Field(1, ge=1, le=64)
     """Hub processes that share the port."""

@@ -1,32 +1,36 @@
 """What a one-machine stack is made of: the parts, their surroundings, and the order in which they begin and end.
 
 begin   broker -> hub(s)              end   1 hubs      take no more, finish what is open
-        broker, engine -> provider          2 provider  finish jobs, or give them back
+        broker, engine -> provider,         2 provider  finish jobs, or give them back
+           which joins when a hub is there
                                             3 engine    at once
                                             4 broker    last, so that every word of the others gets through
 """
 
 import os
-import shlex
 import sys
 from dataclasses import dataclass
 from functools import partial
-from urllib.parse import urlsplit
 
 import httpx2
+from pydantic import SecretStr
 
-from common.settings import SharedSettings
+from common.settings import SharedSettings, read_settings
 from ghub import ports, probes
-from ghub.broker import check_broker, embedded_broker, without_password
+from ghub.broker import BrokerChoice, embedded_broker, running_broker
 from ghub.child import Part
 from ghub.data_dir import DataDir
 from ghub.engine_choice import EngineChoice, choose_engine
 from ghub.errors import EXIT_REFUSED
 from ghub.settings import UpSettings
+from hub.settings import HubSettings
 
 HUB_STOP_TURN, PROVIDER_STOP_TURN = 0, 1
 _HUB_TOKENS = "GHUB_HUB_PROVIDER_TOKENS"
 """Set by a user too where providers of other machines join: the stack's own token goes beside theirs."""
+_HUB_ADMIN_TOKEN = "GHUB_HUB_ADMIN_TOKEN"  # noqa: S105 - a variable's name
+_HUB_DIRECT_KEYS = "GHUB_HUB_DIRECT_KEYS"
+"""A user's own of these two count instead of the stack's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +39,14 @@ class Stack:
 
     parts: tuple[Part, ...]
     base_url: str
+    """Of the hubs, as this machine reaches them."""
+    settings: UpSettings
     engine: EngineChoice
-    broker_url: str
-    """Without a password."""
+    broker: BrokerChoice
     prefix: str
     """What every key at the broker starts with."""
-
-    @property
-    def redis_cli(self) -> str:
-        """The options with which redis-cli finds the broker."""
-        port = urlsplit(self.broker_url).port
-        is_ours = any(part.name == "broker" for part in self.parts)
-        return f"-p {port}" if is_ours else f"-u {shlex.quote(self.broker_url)}"
+    admin_token: SecretStr
+    """The hubs tell its holder everything."""
 
 
 async def plan_stack(settings: UpSettings, data_dir: DataDir, client: httpx2.AsyncClient) -> Stack:
@@ -62,26 +62,32 @@ async def plan_stack(settings: UpSettings, data_dir: DataDir, client: httpx2.Asy
         SettingsError: a setting that all parts share cannot work.
     """
     shared = SharedSettings()
-    broker: Part | None = None
     if settings.redis_url is None:
-        broker, broker_url = embedded_broker(settings, data_dir.broker)
+        is_private = not read_settings(HubSettings, host=settings.host).needs_client_keys
+        broker = embedded_broker(settings, data_dir, shared.prefix, anyone_may_look=is_private)
     else:
-        broker_url = settings.redis_url
-        await check_broker(broker_url)
+        broker = await running_broker(settings.redis_url)
     engine = await choose_engine(settings, client)
     key = shared.signing_key or data_dir.signing_key()
-    joint = {"GHUB_REDIS_URL": broker_url, "GHUB_SIGNING_KEY": key.get_secret_value()}
-    started = tuple(part for part in (broker, engine.part) if part is not None)
-    base_url = f"http://{ports.netloc(settings.host, settings.port)}"
+    joint = {"GHUB_REDIS_URL": broker.url, "GHUB_SIGNING_KEY": key.get_secret_value()}
+    started = tuple(part for part in (broker.part, engine.part) if part is not None)
+    base_url = f"http://{ports.netloc(ports.near(settings.host), settings.port)}"
     token = data_dir.provider_token().get_secret_value()
-    at_hub = {"GHUB_PROVIDER_HUB_URL": base_url, "GHUB_PROVIDER_TOKEN": token}
-    tokens = {_HUB_TOKENS: ",".join(filter(None, [os.environ.get(_HUB_TOKENS), token]))}
+    admin_token = SecretStr(os.environ.get(_HUB_ADMIN_TOKEN) or data_dir.admin_token().get_secret_value())
+    at_provider = {"GHUB_PROVIDER_HUB_URL": base_url, "GHUB_PROVIDER_TOKEN": token}
+    if broker.part is None:  # whose users may not be ours to make; else the provider gets all the rest from a hub
+        at_provider |= joint
+    at_hub = {
+        _HUB_TOKENS: ",".join(filter(None, [os.environ.get(_HUB_TOKENS), token])),
+        _HUB_ADMIN_TOKEN: admin_token.get_secret_value(),
+        _HUB_DIRECT_KEYS: os.environ.get(_HUB_DIRECT_KEYS) or data_dir.direct_key().get_secret_value(),
+    }
     parts = (
         *started,
-        _provider(settings, engine, {**joint, **at_hub}, needs=tuple(part.name for part in started)),
-        *_hubs(settings, {**joint, **tokens}, client, needs=("broker",) if broker else ()),
+        _provider(settings, engine, at_provider, needs=tuple(part.name for part in started)),
+        *_hubs(settings, {**joint, **at_hub}, client, needs=("broker",) if broker.part else ()),
     )
-    return Stack(parts, base_url, engine, without_password(broker_url), shared.prefix)
+    return Stack(parts, base_url, settings, engine, broker, shared.prefix, admin_token)
 
 
 def _provider(settings: UpSettings, engine: EngineChoice, joint: dict[str, str], needs: tuple[str, ...]) -> Part:
@@ -114,6 +120,7 @@ def _hubs(
     settings: UpSettings, joint: dict[str, str], client: httpx2.AsyncClient, needs: tuple[str, ...]
 ) -> list[Part]:
     address = ports.netloc(settings.host, settings.port)
+    near = ports.netloc(ports.near(settings.host), settings.port)
     names = [f"hub-{number}" for number in range(1, settings.hubs + 1)] if settings.hubs > 1 else ["hub"]
     return [
         Part(
@@ -127,7 +134,7 @@ def _hubs(
                 "GHUB_HUB_SHUTDOWN_TIMEOUT_S": str(settings.hub_shutdown_timeout_s),
             },
             address=address,
-            probe=partial(probes.is_ok, client, f"http://{address}/health/live"),
+            probe=partial(probes.is_ok, client, f"http://{near}/health/live"),
             needs=needs,
             stop_turn=HUB_STOP_TURN,
             stop_timeout_s=settings.hub_shutdown_timeout_s + settings.stop_grace_s,

@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 import httpx2
 
-from common.settings import is_loopback
 from ghub import ports, probes
 from ghub.announcer import Announcer
 from ghub.data_dir import DataDir, locked_data_dir
-from ghub.errors import StackFailed, StartRefused
+from ghub.errors import StackFailed
 from ghub.keeper import Limits
 from ghub.settings import UpSettings
 from ghub.stack import Stack, plan_stack
@@ -33,8 +32,6 @@ def run(settings: UpSettings) -> int:
         StartRefused: something must be changed before anything can be started.
         StackFailed: a part does not come up; whatever ran has been ended.
     """
-    if not is_loopback(settings.host):
-        raise StartRefused(f"--host {settings.host}: only loopback addresses, as long as clients need no key")
     os.umask(0o077)  # logs and the broker's file hold what users wrote
     with locked_data_dir(settings.data_dir) as data_dir:
         ports.check_free(settings.host, settings.port)
@@ -57,7 +54,8 @@ async def _serve(settings: UpSettings, data_dir: DataDir) -> None:
         try:
             await asyncio.wait({ending, getting_ready}, return_when=asyncio.FIRST_COMPLETED)
             if not ending.done():
-                announcer.ready(stack, getting_ready.result(), data_dir.logs)
+                needs_key = not await probes.is_ok(client, f"{stack.base_url}/v1/models")
+                announcer.ready(stack, getting_ready.result(), data_dir, needs_key=needs_key)
                 supervisor.mark_ready()
             await ending
         finally:
@@ -107,7 +105,7 @@ async def _first_models(stack: Stack, client: httpx2.AsyncClient, looks: int) ->
     seen = 0
     while seen < looks:
         if await probes.is_ok(client, f"{stack.base_url}/health/ready"):
-            models = await probes.listed(client, f"{stack.base_url}/v1/models", "data", "id")
+            models = await probes.served(client, stack.base_url, stack.admin_token)
         else:
             models = []
         seen = seen + 1 if models else 0

@@ -1,21 +1,28 @@
 """This hub's copy of all client keys and provider tokens, so that a wrong one costs no question to the broker.
 
 The broker counts changes; the copy is renewed when that number moved. It is looked at every second, and before a secret
-that is not in the copy is refused: at most five times a second, however many wrong ones come.
+that is not in the copy is refused: at most five times a second, however many wrong ones come. One that was refused is
+refused at once until something changes. All wait for the same look, and hear the same if it fails.
 """
 
 import asyncio
+from collections.abc import Callable
+from typing import TypeVar
 
 import structlog
 
 from common.credentials import ClientKey, Credentials, ProviderToken, digest_of
-from common.errors import BrokerError
+from common.errors import BrokerError, BrokerUnavailable
 
 log = structlog.get_logger()
+
+Record = TypeVar("Record", ClientKey, ProviderToken)
 
 REFRESH_S = 1.0
 MIN_GAP_S = 0.2
 """Least time between two looks that unknown secrets can provoke."""
+MOST_REFUSED = 10_000
+"""So many refused secrets are remembered."""
 
 
 class CredentialTable:
@@ -26,7 +33,9 @@ class CredentialTable:
         self._fixed = {token.digest: token for token in fixed_tokens}
         self._version = -1
         self._looked_at = float("-inf")
+        self._failed_at = float("-inf")
         self._looking = asyncio.Lock()
+        self._refused: set[str] = set()
         self.keys: dict[str, ClientKey] = {}
         self.tokens: dict[str, ProviderToken] = dict(self._fixed)
 
@@ -41,20 +50,18 @@ class CredentialTable:
         Raises:
             BrokerError: it is in no copy, and there is no fresh one to be had.
         """
-        digest = digest_of(secret)
-        if digest not in self.keys:
-            await self._look_again()
-        return self.keys.get(digest)
+        return await self._find(digest_of(secret), lambda digest: self.keys.get(digest))  # noqa: PLW0108 - a look changes it
 
     async def find_token(self, secret: str) -> ProviderToken | None:
         """The provider token with this secret; as `find_key`."""
-        digest = digest_of(secret)
-        if digest not in self.tokens:
-            await self._look_again()
-        return self.tokens.get(digest)
+        return await self._find(digest_of(secret), lambda digest: self.tokens.get(digest))  # noqa: PLW0108 - likewise
 
     async def refresh(self) -> None:
         """Renew the copy if anything changed; BrokerError if nobody can tell, and the old one stays."""
+        async with self._looking:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         began_at = asyncio.get_running_loop().time()
         version = await self._credentials.version()
         if version == 0 and self._version > 0:
@@ -64,6 +71,8 @@ class CredentialTable:
         elif version != self._version:
             self.keys = {key.digest: key for key in await self._credentials.client_keys()}
             self.tokens = self._fixed | {token.digest: token for token in await self._credentials.provider_tokens()}
+        if version != self._version:
+            self._refused.clear()
         self._version = version
         self._looked_at = began_at
 
@@ -71,8 +80,7 @@ class CredentialTable:
         """Refresh until cancelled."""
         while True:
             try:
-                async with self._looking:
-                    await self.refresh()
+                await self.refresh()
             except BrokerError as exc:
                 log.warning("broker_unavailable", doing="credentials", error=str(exc))
             await asyncio.sleep(REFRESH_S)
@@ -80,12 +88,31 @@ class CredentialTable:
     def _moving_tokens(self) -> list[ProviderToken]:
         return [token for digest, token in self.tokens.items() if digest not in self._fixed]
 
+    async def _find(self, digest: str, find: Callable[[str], Record | None]) -> Record | None:
+        found = find(digest)
+        if found is not None or digest in self._refused:
+            return found
+        await self._look_again()
+        found = find(digest)
+        if found is None:
+            if len(self._refused) >= MOST_REFUSED:
+                self._refused.clear()
+            self._refused.add(digest)
+        return found
+
     async def _look_again(self) -> None:
         """A new secret may have been made at another hub a moment ago."""
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
-        if asked_at - self._looked_at < MIN_GAP_S and self.is_known and not self._looking.locked():
-            await asyncio.sleep(self._looked_at + MIN_GAP_S - asked_at)
         async with self._looking:
-            if self._looked_at < asked_at:  # else somebody looked while this one waited
-                await self.refresh()
+            if self._looked_at >= asked_at:  # somebody looked while this one waited
+                return
+            if self._failed_at + MIN_GAP_S > loop.time():  # or tried to
+                raise BrokerUnavailable("the broker did not answer a moment ago")
+            if self.is_known:
+                await asyncio.sleep(self._looked_at + MIN_GAP_S - loop.time())
+            try:
+                await self._refresh()
+            except BrokerError:
+                self._failed_at = loop.time()
+                raise

@@ -4,12 +4,18 @@ import asyncio
 import signal
 
 import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common import __version__
 from common.broker import connect
+from common.connections import Crowd
 from common.process import run_process
 from common.serving import FORCED_END_S, HttpServer, listen
+from hub.api.errors import error_response
+from hub.api.shapes import shape_of
 from hub.app import Hub
+from hub.browsers import for_browsers
+from hub.errors import HubFull
 from hub.settings import HubSettings
 
 log = structlog.get_logger()
@@ -33,7 +39,7 @@ async def serve(settings: HubSettings) -> None:
     settings = settings.model_copy(update={"port": address[1]})
     broker = connect(settings.redis_url, prefix=settings.prefix, client_name=f"ghub-hub-{settings.name}")
     hub = Hub(settings, broker)
-    server = HttpServer(hub.app)
+    server = HttpServer(for_browsers(hub.app, settings), Crowd(settings.max_connections, _turning_away(settings)))
     try:
         hub.start()
         hub.crew.start("http", server.serve(sockets=[listener]))
@@ -47,6 +53,20 @@ async def serve(settings: HubSettings) -> None:
     finally:
         await hub.stop()
         await broker.aclose()
+
+
+def _turning_away(settings: HubSettings) -> ASGIApp:
+    """What those hear who come when there are as many connections as may be."""
+
+    async def turn_away(scope: Scope, receive: Receive, send: Send) -> None:
+        error = HubFull(
+            "this hub holds as many connections as it may",
+            code="too_many_connections",
+            retry_after_s=settings.retry_after_s,
+        )
+        await error_response(error, shape_of(scope["path"]), {"connection": "close"})(scope, receive, send)
+
+    return turn_away
 
 
 def run(settings: HubSettings) -> int:

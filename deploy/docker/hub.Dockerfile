@@ -21,7 +21,7 @@ ENV PATH=/opt/ghubai/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     GHUB_LOG_FORMAT=json
-# A hub refuses to be open to others while nobody authenticates clients: see GHUB_HUB_AUTH.
+# Open to others, so clients must show a key unless GHUB_HUB_AUTH says that something in front asks for it.
 ENV GHUB_HUB_HOST=0.0.0.0
 # A number, so that an orchestrator can see that it is not root.
 USER 10001:10001

@@ -230,6 +230,11 @@ def test_hub_and_provider_can_read_what_compose_sets(service: str, monkeypatch: 
     for name, value in compose()["services"][service]["environment"].items():
         monkeypatch.setenv(name, value)
     settings = read_settings(HubSettings) if service.startswith("hub") else read_settings(ProviderSettings)
-    assert urlsplit(settings.redis_url).hostname == "valkey"
-    if isinstance(settings, ProviderSettings):
+    if isinstance(settings, HubSettings):
+        assert urlsplit(settings.redis_url).hostname == "valkey"
+        assert settings.needs_client_keys
+        assert settings.admin_token is not None
+    else:
+        assert settings.registers
+        assert urlsplit(str(settings.hub_url)).hostname == "balancer"
         assert settings.gate.own_processes == (("ollama",) if service == "provider-gpu" else ())

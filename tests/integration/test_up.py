@@ -15,6 +15,7 @@ import httpx2
 import pytest
 
 from tests.doubles.process import EngineProcess
+from tests.support.brokers import BrokerProcess
 from tests.support.nvml import StubGpu, StubNvml
 from tests.support.ports import free_port
 from tests.support.processes import PROJECT, until
@@ -124,7 +125,7 @@ def test_a_missing_extra_is_named_with_the_ways_out(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--host", "0.0.0.0"), "only loopback"),
+        (("--host", "203.0.113.1"), "on 203.0.113.1 cannot be used"),
         (("--redis-url", "redis://me:hidden@127.0.0.1:1/0"), "broker redis://127.0.0.1:1/0 cannot be used"),
         (("--redis-url", "ftp://127.0.0.1"), "ftp:// is not one of"),
         (("--engine-url", "http://127.0.0.1:1/v1"), "no engine answers at http://127.0.0.1:1 "),
@@ -163,10 +164,11 @@ def test_it_gets_ready_serves_and_ends_without_a_trace(start_up: StartUp, tmp_pa
     data_dir = tmp_path / "data"
     assert data_dir.stat().st_mode & 0o777 == 0o700
     secrets = []
-    for name in ("signing-key", "provider-token"):
+    for name in ("signing-key", "direct-key", "provider-token", "admin-token", "broker-password"):
         assert (data_dir / name).stat().st_mode & 0o777 == 0o600
         secrets.append((data_dir / name).read_text().strip().rpartition(":")[2])
-    written = "".join(path.read_text(errors="replace") for path in (data_dir / "logs").iterdir())
+    told = [*(data_dir / "logs").iterdir(), data_dir / "broker" / "valkey.conf"]
+    written = "".join(path.read_text(errors="replace") for path in told)
     command_lines = [argument for process in up.processes() for argument in process.cmdline()]
     shown = "\n".join([written, *up.lines, *command_lines])
     assert not [secret for secret in secrets if secret in shown]
@@ -307,18 +309,16 @@ def test_nothing_outlives_a_supervisor_that_is_killed(start_up: StartUp) -> None
 
 
 @pytest.mark.acceptance
-def test_hubs_share_a_port_with_a_broker_and_an_engine_that_run_already(start_up: StartUp, tmp_path: Path) -> None:
+def test_hubs_share_a_port_with_a_broker_and_an_engine_that_run_already(
+    start_up: StartUp, tmp_path: Path, valkey: BrokerProcess
+) -> None:
     first = start_up()
     first.until("ready ")
-    broker, engine = (
-        next(line.split()[1] for line in first.lines if re.match(rf"{part} .* pid ", line))
-        for part in ("broker", "engine")
-    )
+    engine = next(line.split()[1] for line in first.lines if re.match(r"engine .* pid ", line))
 
     up = start_up(
-        *("--hubs", "2", "--redis-url", f"redis://{broker}/0", "--engine-url", f"http://{engine}/v1"),
+        *("--hubs", "2", "--redis-url", valkey.url, "--engine-url", f"http://{engine}/v1"),
         data_dir=tmp_path / "other",
-        env={"GHUB_PREFIX": "other:"},
     )
     up.until("ready ")
 
@@ -328,6 +328,8 @@ def test_hubs_share_a_port_with_a_broker_and_an_engine_that_run_already(start_up
     up.process.send_signal(signal.SIGTERM)
     assert up.ends() == (0, "")
     check_stream(first.base_url)  # what was not ours still runs
+    with valkey.client() as client:
+        assert client.ping()
 
 
 def test_a_gpu_in_use_is_not_in_the_way_of_the_built_in_engine(start_up: StartUp, gpu: StubNvml) -> None:
