@@ -7,36 +7,69 @@ from fastapi import FastAPI
 
 from common import __version__
 from common.broker import Broker
+from common.broker_users import BrokerUsers
 from common.clock import BrokerClock
 from common.credentials import Credentials
+from common.limits import Limits
+from common.memberships import Memberships
 from common.nonces import Nonces
 from common.registry import Registry
 from common.signing import SigningKeys
+from common.streams.control import ControlStreams
+from common.streams.dead import DeadLetters
 from common.streams.jobs import JobLanes
+from common.streams.last_word import LastWords
 from common.streams.replies import Doorbell, ReplyStreams
+from common.streams.request_book import RequestBook
 from common.streams.requests import Requests, RequestTtls
 from common.tasks import Crew
 from common.types import HubId
+from common.usage import UsageBooks
+from hub.api.admin.dead import dead_router
+from hub.api.admin.grid import grid_router
+from hub.api.admin.keys import keys_router
+from hub.api.admin.nodes import nodes_router
+from hub.api.admin.requests import requests_router
+from hub.api.admin.tokens import tokens_router
+from hub.api.anthropic.messages import messages_router
+from hub.api.direct import direct_router
 from hub.api.errors import install_error_handlers
 from hub.api.intake import Intake
+from hub.api.ollama.catalog import Catalog
+from hub.api.ollama.inference import ollama_inference_router
+from hub.api.ollama.models import ollama_models_router
 from hub.api.openai.inference import inference_router
 from hub.api.openai.models import models_router
 from hub.api.operations import operations_router
 from hub.api.provider.health import health_router
 from hub.api.provider.hmac import hmac_router
+from hub.api.provider.register import register_router
 from hub.backstage import Backstage
+from hub.broker_access import BrokerAccess
 from hub.credential_table import CredentialTable
+from hub.dead_desk import DeadDesk
+from hub.dead_jobs import DeadJobs
 from hub.direct_calls import DirectCalls
+from hub.direct_tickets import DirectTickets
 from hub.dispatcher import Dispatcher
 from hub.gatekeeper import Gatekeeper
 from hub.grid_picture import GridPicture
+from hub.key_office import KeyOffice
 from hub.ledger import Ledger
+from hub.limits import limit_settings
+from hub.members import MemberBooks, Members
+from hub.model_names import ModelNames
+from hub.node_desk import NodeDesk
 from hub.presence import Presence
 from hub.provider_tokens import parse_tokens
 from hub.registry_view import RegistryView
 from hub.relay.reader import ReplyReader
 from hub.reports import Reports
+from hub.request_desk import RequestDesk
+from hub.rounds import Rounds
 from hub.settings import HubSettings
+from hub.token_office import TokenOffice
+from hub.turns import Turns
 
 log = structlog.get_logger()
 
@@ -54,14 +87,23 @@ class Hub:
         reply_ttl_ms = int(settings.reply_ttl_s * 1000)
         requests = Requests(broker, RequestTtls(int(settings.request_ttl_s * 1000), reply_ttl_ms))
         clock = BrokerClock(broker)
-        self._view = RegistryView(registry, lanes, clock)
+        self._names = ModelNames(settings.aliases)
+        self._view = RegistryView(registry, lanes, clock, self._names)
+        self._catalog = Catalog(self._view, registry)
         self._reader = ReplyReader(
             doorbell, replies, reply_ttl_ms=reply_ttl_ms, inbox_bytes=settings.client_buffer_bytes
         )
-        self._ledger = Ledger(requests)
-        self._credentials = CredentialTable(Credentials(broker), parse_tokens(settings.provider_tokens))
+        self._ledger = Ledger(self.id, requests, UsageBooks(broker))
+        self._turns = Turns(Limits(broker, self.id, limit_settings(settings)), settings)
+        credentials = Credentials(broker)
+        self._credentials = CredentialTable(credentials, parse_tokens(settings.provider_tokens))
         self._gatekeeper = Gatekeeper(self._credentials, clock, settings)
+        books = MemberBooks(credentials, self._credentials, Memberships(broker), registry, lanes)
+        access = BrokerAccess(settings, BrokerUsers(broker))
+        self.members = Members(books, access, clock, settings, broker.keys.prefix)
+        dead_jobs = DeadJobs(DeadLetters(broker), settings)
         backstage = Backstage(
+            hub=self.id,
             settings=settings,
             clock=clock,
             signing=signing,
@@ -70,13 +112,17 @@ class Hub:
             view=self._view,
             reader=self._reader,
             ledger=self._ledger,
+            turns=self._turns,
+            dead=dead_jobs,
         )
-        self.dispatcher = Dispatcher(self.id, broker.keys, backstage)
+        self.dispatcher = Dispatcher(broker.keys, backstage)
+        self._rounds = Rounds(self.dispatcher, backstage)
         self._presence = Presence(self.id, settings, clock, registry, doorbell, self.dispatcher)
         self.crew = Crew()
         self.app = self._make_app(settings)
-        picture = GridPicture(self._view, lanes, registry, settings)
-        self.app.include_router(operations_router(self.dispatcher, self._view, picture))
+        picture = GridPicture(self._view, lanes, registry, clock, settings)
+        self.app.include_router(operations_router(self.dispatcher, self._view, picture, self._gatekeeper, settings))
+        self._add_admin_routes(settings, broker, picture, dead_jobs, clock)
         self._add_provider_routes(settings, clock, registry, Nonces(broker))
 
     def start(self) -> None:
@@ -87,12 +133,16 @@ class Hub:
         self.crew.start("ledger", self._ledger.run())
         self.crew.start("registry", self._view.run())
         self.crew.start("credentials", self._credentials.run())
-        self.crew.start("places", self.dispatcher.follow_places())
+        self.crew.start("places", self._rounds.follow_places())
+        self.crew.start("slow clients", self._rounds.follow_slow_clients())
+        self.crew.start("turns", self._turns.run())
+        self.crew.start("turn keeper", self._turns.keep())
         self.crew.start("presence", self._presence.run())
 
     async def stop(self) -> None:
         """End the background tasks after a drain, the last words first."""
         await self.dispatcher.finish_closing(2)
+        await self._turns.finish(2)
         await self._ledger.finish(2)
         await self.crew.stop()
         await self._presence.leave()
@@ -100,15 +150,46 @@ class Hub:
     def _make_app(self, settings: HubSettings) -> FastAPI:
         app = FastAPI(title="GhubAi hub", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
         install_error_handlers(app)
-        app.include_router(inference_router(Intake(self._gatekeeper, self.dispatcher, settings)))
-        app.include_router(models_router(self._view, self._gatekeeper))
+        intake = Intake(self._gatekeeper, self.dispatcher, settings)
+        app.include_router(inference_router(intake))
+        app.include_router(messages_router(intake))
+        app.include_router(ollama_inference_router(intake))
+        app.include_router(ollama_models_router(self._catalog, self._gatekeeper, settings))
+        app.include_router(models_router(self._view, self._gatekeeper, self._names))
         return app
+
+    def _add_admin_routes(
+        self, settings: HubSettings, broker: Broker, picture: GridPicture, dead_jobs: DeadJobs, clock: BrokerClock
+    ) -> None:
+        gatekeeper, credentials = self._gatekeeper, Credentials(broker)
+        self.app.include_router(grid_router(gatekeeper, picture))
+        nodes = NodeDesk(Registry(broker), ControlStreams(broker), self.members, settings)
+        self.app.include_router(nodes_router(gatekeeper, picture, nodes))
+        requests = RequestDesk(
+            self.dispatcher,
+            self._view,
+            RequestBook(broker),
+            ReplyStreams(broker),
+            LastWords(broker),
+            broker.keys,
+            settings,
+        )
+        self.app.include_router(requests_router(gatekeeper, requests))
+        dead = DeadDesk(DeadLetters(broker), dead_jobs, self.dispatcher, settings)
+        self.app.include_router(dead_router(gatekeeper, dead))
+        keys = KeyOffice(credentials, self._credentials, UsageBooks(broker), clock, settings)
+        self.app.include_router(keys_router(gatekeeper, keys, settings))
+        tokens = TokenOffice(credentials, self._credentials, self.members, clock, settings)
+        self.app.include_router(tokens_router(gatekeeper, tokens, settings))
 
     def _add_provider_routes(
         self, settings: HubSettings, clock: BrokerClock, registry: Registry, nonces: Nonces
     ) -> None:
+        self.app.include_router(register_router(self._gatekeeper, self.members, settings))
         reports = Reports(registry, clock, settings)
-        self.app.include_router(health_router(self._gatekeeper, reports, settings))
+        self.app.include_router(health_router(self._gatekeeper, self.members, reports, settings))
         direct_keys = SigningKeys.parse(settings.direct_keys, "GHUB_HUB_DIRECT_KEYS")
         direct_calls = DirectCalls(direct_keys, nonces, clock, settings)
-        self.app.include_router(hmac_router(self._gatekeeper, direct_calls, settings))
+        tickets = DirectTickets(direct_keys, self._view, self._turns, clock, settings)
+        self.app.include_router(direct_router(self._gatekeeper, tickets, settings))
+        self.app.include_router(hmac_router(self._gatekeeper, self.members, direct_calls, settings))

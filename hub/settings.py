@@ -31,6 +31,16 @@ def _as_pairs(value: Any) -> Any:  # noqa: ANN401 - what a variable or a caller 
     return {name.strip(): model.strip() for name, _, model in pairs}
 
 
+def _as_names(value: Any) -> Any:  # noqa: ANN401 - what a variable or a caller gives
+    """`name,name` or a JSON list as a list."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return orjson.loads(value)
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_as_names)]
 Aliases = Annotated[dict[str, str], NoDecode, BeforeValidator(_as_pairs)]
 AdminToken = Annotated[SecretStr, Field(min_length=16)]
 
@@ -38,7 +48,8 @@ AdminToken = Annotated[SecretStr, Field(min_length=16)]
 class HubSettings(SharedSettings):
     """Everything that can be set on a hub."""
 
-    model_config = SettingsConfigDict(env_prefix="GHUB_HUB_")
+    # An empty variable is as good as none: container files pass many on that nobody has set.
+    model_config = SettingsConfigDict(env_prefix="GHUB_HUB_", env_ignore_empty=True)
 
     host: str = "127.0.0.1"
     """Address to listen on. On anything but loopback clients must show a key."""
@@ -53,8 +64,15 @@ class HubSettings(SharedSettings):
     them. Default: `required`, but `off` on loopback."""
     admin_token: AdminToken | None = Field(None, examples=["a-long-random-text"])
     """Who shows it may see and change everything: `/api/…`, keys and tokens. Default: nobody may."""
+    trusted_hosts: Names = Field((), examples=[["ai.example.org"]])
+    """Where clients need no key: names under which they may reach this hub, `name[,name …]`, beside any address and
+    `localhost`; `*` for all. Others are refused, since a web page can make a name of its own lead here."""
+    allowed_origins: Names = Field((), examples=[["https://chat.example.org"]])
+    """Web pages whose scripts may use this hub from a browser, `origin[,origin …]`; `*` for all. They are answered with
+    the CORS headers that browsers ask for."""
     aliases: Aliases = Field({}, examples=[{"gpt-4o": "llama3.3:70b"}])
-    """Other names of models, `alias=model[,alias=model …]` or JSON: clients that insist on a name get this model."""
+    """Other names of models, `alias=model[,alias=model …]` or JSON: clients that insist on a name get this model. A
+    pattern (`claude-*=model`) stands for every such name that no model has."""
     provider_tokens: SecretStr | None = None
     """`secret[,secret …]`, each of at least 16 characters: tokens of providers beside those of `ghub token create`."""
     acl: AclMode = AclMode.ON
@@ -63,6 +81,9 @@ class HubSettings(SharedSettings):
     provider_redis_url: str | None = Field(None, examples=["rediss://broker.example.org:6379"])
     """Where providers reach the broker. Default: where the hub does, and if that is loopback, the host under which they
     reach the hub."""
+    public_url: str | None = Field(None, pattern=r"^https?://[^\s/]+(/[^\s]*)?$", examples=["https://hub.example.org"])
+    """Where others reach this hub, for the line that a new provider is started with. Default: as the request for that
+    line came in."""
     registration_renew_s: float = Field(60, ge=1, le=3600)
     """How often providers register again: how soon they learn of new signing keys."""
     direct_keys: SecretStr | None = None
@@ -84,13 +105,20 @@ class HubSettings(SharedSettings):
     max_queue_per_key: int = Field(500, ge=1)
     """Most requests of one client key that may wait for their turn; the next one hears 429."""
     lane_share: int = Field(16, ge=1)
-    """Most jobs of one client key that may wait in a model's lanes at once; its further ones let others go first."""
+    """Most jobs of one client key that may wait in one lane of a model; its further ones let others go first."""
     limit_lease_s: float = Field(15, ge=3)
     """How long what a request holds of its key's limits outlives a hub that died."""
+    max_connections: int = Field(20_000, ge=1)
+    """Most connections that one hub process holds open, idle ones too; who comes after them hears 503."""
+    answer_tokens: int = Field(1024, ge=0)
+    """How many tokens of a key's minute are set aside for an answer without a limit, until they are known."""
     max_open_requests: int = Field(10_000, ge=1)
     """Most requests that one hub process holds open."""
     max_attempts: int = Field(3, ge=1, le=20)
     """How often a request is tried before its failure is the client's."""
+    keep_dead_bodies: bool = True
+    """Whether a job that failed on every attempt is kept with what the client sent, so that it can be retried.
+    Turned off, nobody who may look into the broker finds prompts there for longer than a request lasts."""
     max_releases: int = Field(20, ge=1)
     """How often providers may give one request back before that counts as failure."""
     broker_grace_s: float = Field(30, ge=1)
