@@ -24,7 +24,7 @@ from pydantic import SecretStr
 from common.errors import SettingsError
 from common.signing import SigningKeys
 from ghub.errors import StartRefused
-from hub.provider_tokens import parse_tokens
+from hub.access.provider_tokens import parse_tokens
 
 ADMIN_TOKEN_FILE = "admin-token"  # noqa: S105 - a file's name
 BROKER_PASSWORD_FILE = "broker-password"  # noqa: S105 - likewise

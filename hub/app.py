@@ -25,6 +25,11 @@ from common.streams.requests import Requests, RequestTtls
 from common.tasks import Crew
 from common.types import HubId
 from common.usage import UsageBooks
+from hub.access.broker_access import BrokerAccess
+from hub.access.credential_table import CredentialTable
+from hub.access.gatekeeper import Gatekeeper
+from hub.access.members import MemberBooks, Members
+from hub.access.provider_tokens import parse_tokens
 from hub.api.admin.dead import dead_router
 from hub.api.admin.grid import grid_router
 from hub.api.admin.keys import keys_router
@@ -44,32 +49,27 @@ from hub.api.operations import operations_router
 from hub.api.provider.health import health_router
 from hub.api.provider.hmac import hmac_router
 from hub.api.provider.register import register_router
-from hub.backstage import Backstage
-from hub.broker_access import BrokerAccess
-from hub.credential_table import CredentialTable
-from hub.dead_desk import DeadDesk
-from hub.dead_jobs import DeadJobs
-from hub.direct_calls import DirectCalls
-from hub.direct_tickets import DirectTickets
-from hub.dispatcher import Dispatcher
-from hub.gatekeeper import Gatekeeper
-from hub.grid_picture import GridPicture
-from hub.key_office import KeyOffice
-from hub.ledger import Ledger
-from hub.limits import limit_settings
-from hub.members import MemberBooks, Members
-from hub.model_names import ModelNames
-from hub.node_desk import NodeDesk
-from hub.presence import Presence
-from hub.provider_tokens import parse_tokens
-from hub.registry_view import RegistryView
+from hub.direct.calls import DirectCalls
+from hub.direct.tickets import DirectTickets
+from hub.grid.model_names import ModelNames
+from hub.grid.picture import GridPicture
+from hub.grid.presence import Presence
+from hub.grid.registry_view import RegistryView
+from hub.grid.reports import Reports
+from hub.office.dead_jobs import DeadDesk
+from hub.office.keys import KeyOffice
+from hub.office.nodes import NodeDesk
+from hub.office.requests import RequestDesk
+from hub.office.tokens import TokenOffice
 from hub.relay.reader import ReplyReader
-from hub.reports import Reports
-from hub.request_desk import RequestDesk
-from hub.rounds import Rounds
+from hub.requests.backstage import Backstage
+from hub.requests.burial import DeadJobs
+from hub.requests.dispatcher import Dispatcher
+from hub.requests.ledger import Ledger
+from hub.requests.limits import limit_settings
+from hub.requests.rounds import Rounds
+from hub.requests.turns import Turns
 from hub.settings import HubSettings
-from hub.token_office import TokenOffice
-from hub.turns import Turns
 
 log = structlog.get_logger()
 

@@ -11,10 +11,10 @@ from common.broker import connect
 from common.connections import Crowd
 from common.process import run_process
 from common.serving import FORCED_END_S, HttpServer, listen
+from hub.access.browsers import for_browsers
 from hub.api.errors import error_response
 from hub.api.shapes import shape_of
 from hub.app import Hub
-from hub.browsers import for_browsers
 from hub.errors import HubFull
 from hub.settings import HubSettings
 

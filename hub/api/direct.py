@@ -4,10 +4,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from hub.access.gatekeeper import Gatekeeper
 from hub.api.bodies import check_body, read_body
 from hub.api.openapi import documented
-from hub.direct_tickets import DirectTickets, DirectWish
-from hub.gatekeeper import Gatekeeper
+from hub.direct.tickets import DirectTickets, DirectWish
 from hub.settings import HubSettings
 
 MAX_WISH_BYTES = 16 * 2**10

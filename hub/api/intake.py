@@ -7,14 +7,14 @@ from fastapi import Request, Response
 from pydantic import BaseModel
 
 from common.types import Lane, ModelId
+from hub.access.gatekeeper import Gatekeeper
 from hub.api.bodies import check_body, read_body
 from hub.api.errors import error_response
 from hub.api.relay_response import RelayResponse
 from hub.api.shape import ApiShape
-from hub.dispatcher import Dispatcher, Submission
 from hub.errors import InvalidRequest, RequestFailed
-from hub.gatekeeper import Gatekeeper
-from hub.limits import quota_headers
+from hub.requests.dispatcher import Dispatcher, Submission
+from hub.requests.limits import quota_headers
 from hub.settings import HubSettings
 
 Value = TypeVar("Value")

@@ -5,10 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from common import __version__
-from hub.dispatcher import Dispatcher
-from hub.gatekeeper import Gatekeeper
-from hub.grid_picture import GridPicture
-from hub.registry_view import RegistryView
+from hub.access.gatekeeper import Gatekeeper
+from hub.grid.picture import GridPicture
+from hub.grid.registry_view import RegistryView
+from hub.requests.dispatcher import Dispatcher
 from hub.settings import HubSettings
 
 

@@ -14,10 +14,10 @@ from common.errors import ClientGone
 from common.serving import Sender
 from hub.api.errors import error_response
 from hub.api.shape import ApiShape
-from hub.dispatcher import Dispatcher
 from hub.errors import AnswerTooLarge, RequestFailed
-from hub.limits import quota_headers
-from hub.request import OpenRequest
+from hub.requests.dispatcher import Dispatcher
+from hub.requests.limits import quota_headers
+from hub.requests.request import OpenRequest
 from hub.settings import HubSettings
 
 log = structlog.get_logger()

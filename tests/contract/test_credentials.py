@@ -5,7 +5,7 @@ import pytest
 from common.broker import Broker
 from common.credentials import ClientKey, Credentials, ProviderToken, digest_of, new_secret
 from common.types import Lane
-from hub.credential_table import CredentialTable
+from hub.access.credential_table import CredentialTable
 
 SECRET = new_secret("ghub-")
 KEY = ClientKey(

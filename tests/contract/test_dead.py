@@ -13,9 +13,9 @@ from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite, Written
 from common.streams.request_book import RequestBook
 from common.types import ModelId, RequestId
 from common.wire import EntryId, Job, ReplyEntry, Usage
-from hub.dead_jobs import MAX_BODY_BYTES, DeadJobs
 from hub.errors import ProviderLost
-from hub.request_desk import CANCELLED, LAST_WORD
+from hub.office.requests import CANCELLED, LAST_WORD
+from hub.requests.burial import MAX_BODY_BYTES, DeadJobs
 from hub.settings import HubSettings
 from tests.contract.story import HUB, KEYS, LANES, MODEL, NODE, a_job, publish, raw
 

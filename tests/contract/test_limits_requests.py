@@ -16,11 +16,11 @@ from common.streams.jobs import Delivery, JobLanes
 from common.streams.replies import ReplyStreams, ReplyWrite
 from common.types import Lane, NodeId
 from common.wire import EntryId, Failure, Job, ReplyEntry, Start, Usage
+from hub.access.gatekeeper import ANYONE, Caller
 from hub.app import Hub
-from hub.dispatcher import Submission
 from hub.errors import ApiNotServed, AttemptFailed, LaneForbidden, QueueFull, RequestFailed, ShuttingDown
-from hub.gatekeeper import ANYONE, Caller
-from hub.request import OpenRequest
+from hub.requests.dispatcher import Submission
+from hub.requests.request import OpenRequest
 from hub.settings import HubSettings
 from tests.contract.story import LANES, MODEL, NODE, all_keys, eventually, on_real_brokers, raw
 from tests.contract.test_limits import KEY, NOTHING

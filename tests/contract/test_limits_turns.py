@@ -13,8 +13,8 @@ from common.limits import Limits, LimitSettings, Saying, Standing, Verb
 from common.streams.replies import Doorbell
 from common.types import HubId, RequestId
 from hub.errors import BrokerAway, KeyQueueFull, RateLimited
+from hub.requests.turns import Turn, Turns
 from hub.settings import HubSettings
-from hub.turns import Turn, Turns
 from tests.contract.story import at_work, eventually, on_real_brokers
 from tests.contract.test_limits import KEY, LANE, NOTHING, SETTINGS
 

@@ -10,7 +10,7 @@ from common.streams.requests import Requests
 from common.types import HubId, KeyId, ModelId
 from common.usage import DayOfKey, ModelUsage, UsageBooks, day_of, days_back
 from common.wire import Usage
-from hub.ledger import Ledger
+from hub.requests.ledger import Ledger
 from tests.contract.story import HUB, KEYS, MODEL, OTHER_MODEL, TTLS, hash_of, raw
 
 KEY = KeyId("0123456789abcdef")

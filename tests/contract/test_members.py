@@ -17,11 +17,11 @@ from common.registry import FORGET_NODE_MS, NodeRecord, Registry
 from common.report import EngineReport
 from common.streams.jobs import JobLanes
 from common.types import NodeId, TokenId
-from hub.broker_access import BrokerAccess
-from hub.credential_table import CredentialTable
+from hub.access.broker_access import BrokerAccess
+from hub.access.credential_table import CredentialTable
+from hub.access.members import MemberBooks, Members
 from hub.errors import BrokerAway, Conflict, NotFound, RequestFailed, Unauthorized
-from hub.members import MemberBooks, Members
-from hub.registry_view import RegistryView
+from hub.grid.registry_view import RegistryView
 from hub.settings import HubSettings
 from tests.contract.story import MODEL, NODE, on_real_brokers, raw
 from tests.contract.test_registry import RECORD
@@ -230,7 +230,7 @@ class TestRaces:
     async def test_a_grid_takes_no_more_nodes_than_it_may(
         self, broker: Broker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hub.members.MOST_MEMBERS", 1)
+        monkeypatch.setattr("hub.access.members.MOST_MEMBERS", 1)
         hub, token = a_hub(broker), a_token()
         await hub.credentials.add_token(token)
         await hub.members.register(wish(), token, None)

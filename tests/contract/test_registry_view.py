@@ -9,7 +9,7 @@ from common.clock import BrokerClock
 from common.registry import Registry
 from common.streams.jobs import JobLanes, lanes_of
 from common.types import ModelId
-from hub.registry_view import RegistryView
+from hub.grid.registry_view import RegistryView
 from tests.contract.story import NODE
 from tests.contract.test_registry import NOW_MS, RECORD
 

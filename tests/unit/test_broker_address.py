@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub.broker_address import broker_url_for, host_of
+from hub.access.broker_address import broker_url_for, host_of
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hub.browsers import for_browsers
+from hub.access.browsers import for_browsers
 from hub.settings import HubSettings
 
 OURS = "127.0.0.1:8080"

@@ -7,7 +7,7 @@ import pytest
 
 from common.credentials import ClientKey, Credentials, ProviderToken, digest_of
 from common.errors import BrokerError, BrokerUnavailable
-from hub.credential_table import MIN_GAP_S, MOST_REFUSED, REFRESH_S, CredentialTable
+from hub.access.credential_table import MIN_GAP_S, MOST_REFUSED, REFRESH_S, CredentialTable
 from tests.unit.virtual_time import in_virtual_time, now_s
 
 LOOK_S = 0.01

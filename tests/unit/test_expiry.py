@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub.expiry import expiry_ms
+from hub.office.expiry import expiry_ms
 
 NOON = 1_735_732_800_000  # 2025-01-01T12:00Z
 HOUR = 3_600_000

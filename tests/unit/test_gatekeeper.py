@@ -8,9 +8,9 @@ from common.clock import BrokerClock
 from common.credentials import ClientKey, ProviderToken, digest_of
 from common.errors import BrokerUnavailable
 from common.types import ModelId
-from hub.credential_table import CredentialTable
+from hub.access.credential_table import CredentialTable
+from hub.access.gatekeeper import ANYONE, Gatekeeper, shown_secret
 from hub.errors import BrokerAway, ModelForbidden, Unauthorized
-from hub.gatekeeper import ANYONE, Gatekeeper, shown_secret
 from hub.settings import HubSettings
 
 NOW_MS = 1_000_000

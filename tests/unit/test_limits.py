@@ -7,7 +7,7 @@ import pytest
 
 from common.credentials import ClientKey
 from common.limits import Allowance, Quota
-from hub.limits import duration, estimated_tokens, quota_headers
+from hub.requests.limits import duration, estimated_tokens, quota_headers
 
 KEY = ClientKey(digest="ab" * 32, name="test", created_at=0, tpm=1000)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from common.types import ModelId
-from hub.model_names import ModelNames, known_as
+from hub.grid.model_names import ModelNames, known_as
 
 
 @pytest.mark.parametrize(

@@ -17,15 +17,15 @@ from common.registry import Registry
 from common.report import ModelReport
 from common.types import ModelId
 from common.wire import Failure
+from hub.access.gatekeeper import ANYONE, Caller, Gatekeeper
 from hub.api.errors import install_error_handlers
 from hub.api.ollama.catalog import Catalog
 from hub.api.ollama.models import ollama_models_router
 from hub.api.ollama.shape import OLLAMA, OLLAMA_CHAT, OLLAMA_GENERATE, OLLAMA_PATHS
 from hub.api.shapes import shape_of
 from hub.errors import AttemptFailed, RequestFailed, Unauthorized
-from hub.gatekeeper import ANYONE, Caller, Gatekeeper
-from hub.model_names import ModelNames
-from hub.registry_view import RegistryView
+from hub.grid.model_names import ModelNames
+from hub.grid.registry_view import RegistryView
 from hub.settings import HubSettings
 from provider.engines.detect import FoundEngine, connect_engine
 from provider.errors import EngineDown

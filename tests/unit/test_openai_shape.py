@@ -14,13 +14,13 @@ from common.credentials import ClientKey
 from common.types import ModelId
 from common.wire import Failure
 from hub import errors
+from hub.access.gatekeeper import ANYONE, Caller, Gatekeeper
 from hub.api.errors import install_error_handlers
 from hub.api.openai.models import models_router
 from hub.api.openai.shape import OPENAI
 from hub.errors import AttemptFailed, DeadlineExceeded, RequestFailed
-from hub.gatekeeper import ANYONE, Caller, Gatekeeper
-from hub.model_names import ModelNames
-from hub.registry_view import RegistryView
+from hub.grid.model_names import ModelNames
+from hub.grid.registry_view import RegistryView
 from tests.unit.openai_schema import assert_is
 
 KINDS = [

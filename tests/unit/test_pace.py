@@ -1,7 +1,7 @@
 """How long a request waits still, from how its queue has moved."""
 
 from common.types import ModelId
-from hub.pace import LATELY_S, Pace
+from hub.requests.pace import LATELY_S, Pace
 
 MODEL, OTHER = ModelId("tiny:1b"), ModelId("other:1b")
 

@@ -5,7 +5,7 @@ from pydantic import SecretStr
 
 from common.credentials import digest_of
 from common.errors import SettingsError
-from hub.provider_tokens import parse_tokens
+from hub.access.provider_tokens import parse_tokens
 
 FIRST, SECOND = "0123456789abcdef", "fedcba9876543210"
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from hub.api.bodies import check_body
 from hub.errors import InvalidRequest
-from hub.rewriting import with_model
+from hub.requests.rewriting import with_model
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 VALUES = st.recursive(

@@ -4,10 +4,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from hub.access.gatekeeper import Gatekeeper
 from hub.api.admin.door import admin_router
 from hub.api.admin.query import number_in, query_of
-from hub.dead_desk import DeadDesk
-from hub.gatekeeper import Gatekeeper
+from hub.office.dead_jobs import DeadDesk
 
 MOST = 1000
 _QUERY = query_of(limit={"type": "integer", "minimum": 1, "maximum": MOST, "default": 100})

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Depends, Request
 
-from hub.gatekeeper import Gatekeeper
+from hub.access.gatekeeper import Gatekeeper
 
 
 def admin_router(gatekeeper: Gatekeeper, tag: str) -> APIRouter:

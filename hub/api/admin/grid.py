@@ -4,9 +4,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from hub.access.gatekeeper import Gatekeeper
 from hub.api.admin.door import admin_router
-from hub.gatekeeper import Gatekeeper
-from hub.grid_picture import GridPicture
+from hub.grid.picture import GridPicture
 
 
 def grid_router(gatekeeper: Gatekeeper, picture: GridPicture) -> APIRouter:

@@ -4,12 +4,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from hub.access.gatekeeper import Gatekeeper
 from hub.api.admin.door import admin_router
 from hub.api.admin.query import number_in, query_of
 from hub.api.bodies import check_body, read_body
 from hub.api.openapi import documented
-from hub.gatekeeper import Gatekeeper
-from hub.key_office import KeyOffice, KeyWish
+from hub.office.keys import KeyOffice, KeyWish
 from hub.settings import HubSettings
 
 MAX_WISH_BYTES = 256 * 2**10

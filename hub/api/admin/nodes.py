@@ -5,10 +5,10 @@ from typing import Any
 from fastapi import APIRouter
 
 from common.types import Order
+from hub.access.gatekeeper import Gatekeeper
 from hub.api.admin.door import admin_router
-from hub.gatekeeper import Gatekeeper
-from hub.grid_picture import GridPicture
-from hub.node_desk import NodeDesk
+from hub.grid.picture import GridPicture
+from hub.office.nodes import NodeDesk
 
 
 def nodes_router(gatekeeper: Gatekeeper, picture: GridPicture, desk: NodeDesk) -> APIRouter:

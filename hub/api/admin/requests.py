@@ -5,10 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from common.types import RequestStatus
+from hub.access.gatekeeper import Gatekeeper
 from hub.api.admin.door import admin_router
 from hub.api.admin.query import choice_in, number_in, query_of
-from hub.gatekeeper import Gatekeeper
-from hub.request_desk import OPEN, RequestDesk
+from hub.office.requests import OPEN, RequestDesk
 
 MOST = 1000
 _QUERY = query_of(

@@ -4,12 +4,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from hub.access.gatekeeper import Gatekeeper
 from hub.api.admin.door import admin_router
 from hub.api.bodies import check_body, read_body
 from hub.api.openapi import documented
-from hub.gatekeeper import Gatekeeper
+from hub.office.tokens import TokenOffice, TokenWish
 from hub.settings import HubSettings
-from hub.token_office import TokenOffice, TokenWish
 
 MAX_WISH_BYTES = 16 * 2**10
 

@@ -11,9 +11,9 @@ from common.errors import BrokerError
 from common.registry import NodeRecord, Registry
 from common.report import ModelReport
 from common.types import ModelId
+from hub.access.gatekeeper import Caller
 from hub.errors import ModelNotFound
-from hub.gatekeeper import Caller
-from hub.registry_view import RegistryView
+from hub.grid.registry_view import RegistryView
 
 log = structlog.get_logger()
 

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Request, Response
 from common import __version__
 from common.endpoints import Capability
 from common.types import ModelId
+from hub.access.gatekeeper import Gatekeeper
 from hub.api.bodies import check_body, read_body
 from hub.api.ollama.bodies import ShowBody
 from hub.api.ollama.catalog import Catalog, KnownModel
 from hub.api.openapi import documented
 from hub.errors import RequestFailed
-from hub.gatekeeper import Gatekeeper
 from hub.settings import HubSettings
 
 API_VERSION = "0.14.2"

@@ -5,11 +5,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from common.types import ModelId
+from hub.access.gatekeeper import Gatekeeper
 from hub.api.anthropic.models import describe_model, is_anthropic, list_models
 from hub.errors import ModelNotFound
-from hub.gatekeeper import Gatekeeper
-from hub.model_names import ModelNames
-from hub.registry_view import RegistryView
+from hub.grid.model_names import ModelNames
+from hub.grid.registry_view import RegistryView
 
 
 def models_router(view: RegistryView, gatekeeper: Gatekeeper, names: ModelNames) -> APIRouter:

@@ -4,10 +4,10 @@ from fastapi import APIRouter, Request, Response
 
 from common.report import HealthReport
 from common.types import NodeId
+from hub.access.gatekeeper import Gatekeeper
+from hub.access.members import Members
 from hub.api.bodies import check_body, read_body
-from hub.gatekeeper import Gatekeeper
-from hub.members import Members
-from hub.reports import Reports
+from hub.grid.reports import Reports
 from hub.settings import HubSettings
 
 _SCHEMA = "#/paths/~1api~1provider~1health/post/requestBody/content/application~1json/schema"

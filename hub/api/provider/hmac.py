@@ -5,12 +5,12 @@ from fastapi.responses import JSONResponse
 
 from common.direct import DirectRefused
 from common.types import NodeId
+from hub.access.gatekeeper import Gatekeeper
+from hub.access.members import Members
 from hub.api.bodies import check_body, read_body
 from hub.api.provider.bodies import HmacQuestion
-from hub.direct_calls import DirectCalls
+from hub.direct.calls import DirectCalls
 from hub.errors import Unauthorized
-from hub.gatekeeper import Gatekeeper
-from hub.members import Members
 from hub.settings import HubSettings
 
 MAX_QUESTION_BYTES = 16 * 2**10

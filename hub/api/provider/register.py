@@ -4,10 +4,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from common.registration import Registration, RegistrationRequest
+from hub.access.broker_address import host_of
+from hub.access.gatekeeper import Gatekeeper
+from hub.access.members import Members
 from hub.api.bodies import check_body, read_body
-from hub.broker_address import host_of
-from hub.gatekeeper import Gatekeeper
-from hub.members import Members
 from hub.settings import HubSettings
 
 MAX_REGISTRATION_BYTES = 2 * 2**20

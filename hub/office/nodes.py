@@ -8,9 +8,9 @@ from common.registry import NodeRecord, Registry
 from common.streams.control import ControlStreams
 from common.types import NodeId, Order
 from common.wire import ControlEntry
+from hub.access.members import Members
 from hub.asking import asking_broker
-from hub.grid_picture import unknown_node
-from hub.members import Members
+from hub.grid.picture import unknown_node
 from hub.settings import HubSettings
 
 log = structlog.get_logger()

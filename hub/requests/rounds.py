@@ -7,11 +7,11 @@ import structlog
 from common.errors import BrokerError
 from common.streams.jobs import Ticket
 from common.types import ModelId, RequestId
-from hub.backstage import Backstage
-from hub.dispatcher import Dispatcher
 from hub.errors import ClientTooSlow
-from hub.pace import Pace
-from hub.request import OpenRequest
+from hub.requests.backstage import Backstage
+from hub.requests.dispatcher import Dispatcher
+from hub.requests.pace import Pace
+from hub.requests.request import OpenRequest
 
 log = structlog.get_logger()
 

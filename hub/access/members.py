@@ -14,11 +14,11 @@ from common.registry import Registry
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes, lanes_of
 from common.types import ModelId, NodeId
-from hub.broker_access import BrokerAccess
-from hub.credential_table import CredentialTable
+from hub.access.broker_access import BrokerAccess
+from hub.access.credential_table import CredentialTable
+from hub.access.provider_tokens import NAME as FIXED_TOKENS
+from hub.access.provider_tokens import parse_tokens
 from hub.errors import BrokerAway, Conflict, NotFound, RequestFailed, Unauthorized
-from hub.provider_tokens import NAME as FIXED_TOKENS
-from hub.provider_tokens import parse_tokens
 from hub.settings import HubSettings
 
 log = structlog.get_logger()

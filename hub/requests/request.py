@@ -14,13 +14,13 @@ from common.streams.jobs import Ticket
 from common.tasks import keep_trying
 from common.types import Lane, NodeId, RequestId, RequestStatus
 from common.wire import EntryId, Failure, Job, ReplyEntry, Start, Usage
-from hub.backstage import Backstage
 from hub.errors import AttemptFailed, BrokerAway, JobLost, ModelUnavailable, ProviderLost, RequestFailed
-from hub.place import Place
 from hub.relay.inbox import Inbox
-from hub.request_clocks import RequestClocks
-from hub.request_record import RequestRecord
-from hub.tries import Tries
+from hub.requests.backstage import Backstage
+from hub.requests.clocks import RequestClocks
+from hub.requests.place import Place
+from hub.requests.record import RequestRecord
+from hub.requests.tries import Tries
 
 log = structlog.get_logger()
 

@@ -14,9 +14,9 @@ from common.streams.request_book import RequestBook
 from common.types import HubId, ModelId, RequestId, RequestStatus
 from common.wire import MAX_ATTEMPT, EntryId, Failure, ReplyEntry
 from hub.asking import asking_broker
-from hub.dispatcher import Dispatcher
 from hub.errors import AttemptFailed, Conflict, NotFound
-from hub.registry_view import RegistryView
+from hub.grid.registry_view import RegistryView
+from hub.requests.dispatcher import Dispatcher
 from hub.settings import HubSettings
 
 log = structlog.get_logger()

@@ -11,7 +11,7 @@ from common.clock import BrokerClock
 from common.credentials import ClientKey, ProviderToken, digest_of
 from common.errors import BrokerError
 from common.types import KeyId, ModelId
-from hub.credential_table import CredentialTable
+from hub.access.credential_table import CredentialTable
 from hub.errors import BrokerAway, ModelForbidden, Unauthorized
 from hub.settings import HubSettings
 

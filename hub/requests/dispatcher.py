@@ -19,14 +19,14 @@ from common.streams.jobs import LaneName
 from common.tasks import wait_or_stop
 from common.types import Lane, ModelId, RequestId
 from common.wire import Job
-from hub.backstage import Backstage
+from hub.access.gatekeeper import ANYONE, Caller
 from hub.errors import ApiNotServed, BrokerAway, HubFull, LaneForbidden, RequestFailed, ShuttingDown
-from hub.gatekeeper import ANYONE, Caller
-from hub.limits import estimated_tokens
-from hub.place import Place
-from hub.request import OpenRequest
-from hub.request_clocks import RequestClocks
-from hub.rewriting import with_model
+from hub.requests.backstage import Backstage
+from hub.requests.clocks import RequestClocks
+from hub.requests.limits import estimated_tokens
+from hub.requests.place import Place
+from hub.requests.request import OpenRequest
+from hub.requests.rewriting import with_model
 
 log = structlog.get_logger()
 

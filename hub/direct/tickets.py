@@ -11,12 +11,12 @@ from common.endpoints import ENDPOINTS
 from common.registry import NodeRecord
 from common.signing import SigningKeys
 from common.types import ModelId, NodeState
+from hub.access.gatekeeper import Caller
 from hub.asking import asking_broker
 from hub.errors import Conflict, InvalidRequest, ModelForbidden, ModelUnavailable
-from hub.gatekeeper import Caller
-from hub.registry_view import RegistryView
+from hub.grid.registry_view import RegistryView
+from hub.requests.turns import Turns
 from hub.settings import HubSettings
-from hub.turns import Turns
 
 DIRECT_ENDPOINTS = ("/v1/chat/completions", "/v1/completions")
 """What providers serve to direct callers."""

@@ -10,7 +10,7 @@ from common.errors import BrokerError
 from common.registry import HubRecord, Registry
 from common.streams.replies import Doorbell
 from common.types import HubId
-from hub.dispatcher import Dispatcher
+from hub.requests.dispatcher import Dispatcher
 from hub.settings import HubSettings
 
 log = structlog.get_logger()

@@ -9,10 +9,10 @@ from common.streams.requests import Facts
 from common.streams.requests import QueueFull as LaneFull
 from common.types import KeyId, Lane
 from common.wire import Job, Usage
-from hub.backstage import Backstage
 from hub.errors import BrokerAway, QueueFull
 from hub.relay.inbox import Inbox
-from hub.turns import Turn
+from hub.requests.backstage import Backstage
+from hub.requests.turns import Turn
 
 log = structlog.get_logger()
 

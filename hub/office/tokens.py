@@ -1,4 +1,4 @@
-"""Makes, shows and revokes providers' tokens; names are settled as `hub.key_office` says."""
+"""Makes, shows and revokes providers' tokens; names are settled as `hub.office.keys` says."""
 
 import shlex
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict
 
 from common.clock import BrokerClock
 from common.credentials import TOKEN_HEAD, Credentials, ProviderToken, digest_of, new_secret
+from hub.access.credential_table import CredentialTable
+from hub.access.members import Members
 from hub.asking import asking_broker
-from hub.credential_table import CredentialTable
-from hub.members import Members
-from hub.named import RecordName, check_alone, find_record
+from hub.office.named import RecordName, check_alone, find_record
 from hub.settings import HubSettings
 
 log = structlog.get_logger()

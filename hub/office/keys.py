@@ -17,11 +17,11 @@ from common.credentials import KEY_HEAD, ClientKey, Credentials, digest_of, new_
 from common.registration import ModelName
 from common.types import Lane
 from common.usage import UsageBooks, days_back
+from hub.access.credential_table import CredentialTable
 from hub.asking import asking_broker
-from hub.credential_table import CredentialTable
 from hub.errors import InvalidRequest
-from hub.expiry import FORMS, expiry_ms
-from hub.named import RecordName, check_alone, find_record
+from hub.office.expiry import FORMS, expiry_ms
+from hub.office.named import RecordName, check_alone, find_record
 from hub.settings import HubSettings
 
 log = structlog.get_logger()

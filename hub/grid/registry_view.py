@@ -9,7 +9,7 @@ from common.errors import BrokerError
 from common.registry import NodeRecord, Registry
 from common.streams.jobs import JobLanes
 from common.types import ModelId, NodeId
-from hub.model_names import ModelNames
+from hub.grid.model_names import ModelNames
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from common.types import NodeId
 from common.wire import Job
 from hub.errors import BrokerAway, DeadlineExceeded, ModelUnavailable, QueueTimeout
-from hub.registry_view import RegistryView
+from hub.grid.registry_view import RegistryView
 from hub.settings import HubSettings
 
 NODE_GONE_S = 3.0

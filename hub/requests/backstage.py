@@ -7,12 +7,12 @@ from common.signing import SigningKeys
 from common.streams.jobs import JobLanes
 from common.streams.requests import Requests
 from common.types import HubId
-from hub.dead_jobs import DeadJobs
-from hub.ledger import Ledger
-from hub.registry_view import RegistryView
+from hub.grid.registry_view import RegistryView
 from hub.relay.reader import ReplyReader
+from hub.requests.burial import DeadJobs
+from hub.requests.ledger import Ledger
+from hub.requests.turns import Turns
 from hub.settings import HubSettings
-from hub.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from common.broker_users import BrokerUsers, password_digest
 from common.memberships import Member
 from common.registration import AclMode
 from common.types import ModelId, NodeId, TokenId
-from hub.broker_address import broker_url_for
+from hub.access.broker_address import broker_url_for
 from hub.errors import RequestFailed
 from hub.settings import HubSettings
 

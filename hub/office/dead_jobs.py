@@ -8,10 +8,10 @@ import structlog
 from common.errors import ClientGone
 from common.streams.dead import DeadLetter, DeadLetters, is_entry
 from hub.asking import asking_broker
-from hub.dead_jobs import DeadJobs
-from hub.dispatcher import Dispatcher, Submission
 from hub.errors import Conflict, NotFound, RequestFailed
-from hub.request import OpenRequest
+from hub.requests.burial import DeadJobs
+from hub.requests.dispatcher import Dispatcher, Submission
+from hub.requests.request import OpenRequest
 from hub.settings import HubSettings
 
 log = structlog.get_logger()

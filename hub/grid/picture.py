@@ -9,7 +9,7 @@ from common.streams.jobs import JobLanes, LaneLoad, LaneName, lanes_of
 from common.types import Lane, ModelId, NodeState
 from hub.asking import asking_broker
 from hub.errors import NotFound
-from hub.registry_view import RegistryView
+from hub.grid.registry_view import RegistryView
 from hub.settings import HubSettings
 
 

@@ -3,9 +3,9 @@
 from common.types import RequestStatus
 from common.usage import day_of
 from common.wire import Job, Usage
-from hub.backstage import Backstage
 from hub.errors import DeadlineExceeded, QueueTimeout, RequestFailed
-from hub.place import Place
+from hub.requests.backstage import Backstage
+from hub.requests.place import Place
 
 CANCELLED_BY_OPERATOR = "cancelled_by_operator"
 

@@ -1,0 +1,1 @@
+"""Calls straight to a provider: tickets for them, and whether an HMAC is good."""

@@ -1,0 +1,1 @@
+"""What an operator does, and what people name: keys, tokens, nodes, requests, dead jobs."""
