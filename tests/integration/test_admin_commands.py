@@ -52,7 +52,8 @@ def test_requests_are_listed_and_cancelled(chain: Chain) -> None:
 
 
 def test_models_and_queues_are_shown(chain: Chain) -> None:
-    assert run(chain, "models").splitlines()[1].split() == ["tiny:1b", "1", "1", "0", "0"]
+    # the node may still be ending what was cancelled
+    until(lambda: run(chain, "models").splitlines()[1].split() == ["tiny:1b", "1", "1", "0", "0"], 10, "an idle node")
     assert json.loads(run(chain, "models", "--json"))["models"][0]["id"] == "tiny:1b"
     assert [row.split()[1] for row in run(chain, "queues").splitlines()[1:]] == ["retry", "interactive", "batch"]
     assert len(json.loads(run(chain, "queues", "--json"))["queues"]) == 3

@@ -144,14 +144,18 @@ def test_a_setting_that_is_no_number_is_one_line(start_up: StartUp) -> None:
 
 @pytest.mark.acceptance
 def test_a_part_that_never_starts_ends_the_stack_with_its_reason(start_up: StartUp) -> None:
-    up = start_up(env={"GHUB_HUB_MAX_QUEUE": "none"})
+    up = start_up(env={"GHUB_HUB_PROVIDER_TOKENS": "short"})
 
     code, errors = up.ends()
 
     assert code == 1
     assert errors.startswith("ghub: hub does not start (exit code ")
-    assert "GHUB_HUB_MAX_QUEUE" in errors
+    assert "GHUB_HUB_PROVIDER_TOKENS" in errors
     assert "stopped" in up.lines
+
+
+def test_a_setting_of_the_hub_that_cannot_be_starts_nothing(start_up: StartUp) -> None:
+    assert one_line(start_up(env={"GHUB_HUB_MAX_QUEUE": "none"})).startswith("ghub: GHUB_HUB_MAX_QUEUE: ")
 
 
 @pytest.mark.acceptance
