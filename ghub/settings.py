@@ -41,11 +41,11 @@ class UpSettings(BaseSettings):
     """Where a running Ollama is looked for when no engine is named."""
     start_timeout_s: float = Field(120, gt=0, le=3600)
     """From the first process to `ready`."""
-    hub_shutdown_timeout_s: float = Field(1.5, ge=0, le=600)
+    hub_shutdown_timeout_s: float = Field(1.2, ge=0, le=600)
     """How long hubs may finish open answers after a stop signal."""
     provider_drain_timeout_s: float = Field(0.8, ge=0, le=600)
     """How long the provider may then finish jobs: few, since its hubs are gone."""
-    stop_grace_s: float = Field(0.65, gt=0, le=60)
+    stop_grace_s: float = Field(0.72, gt=0, le=60)
     """What each of the four turns of the stop gets on top. With the defaults all ends within 4.9 s."""
     log_limit_mib: int = Field(16, ge=1)
     """A part's log that grows past this is put aside as `.1`."""
