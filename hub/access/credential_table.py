@@ -64,14 +64,13 @@ class CredentialTable:
     async def _refresh(self) -> None:
         began_at = asyncio.get_running_loop().time()
         version = await self._credentials.version()
-        if version == 0 and self._version > 0:
+        if version < self._version:  # it only ever rises: the broker has forgotten, though something may be new in it
             await self._credentials.restore([*self.keys.values()], self._moving_tokens(), self._version + 1)
             log.warning("credentials_restored", keys=len(self.keys), tokens=len(self._moving_tokens()))
             version = self._version + 1
-        elif version != self._version:
+        if version != self._version:
             self.keys = {key.digest: key for key in await self._credentials.client_keys()}
             self.tokens = self._fixed | {token.digest: token for token in await self._credentials.provider_tokens()}
-        if version != self._version:
             self._refused.clear()
         self._version = version
         self._looked_at = began_at

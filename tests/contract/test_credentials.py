@@ -1,5 +1,7 @@
 """Keys and tokens as every broker keeps them: whole, without their secrets, and back after it has forgotten all."""
 
+from dataclasses import replace
+
 import pytest
 
 from common.broker import Broker
@@ -98,6 +100,23 @@ async def test_a_flushed_broker_gets_all_back_from_a_hub_and_other_hubs_see_it(b
     for table in (first, second):
         assert await table.find_key(SECRET) == KEY
         assert await table.find_token(TOKEN_SECRET) == TOKEN
+
+
+async def test_a_key_made_just_after_a_flush_does_not_cost_those_from_before(broker: Broker) -> None:
+    credentials = Credentials(broker)
+    await credentials.add_key(KEY)
+    await credentials.add_token(TOKEN)
+    table = CredentialTable(Credentials(broker), ())
+    await table.refresh()
+
+    await broker.commands.flushall()
+    new = replace(KEY, digest=digest_of("another"), name="another")
+    await credentials.add_key(new)  # at a hub that has not looked yet
+    await table.refresh()
+
+    assert {key.name for key in await credentials.client_keys()} == {KEY.name, "another"}
+    assert await table.find_key("another") == new
+    assert await table.find_key(SECRET) == KEY
 
 
 async def test_a_key_removed_at_one_hub_is_no_good_at_another(broker: Broker) -> None:

@@ -49,8 +49,8 @@ class Books(Credentials):
         return [*self.kept_tokens.values()]
 
     async def restore(self, keys: Sequence[ClientKey], tokens: Sequence[ProviderToken], version: int) -> None:
-        self.kept_keys = {key.digest: key for key in keys}
-        self.kept_tokens = {token.digest: token for token in tokens}
+        self.kept_keys |= {key.digest: key for key in keys}
+        self.kept_tokens |= {token.digest: token for token in tokens}
         self.counter = version
 
 
