@@ -5,6 +5,10 @@ from json import JSONDecodeError, JSONDecoder
 
 import orjson
 
+from hub.errors import InvalidRequest
+
+MOST_MEMBERS = 1000
+"""At the top; APIs know a few dozen. Each costs a step of Python, while all of the hub's other requests wait."""
 _SPACE = re.compile(r"[ \t\r\n]*")
 # It only has to find where a value ends. Numbers are measured, not read: those of any length must pass.
 _READER = JSONDecoder(strict=False, parse_int=len, parse_float=len, parse_constant=len)
@@ -17,6 +21,7 @@ def with_model(body: bytes, model: str) -> bytes:
 
     Raises:
         ValueError: it is no JSON object.
+        InvalidRequest: it has too many members.
     """
     text = body.decode()
     said = orjson.dumps(model).decode()
@@ -38,6 +43,8 @@ def _members(text: str) -> list[tuple[str, int, int]]:
         start = _expect(text, at, ":")
         _, end = _read(text, start)
         members.append((str(name), start, end))
+        if len(members) > MOST_MEMBERS:
+            raise InvalidRequest(f"The body has more than {MOST_MEMBERS} fields.", code="too_many_parts")
         at = _skip(text, end)
         if text.startswith(",", at):
             at = _skip(text, at + 1)

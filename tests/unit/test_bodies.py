@@ -286,3 +286,14 @@ def request(parts: list[bytes], told: str | None = None) -> Request:
 
     headers: Sequence[tuple[bytes, bytes]] = [] if told is None else [(b"content-length", told.encode("latin-1"))]
     return Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
+
+
+@pytest.mark.parametrize("part", [b"{},", b"[],", b"0,"])
+def test_a_body_of_more_parts_than_any_request_needs_is_refused_at_once(part: bytes) -> None:
+    """64 MiB of `{},` took 2.5 GiB, and two seconds in which the hub answered nobody."""
+    body = b'{"model":"tiny:1b","messages":[' + part * (32 * 2**20 // len(part)) + b"{}]}"
+    began_at = time.monotonic()
+    with pytest.raises(InvalidRequest) as refused:
+        check_body(ChatBody, body)
+    assert refused.value.code == "too_many_parts"
+    assert time.monotonic() - began_at < 1
