@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import orjson
 
 from common.broker import Broker, broker_errors
+from common.errors import BrokerRefused
 from common.types import KeyId, Lane, ModelId, TokenId
 
 KEY_HEAD = "ghub-"
@@ -129,7 +130,11 @@ class Credentials:
     async def version(self) -> int:
         """A number that rises with each change."""
         with broker_errors():
-            return int(await self._commands.get(self._keys.credentials) or 0)
+            said: Any = await self._commands.get(self._keys.credentials)
+        try:
+            return int(said or 0)
+        except ValueError as exc:  # no hub wrote this, and it must not end any
+            raise BrokerRefused(f"{self._keys.credentials} is no number: delete it") from exc
 
     async def client_keys(self) -> list[ClientKey]:
         """Every client key, expired ones too."""

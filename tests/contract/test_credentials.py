@@ -6,6 +6,7 @@ import pytest
 
 from common.broker import Broker
 from common.credentials import ClientKey, Credentials, ProviderToken, digest_of, new_secret
+from common.errors import BrokerRefused
 from common.types import Lane
 from hub.access.credential_table import CredentialTable
 
@@ -127,3 +128,17 @@ async def test_a_key_removed_at_one_hub_is_no_good_at_another(broker: Broker) ->
     await credentials.remove_key(KEY.digest)
     await elsewhere.refresh()
     assert await elsewhere.find_key(SECRET) is None
+
+
+@pytest.mark.parametrize("nonsense", [b"\xff", b"many", b"9" * 5000])
+async def test_a_version_that_is_no_number_is_told_as_such_and_the_old_copy_stays(
+    broker: Broker, nonsense: bytes
+) -> None:
+    """Anything but a BrokerError would end the hub's task, and every hub with it."""
+    credentials, table = Credentials(broker), CredentialTable(Credentials(broker), ())
+    await credentials.add_key(KEY)
+    await table.refresh()
+    await broker.commands.set("ghub:credentials", nonsense)
+    with pytest.raises(BrokerRefused):
+        await table.refresh()
+    assert await table.find_key(SECRET) == KEY
