@@ -4,6 +4,7 @@ Flat stream fields, readable with XRANGE. A reply entry's stream id is `<attempt
 what comes twice and what an overtaken attempt still says. `0-1` is the hub's own, when it opens the reply.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, get_type_hints
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple, get_type_hints
 import orjson
 
 from common.errors import WireError
+from common.settings import NAME_PATTERN
 from common.signing import SigningKeys, canonical
 from common.types import ModelId, NodeId, Order, RequestId
 
@@ -30,6 +32,11 @@ SIGNED_FIELDS = (
 OPENING_ID = "0-1"
 MAX_ATTEMPT = 2**31
 """Far below what half a stream id holds: an id the broker refuses would fail the pipeline it travels in."""
+MAX_TOKENS = 2**31
+"""Of one request. More can be added to no account of it: the broker would refuse the whole portion, again and again."""
+_NO_BODY = frozenset({204, 205, 304})
+"""Statuses of answers that end with their head: a body behind one would be read as the connection's next answer."""
+_NODE_NAME = re.compile(NAME_PATTERN)
 RELEASED_BY_RESTART = "restarted"
 """The release reason of a job whose provider process died under it: it may have been the job's fault."""
 
@@ -211,7 +218,7 @@ class ReplyEntry:
             return cls(data=fields[b"data"])
         try:
             return cls(
-                claim=NodeId(fields[b"claim"].decode()) if b"claim" in fields else None,
+                claim=_node(fields[b"claim"]) if b"claim" in fields else None,
                 start=Start(**_known(Start, fields[b"start"])) if b"start" in fields else None,
                 data=fields.get(b"data", b""),
                 end=Usage(**_known(Usage, fields[b"end"])) if b"end" in fields else None,
@@ -228,16 +235,31 @@ _KINDS: dict[type, dict[str, Any]] = {
 }
 
 
+_STATUSES: dict[type, range] = {Start: range(200, 600), Failure: range(400, 600)}
+"""Below 200 another head follows; an error under another status would pass for an answer."""
+
+
+def _node(raw: bytes) -> NodeId:
+    """A node's name, which goes into a header of the answer."""
+    if _NODE_NAME.fullmatch(name := raw.decode()) is None:
+        raise WireError("claimed by what is no node's name")
+    return NodeId(name)
+
+
 def _known(shape: type, raw: bytes) -> dict[str, Any]:
     value = orjson.loads(raw)
     if not isinstance(value, dict):
         raise WireError(f"{shape.__name__} is no object")
     known = {name: value[name] for name in shape.__slots__ if name in value}  # type: ignore[attr-defined]
     for name, one in known.items():
-        if not isinstance(one, _KINDS[shape][name]):
+        kind = _KINDS[shape][name]
+        if not isinstance(one, kind) or (isinstance(one, bool) and kind is not bool):  # True is an int to Python
             raise WireError(f"{shape.__name__}.{name} is of the wrong type")
-    if not 100 <= known.get("status", 200) <= 599:
-        raise WireError(f"{shape.__name__}.status is no HTTP status")
+        if name.endswith("_tokens") and one is not None and not 0 <= one <= MAX_TOKENS:
+            raise WireError(f"{shape.__name__}.{name} is no number of tokens")
+    status = known.get("status")
+    if status is not None and (status not in _STATUSES[shape] or status in _NO_BODY):
+        raise WireError(f"{shape.__name__}.status is no HTTP status that it can have")
     return known
 
 

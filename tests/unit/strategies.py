@@ -2,12 +2,14 @@
 
 from hypothesis import strategies as st
 
+from common.settings import NAME_PATTERN
 from common.types import ModelId, NodeId, Order, RequestId
 from common.wire import ControlEntry, Failure, Job, ReplyEntry, Start, Usage
 
 TEXTS = st.text(max_size=40)
 NAMES = st.text(min_size=1, max_size=40)
-COUNTS = st.none() | st.integers(0, 2**53)
+STATUSES = st.integers(200, 599).filter(lambda status: status not in (204, 205, 304))
+COUNTS = st.none() | st.integers(0, 2**31)
 
 JOBS = st.builds(
     Job,
@@ -25,8 +27,8 @@ JOBS = st.builds(
 
 REPLY_ENTRIES = st.builds(
     ReplyEntry,
-    claim=st.none() | NAMES.map(NodeId),
-    start=st.none() | st.builds(Start, st.integers(100, 599), TEXTS, NAMES.map(NodeId)),
+    claim=st.none() | st.from_regex(NAME_PATTERN, fullmatch=True).map(NodeId),
+    start=st.none() | st.builds(Start, STATUSES, TEXTS, NAMES.map(NodeId)),
     data=st.binary(max_size=200),
     end=st.none() | st.builds(Usage, COUNTS, COUNTS),
     error=st.none() | st.builds(Failure, st.integers(400, 599), TEXTS, TEXTS, st.booleans(), TEXTS, st.none() | TEXTS),

@@ -126,6 +126,12 @@ class TestReplyEntry:
         with pytest.raises(WireError):
             ReplyEntry.from_fields({b"end": value})
 
+    @pytest.mark.parametrize("name", [b"", b"n\r\nset-cookie: a=b", b"n n", b"n" * 1000])
+    def test_a_claim_by_what_is_no_node_is_a_wire_error(self, name: bytes) -> None:
+        """It stands in a header of the answer."""
+        with pytest.raises(WireError):
+            ReplyEntry.from_fields({b"claim": name})
+
     @pytest.mark.parametrize("name", [b"claim", b"release"])
     def test_text_that_is_not_utf8_is_a_wire_error(self, name: bytes) -> None:
         with pytest.raises(WireError):
@@ -145,9 +151,17 @@ class TestReplyEntry:
             (b"error", "message", {"text": "x"}),
             (b"error", "retryable", "no"),
             (b"error", "param", 3),
+            (b"start", "status", 100),
+            (b"start", "status", 204),
+            (b"start", "status", 304),
+            (b"error", "status", 204),
+            (b"error", "status", 200),
+            (b"end", "prompt_tokens", True),
+            (b"end", "prompt_tokens", -1),
+            (b"end", "completion_tokens", 2**31 + 1),
         ],
     )
-    def test_a_member_of_the_wrong_type_is_a_wire_error(self, name: bytes, member: str, value: object) -> None:
+    def test_a_member_that_cannot_be_is_a_wire_error(self, name: bytes, member: str, value: object) -> None:
         """Else it breaks the handler that uses it, far from here."""
         parts: dict[bytes, dict[str, Any]] = {
             b"start": {"status": 200, "content_type": "a/b", "node": "n"},
