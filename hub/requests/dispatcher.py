@@ -218,7 +218,7 @@ def _lane_of(submission: Submission) -> Lane:
     best = Lane.INTERACTIVE if key is None else max(key.lane, Lane.INTERACTIVE, key=lanes.index)
     asked = submission.lane or best
     if lanes.index(asked) < lanes.index(best):
-        raise LaneForbidden(f"This API key may use the lane {best!r}, not {asked!r}.", param="x-ghub-lane")
+        raise LaneForbidden(f"This API key may use the lane '{best}', not '{asked}'.", param="x-ghub-lane")
     return asked
 
 

@@ -76,6 +76,19 @@ class TestTurns:
         told = [(await reserve(hub, key, f"r{n}")).places for n in (1, 2, 3)]
         assert told == [{"r1": 0}, {"r2": 1}, {"r3": 2}]
 
+    async def test_its_place_counts_those_of_its_own_that_lie_in_its_lane_too(self, broker: Broker) -> None:
+        hub, key = a_hub(broker), replace(KEY, concurrency=2)
+        for n, lane in enumerate((LANE, OTHER_LANE)):
+            await reserve(hub, key, f"r{n}", lane)
+        assert (await reserve(hub, key, "r2")).places == {"r2": 1}
+
+    async def test_one_that_says_that_it_still_waits_keeps_its_place(self, broker: Broker) -> None:
+        hub, key = a_hub(broker), replace(KEY, concurrency=1)
+        for name in ("running", "first", "second"):
+            await reserve(hub, key, name)
+        await say(hub, key, Verb.WAIT, "first")
+        assert names(await say(hub, key, Verb.END, "running")) == ["first"]
+
     async def test_an_urgent_one_goes_before_those_of_a_less_urgent_lane(self, broker: Broker) -> None:
         hub, key = a_hub(broker), replace(KEY, concurrency=1)
         await reserve(hub, key, "running")
@@ -206,6 +219,24 @@ class TestMinute:
         assert (await reserve(hub, key, "r0", tokens=50_000)).verdict is Verdict.TURN
         assert (await reserve(hub, key, "r1", tokens=500)).verdict is Verdict.NO_TOKENS
 
+    async def test_it_owes_what_it_used_beyond_the_minute_that_it_took(self, broker: Broker) -> None:
+        hub, key = a_hub(broker), replace(KEY, tpm=1000)
+        await reserve(hub, key, "r0", tokens=50_000)
+        await say(hub, key, Verb.RUN, "r0", tokens=50_000)
+        refused = await reserve(hub, key, "r1", tokens=500)
+        assert 25_000 < refused.wait_ms <= 30_000, "one minute was taken for it, not fifty"
+        await say(hub, key, Verb.END, "r0", tokens=1500)
+        refused = await reserve(hub, key, "r1", tokens=500)
+        assert refused.verdict is Verdict.NO_TOKENS
+        assert 55_000 < refused.wait_ms <= 60_000
+
+    async def test_a_limit_that_is_lowered_leaves_no_more_than_it_says(self, broker: Broker) -> None:
+        hub = a_hub(broker)
+        await reserve(hub, replace(KEY, rpm=1000), "r0")
+        quota = (await reserve(hub, replace(KEY, rpm=10), "r1")).quota.requests
+        assert quota is not None
+        assert (quota.limit, quota.remaining) == (10, 9)
+
     @pytest.mark.parametrize("used", [-1, 300])
     async def test_an_end_that_is_said_twice_is_settled_once(self, broker: Broker, used: int) -> None:
         hub, key = a_hub(broker), replace(KEY, tpm=1000)
@@ -292,6 +323,12 @@ class TestHubsThatDie:
         await hub.say(key, [Saying(verb, RequestId(name), LANE) for verb, name in sayings])
         assert await at_rest(hub) == {"turns": 2, "unclaimed": 1, "waiting": 2}
         assert names(await say(hub, key, Verb.END, "r0")) == ["r2"]
+
+    async def test_who_waited_together_waits_in_the_same_order_after_it_forgot_all(self, broker: Broker) -> None:
+        hub, key = a_hub(broker), replace(KEY, concurrency=1)
+        line = [RequestId(f"r{n}") for n in (9, 5, 7, 1, 3)]
+        sayings = [Saying(Verb.RUN, RequestId("runs"), LANE), *(Saying(Verb.WAIT, name, LANE) for name in line)]
+        assert (await hub.say(key, sayings)).places == {name: place for place, name in enumerate(line)}
 
     async def test_an_orphan_s_reply_goes_and_the_next_one_s_hub_hears_its_doorbell(self, broker: Broker) -> None:
         hub = a_hub(broker)

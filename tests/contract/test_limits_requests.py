@@ -237,7 +237,7 @@ async def test_an_api_that_no_node_has_is_refused_and_one_that_is_not_known_of_i
 async def test_a_key_for_batch_may_not_ask_for_more(broker: Broker) -> None:
     async with a_stage(broker) as stage:
         caller = Caller(replace(KEY, lane=Lane.BATCH))
-        with pytest.raises(LaneForbidden):
+        with pytest.raises(LaneForbidden, match=r"the lane 'batch', not 'interactive'\."):
             await stage.submit(caller, lane=Lane.INTERACTIVE)
         request = await stage.submit(caller)
         assert request.place.lane is Lane.BATCH
