@@ -116,7 +116,7 @@ class Hub:
             dead=dead_jobs,
         )
         self.dispatcher = Dispatcher(broker.keys, backstage)
-        self._rounds = Rounds(self.dispatcher, backstage)
+        self._rounds = Rounds(self.dispatcher, backstage, lambda: self._credentials.keys)
         self._presence = Presence(self.id, settings, clock, registry, doorbell, self.dispatcher)
         self.crew = Crew()
         self.app = self._make_app(settings)
@@ -135,6 +135,7 @@ class Hub:
         self.crew.start("credentials", self._credentials.run())
         self.crew.start("places", self._rounds.follow_places())
         self.crew.start("slow clients", self._rounds.follow_slow_clients())
+        self.crew.start("keys", self._rounds.follow_keys())
         self.crew.start("turns", self._turns.run())
         self.crew.start("turn keeper", self._turns.keep())
         self.crew.start("presence", self._presence.run())

@@ -44,6 +44,14 @@ def named_grid(settings: ProviderSettings, engine: EngineWatch, signing: Signing
         SettingsError: its URL cannot work, or is not safe enough.
     """
     broker = _connect(settings, None)
+    if "redis_url" not in settings.model_fields_set and (settings.hub_url is None) != (settings.token is None):
+        missing, variable = ("hub_url", "HUB_URL") if settings.hub_url is None else ("token", "TOKEN")
+        log.warning(
+            "hub_not_joined",
+            missing=missing,
+            broker=urlsplit(settings.redis_url).netloc.rpartition("@")[2],
+            hint=f"nobody named a broker, so the usual one is meant; to join by a hub set GHUB_PROVIDER_{variable} too",
+        )
 
     def models() -> Sequence[ModelId]:
         return engine.models

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from redis import exceptions as rx
+
 from common.broker import Broker, broker_errors
 from common.streams.jobs import DEAD_MAXLEN, INDEX_TTL_MS
-from common.streams.shapes import Fields
+from common.streams.shapes import Fields, is_used_up
 
 MAX_ENTRY_PART = 2**64
 
@@ -45,13 +47,21 @@ class DeadLetters:
         self._key = broker.keys.dead
 
     async def add(self, fields: Fields) -> None:
-        """Write a letter; the oldest go where there are too many."""
-        pipe = self._commands.pipeline(transaction=False)
+        """Write a letter; the oldest go where there are too many.
+
+        All of them go if no id is left for a new one: a provider added its own under the highest, which would end the
+        dead letters for good. It could drop them anyway.
+        """
         entry: dict[Any, Any] = {**fields}
-        pipe.xadd(self._key, entry, maxlen=DEAD_MAXLEN, approximate=True)
-        pipe.pexpire(self._key, 7 * INDEX_TTL_MS)
         with broker_errors():
-            await pipe.execute()
+            try:
+                await self._commands.xadd(self._key, entry, maxlen=DEAD_MAXLEN, approximate=True)
+            except rx.ResponseError:
+                if not await is_used_up(self._commands, self._key):
+                    raise
+                await self._commands.delete(self._key)
+                await self._commands.xadd(self._key, entry, maxlen=DEAD_MAXLEN, approximate=True)
+            await self._commands.pexpire(self._key, 7 * INDEX_TTL_MS)
 
     async def newest(self, count: int, before: str | None = None) -> Sequence[DeadLetter]:
         """The last letters, or the last before an entry, the newest first."""

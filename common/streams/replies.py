@@ -10,7 +10,7 @@ from redis.asyncio.client import Pipeline
 
 from common.broker import BLOCK_MS, Broker, broker_errors
 from common.streams.jobs import flat
-from common.streams.shapes import Fields, streams_of
+from common.streams.shapes import Fields, is_used_up, streams_of
 from common.types import HubId, RequestId
 from common.wire import OPENING_ID, EntryId, ReplyEntry
 
@@ -118,12 +118,15 @@ class Doorbell:
         self._heard = _BEFORE_ALL
 
     async def keep(self, ttl_ms: int) -> None:
-        """Renew it; make it if it is missing."""
+        """Renew it; make it if it is missing, or if its ids are used up, so that nobody could ring it any more."""
         with broker_errors():
-            if not await self._commands.pexpire(self._key, ttl_ms):
-                self._heard = _BEFORE_ALL  # a broker that came back with another clock may begin with lower ids
-                await self._commands.xadd(self._key, {"ids": ""}, maxlen=DOORBELL_MAXLEN)
-                await self._commands.pexpire(self._key, ttl_ms)
+            if await self._commands.pexpire(self._key, ttl_ms):
+                if not await is_used_up(self._commands, self._key):
+                    return
+                await self._commands.delete(self._key)  # what it told is found by the reader's look at all
+            self._heard = _BEFORE_ALL  # a broker that came back with another clock may begin with lower ids
+            await self._commands.xadd(self._key, {"ids": ""}, maxlen=DOORBELL_MAXLEN)
+            await self._commands.pexpire(self._key, ttl_ms)
 
     async def wait(self, block_ms: int = BLOCK_MS) -> set[RequestId]:
         """Block until it rings or the time is up; the requests that have news."""

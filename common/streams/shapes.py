@@ -3,7 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from redis.asyncio import Redis
+
 Fields = Mapping[bytes, bytes]
+_HIGHEST_ID = f"{2**64 - 1}-{2**64 - 1}".encode()
 
 
 def streams_of(reply: Any) -> Iterator[tuple[bytes, Sequence[tuple[bytes, Fields]]]]:  # noqa: ANN401
@@ -20,3 +23,9 @@ def fields_of(flat: Sequence[bytes] | None) -> Fields | None:
     if not flat:
         return None
     return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+async def is_used_up(commands: Redis, key: str) -> bool:
+    """Whether a stream takes no more entries, because somebody added one under the highest id there is."""
+    told: Any = await commands.xinfo_stream(key)
+    return bool(told["last-generated-id"] == _HIGHEST_ID)

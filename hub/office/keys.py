@@ -106,7 +106,7 @@ class KeyOffice:
         return {**_shown(key), "key": secret}
 
     async def revoke(self, wanted: str) -> dict[str, Any]:
-        """Let a key in no more: here at once, at other hubs within a second or two."""
+        """Let a key in no more: here at once, at other hubs within a second or two. Its open requests end."""
         key = await self._find(wanted)
         with asking_broker("revoke key", self._retry_after_s):
             await self._credentials.remove_key(key.digest)

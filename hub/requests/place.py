@@ -2,6 +2,7 @@
 
 import structlog
 
+from common.credentials import ClientKey
 from common.errors import BrokerError
 from common.limits import UNKNOWN_TOKENS, Quota
 from common.streams.jobs import LaneName, Ticket
@@ -47,8 +48,13 @@ class Place:
         return self._lane.lane
 
     @property
-    def key(self) -> KeyId | None:
+    def client_key(self) -> ClientKey | None:
         """Whose request it is; None without a client key."""
+        return None if self._turn is None else self._turn.key
+
+    @property
+    def key(self) -> KeyId | None:
+        """That key's name for machines."""
         return None if self._turn is None else self._turn.key.id
 
     @property

@@ -1,13 +1,14 @@
-"""What a hub looks at now and then over all its open requests: places in the queue, and clients that are behind."""
+"""What a hub looks at now and then over all its open requests: places in the queue, clients that are behind, keys."""
 
 import asyncio
+from collections.abc import Callable, Container
 
 import structlog
 
 from common.errors import BrokerError
 from common.streams.jobs import Ticket
 from common.types import ModelId, RequestId
-from hub.errors import ClientTooSlow
+from hub.errors import ClientTooSlow, Unauthorized
 from hub.requests.backstage import Backstage
 from hub.requests.dispatcher import Dispatcher
 from hub.requests.pace import Pace
@@ -17,13 +18,15 @@ log = structlog.get_logger()
 
 PLACES_S = 2.0
 BEHIND_S = 1.0
+KEYS_S = 0.5
 
 
 class Rounds:
-    """Looks after the open requests of a hub."""
+    """Looks after the open requests of a hub. `good_keys` tells the digests of all client keys that are good now."""
 
-    def __init__(self, dispatcher: Dispatcher, backstage: Backstage) -> None:
+    def __init__(self, dispatcher: Dispatcher, backstage: Backstage, good_keys: Callable[[], Container[str]]) -> None:
         self._dispatcher = dispatcher
+        self._good_keys = good_keys
         self._stage = backstage
         self._pace = Pace()
         self._seen: dict[RequestId, tuple[float, int]] = {}
@@ -46,6 +49,22 @@ class Rounds:
                 await self.look_at_slow_clients()
             except BrokerError as exc:
                 log.warning("broker_unavailable", doing="slow_clients", error=str(exc))
+
+    async def follow_keys(self) -> None:
+        """End requests whose client key was revoked, until cancelled: they wait and run as long as answers may."""
+        while True:
+            await asyncio.sleep(KEYS_S)
+            good = self._good_keys()
+            for request in self._dispatcher.open_requests:
+                key = request.place.client_key
+                if key is not None and key.digest not in good:
+                    error = Unauthorized(
+                        "This API key has been revoked.", code="invalid_api_key", type="authentication_error"
+                    )
+                    if request.place.ticket is None:
+                        request.end(error)
+                    else:
+                        self._dispatcher.cut_short(request, error)
 
     async def look_at_places(self) -> None:
         """Ask once where those stand that wait; BrokerError if there is no answer."""

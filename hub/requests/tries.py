@@ -5,6 +5,9 @@ from hub.settings import HubSettings
 
 NOT_SUPPORTED = "endpoint_not_supported"
 """What a provider says whose engine lacks the path: nothing was tried there, and another one may have it."""
+MOST_UNTRIED = 200
+"""How often a request may be given back by nodes that did not try it. Nodes that close do so once each; one that only
+says so can do it two thousand times a second, and each time costs the hub and the broker a requeue."""
 
 
 class Tries:
@@ -14,6 +17,7 @@ class Tries:
         self._settings = settings
         self._failures = 0
         self._releases = 0
+        self._untried = 0
 
     @property
     def is_failed(self) -> bool:
@@ -23,7 +27,7 @@ class Tries:
     @property
     def is_worn_out(self) -> bool:
         """Whether it was given back as often as it may be."""
-        return self._releases >= self._settings.max_releases
+        return self._releases >= self._settings.max_releases or self._untried >= MOST_UNTRIED
 
     def failed(self, failure: Failure | None = None) -> None:
         """An attempt failed; None: its node is gone."""
@@ -35,5 +39,6 @@ class Tries:
     def released(self, reason: str, *, was_running: bool) -> None:
         """A node gave it back. One that did not run came to a node in the moment that it closed: nobody tried it."""
         self._releases += was_running
+        self._untried += not was_running
         if reason == RELEASED_BY_RESTART:
             self._failures += 1

@@ -17,7 +17,7 @@ from hub.errors import ProviderLost
 from hub.office.requests import CANCELLED, LAST_WORD
 from hub.requests.burial import MAX_BODY_BYTES, DeadJobs
 from hub.settings import HubSettings
-from tests.contract.story import HUB, KEYS, LANES, MODEL, NODE, a_job, publish, raw
+from tests.contract.story import HUB, KEYS, LANES, MODEL, NODE, a_job, on_real_brokers, publish, raw
 
 ERROR = ProviderLost("the node died, naïvely")
 OPERATED = HubSettings(admin_token=SecretStr("admin-token-of-the-tests"))
@@ -38,6 +38,15 @@ class TestLetters:
         newest = await letters.newest(2)
         assert [letter.text(b"id") for letter in newest] == ["2", "1"]
         assert [letter.text(b"id") for letter in await letters.newest(2, before=newest[-1].entry)] == ["0"]
+        assert await raw(broker).pttl(KEYS.dead) > 0
+
+    @on_real_brokers
+    async def test_an_entry_under_the_highest_id_does_not_close_them(self, broker: Broker) -> None:
+        """Any provider may add one; no id is left behind it."""
+        letters = DeadLetters(broker)
+        await raw(broker).xadd(KEYS.dead, {"id": "odd"}, id=f"{2**64 - 1}-{2**64 - 1}")
+        await letters.add({b"id": b"after"})
+        assert [letter.text(b"id") for letter in await letters.newest(5)] == ["after"]
         assert await raw(broker).pttl(KEYS.dead) > 0
 
     async def test_of_several_that_drop_one_letter_one_does(self, broker: Broker) -> None:

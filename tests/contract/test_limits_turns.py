@@ -9,7 +9,7 @@ import pytest
 from common.broker import Broker
 from common.credentials import ClientKey
 from common.errors import BrokerUnavailable
-from common.limits import Limits, LimitSettings, Saying, Standing, Verb
+from common.limits import Limits, LimitSettings, Quota, Saying, Standing, Verb, Verdict
 from common.streams.replies import Doorbell
 from common.types import HubId, RequestId
 from hub.errors import BrokerAway, KeyQueueFull, RateLimited
@@ -29,8 +29,13 @@ class Watched(Limits):
         self.said: list[list[Verb]] = []
         self.failures = 0
         self.losses = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.is_asked = asyncio.Event()
 
     async def say(self, key: ClientKey, sayings: Sequence[Saying] = ()) -> Standing:
+        self.is_asked.set()
+        await self.gate.wait()
         if self.failures:
             self.failures -= 1
             raise BrokerUnavailable("for the test")
@@ -123,6 +128,72 @@ async def test_an_end_that_was_not_heard_is_said_again(broker: Broker, trouble: 
     assert await hub.at_rest()
 
 
+async def test_what_was_not_heard_is_said_again_by_the_next_look_though_nobody_waits(broker: Broker) -> None:
+    hub = HubOfTurns(broker)
+    turn = await hub.reserve("r0")
+    hub.turns.claimed(turn)
+    await hub.turns.finish(10)
+    hub.limits.failures = 1
+    hub.turns.end(turn)
+    await hub.turns.finish(10)
+    await hub.turns.look_at_all()
+    assert await hub.at_rest()
+
+
+async def test_a_claim_that_was_not_heard_is_not_said_again_once_it_is_over(broker: Broker) -> None:
+    hub = HubOfTurns(broker)
+    turn = await hub.reserve("r0")
+    hub.limits.said.clear()
+    hub.limits.failures = 1
+    hub.limits.gate.clear()
+    hub.limits.is_asked.clear()
+    async with asyncio.TaskGroup() as group:
+        hub.turns.claimed(turn)
+        group.create_task(hub.turns.finish(10))
+        await hub.limits.is_asked.wait()
+        hub.turns.end(turn)
+        hub.limits.gate.set()
+    await hub.turns.finish(10)
+    assert hub.limits.said == [[Verb.END]]
+    assert await hub.at_rest()
+
+
+async def test_a_word_waits_until_the_one_before_it_was_heard(broker: Broker) -> None:
+    """A claim that arrives after its request's end would bring back a turn that is over."""
+    hub = HubOfTurns(broker)
+    turn = await hub.reserve("r0")
+    hub.limits.gate.clear()
+    hub.limits.is_asked.clear()
+    async with asyncio.TaskGroup() as group:
+        hub.turns.claimed(turn)
+        group.create_task(hub.turns.finish(10))
+        await hub.limits.is_asked.wait()
+        hub.limits.is_asked.clear()
+        hub.turns.end(turn)
+        group.create_task(hub.turns.finish(10))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not hub.limits.is_asked.is_set()
+        hub.limits.gate.set()
+    assert await hub.at_rest()
+
+
+async def test_of_a_reservation_under_way_nothing_is_said_beside_it(broker: Broker) -> None:
+    hub = HubOfTurns(broker)
+    await hub.reserve("r0")
+    hub.limits.said.clear()
+    hub.limits.gate.clear()
+    hub.limits.is_asked.clear()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(hub.reserve("r1"))
+        await hub.limits.is_asked.wait()
+        group.create_task(hub.turns.look_at_all())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        hub.limits.gate.set()
+    assert sorted(map(tuple, hub.limits.said)) == [(Verb.QUEUE,), (Verb.RESERVE,)]
+
+
 @pytest.mark.parametrize("trouble", ["failures", "losses"])
 async def test_a_reservation_in_vain_leaves_nothing(broker: Broker, trouble: str) -> None:
     hub = HubOfTurns(broker)
@@ -145,6 +216,34 @@ async def test_who_is_refused_holds_nothing_and_hears_when_to_come_back(broker: 
     hub.turns.end(held)
     await hub.turns.look_at_all()
     assert await hub.at_rest()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "wait_ms", "said", "retry_after_s"),
+    [(Verdict.NO_REQUESTS, 100, "600 requests", 1), (Verdict.NO_TOKENS, 1200, "60000 tokens", 2)],
+)
+async def test_who_is_refused_hears_of_its_limit_and_never_comes_back_too_early(
+    broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
+    verdict: Verdict,
+    wait_ms: int,
+    said: str,
+    retry_after_s: int,
+) -> None:
+    async def refused(*_: object) -> Standing:
+        return Standing([], [], {}, verdict, wait_ms, Quota())
+
+    hub = HubOfTurns(broker)
+    monkeypatch.setattr(hub.limits, "say", refused)
+    with pytest.raises(RateLimited, match=f"{said} per minute") as limited:
+        await hub.reserve("r0", replace(KEY, rpm=600, tpm=60_000))
+    assert limited.value.retry_after_s == retry_after_s
+
+
+async def test_a_request_that_becomes_no_job_asks_nothing_where_no_requests_are_counted(broker: Broker) -> None:
+    hub = HubOfTurns(broker)
+    await hub.turns.count_request(ONE)
+    assert hub.limits.said == []
 
 
 async def test_a_request_that_becomes_no_job_counts_against_the_minute_alone(broker: Broker) -> None:

@@ -8,7 +8,7 @@ from common.broker import Broker
 from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite, Written
 from common.types import HubId, NodeId, RequestId
 from common.wire import EntryId, Failure, ReplyEntry, Start, Usage
-from tests.contract.story import HUB, KEYS, NODE, a_job, all_keys, entries_of, eventually, publish, raw
+from tests.contract.story import HUB, KEYS, NODE, a_job, all_keys, entries_of, eventually, on_real_brokers, publish, raw
 
 REPLY = a_job("r1").reply
 BELL = KEYS.doorbell(HUB)
@@ -158,6 +158,19 @@ class TestDoorbell:
         await bell.keep(5000)
         await write(broker, a_write(1, 0, request="r2"))
         assert await bell.wait() == {"r2"}
+
+    @on_real_brokers
+    @pytest.mark.parametrize("maxlen", [None, 0])
+    async def test_one_whose_ids_are_used_up_is_made_anew(self, broker: Broker, maxlen: int | None) -> None:
+        """Any provider may ring under the highest id there is: no other could ring that hub any more."""
+        bell = Doorbell(broker, HUB)
+        await bell.keep(5000)
+        await raw(broker).xadd(BELL, {"ids": "x"}, id=f"{2**64 - 1}-{2**64 - 1}", maxlen=maxlen, approximate=False)
+        await bell.wait(20)
+        await bell.keep(5000)
+        await write(broker, a_write(1, 0, request="r1"))
+        assert await bell.wait(500) == {"r1"}
+        assert 0 < await raw(broker).pttl(BELL) <= 5000
 
     async def test_rubbish_on_the_bell_is_no_reason_to_stop_listening(self, broker: Broker) -> None:
         """Any provider may ring: one that rings nonsense must not take the hub down."""

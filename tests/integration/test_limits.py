@@ -1,6 +1,7 @@
 """The limits of client keys over real hubs: shared by them, true to the number, and free again whatever ends."""
 
 import signal
+import time
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.doubles.reading import numbered
+from tests.integration.registering import ADMIN_TOKEN
 from tests.support.call import Answer, Call, post, post_all
 from tests.support.client_keys import AUTH, TestKey, keyed_chain, wait_for_model
 from tests.support.grid import Grid, chat
@@ -186,3 +188,32 @@ def _until_counted(client: Any, key: TestKey, requests: int) -> list[str]:
 
     until(lambda: sum(int(client.hget(book, "tiny:1b:requests") or 0) for book in books()) == requests, 5, books)
     return books()
+
+
+def test_what_waits_and_runs_of_a_key_ends_within_two_seconds_of_its_revocation(grid: Grid) -> None:
+    """A key that leaked may have hundreds of requests waiting, and a stream lasts as long as its answer."""
+    elsewhere, hub = _two_hubs(grid, GHUB_HUB_ADMIN_TOKEN=ADMIN_TOKEN)
+    with grid.redis() as client:
+        key, other = TestKey(client, concurrency=1), TestKey(client)
+        for one in (key, other):
+            until(lambda one=one: post(elsewhere, chat(tokens=1), headers=one.headers).status == 200, 5, "known")
+        body = chat(tokens=400, stream=True, double={"delay_ms": 50})
+        with (
+            Call(elsewhere, body, headers=key.headers) as runs,
+            Call(elsewhere, body, headers=other.headers) as untouched,
+        ):
+            runs.wait_for("data: ")
+            untouched.wait_for("data: ")
+            with Call(elsewhere, body, headers=key.headers) as waits:
+                waits.wait_for("queued")
+                began_at = time.monotonic()
+                path = f"/api/keys/{key.id}"
+                head = {"authorization": f"Bearer {ADMIN_TOKEN}"}
+                assert Call(hub, path=path, method="DELETE", headers=head).finish().status == 200
+                for call in (runs, waits):
+                    assert call.finish().error["code"] == "invalid_api_key"
+                assert time.monotonic() - began_at < 2
+            key.until_at_rest(client, 3)
+            assert grid.engines[0].state()["open"] == 1
+            assert other.held(client)["turns"] == 1
+            untouched.drop()

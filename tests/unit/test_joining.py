@@ -66,6 +66,20 @@ class TestWhoRegisters:
         monkeypatch.setenv("GHUB_REDIS_URL", "")
         assert settings(**HUB).registers
 
+    @pytest.mark.parametrize("missing", ["hub_url", "token"])
+    async def test_who_has_but_one_of_them_is_told_why_it_looks_for_the_usual_broker(self, missing: str) -> None:
+        of = settings(**{name: value for name, value in HUB.items() if name != missing})
+        with capture_logs() as logs:
+            await _close(named_grid(of, Parts().engine, SigningKeys()).broker)
+        told = [one for one in logs if one["event"] == "hub_not_joined"]
+        assert [(one["missing"], one["broker"]) for one in told] == [(missing, "127.0.0.1:6379")]
+
+    @pytest.mark.parametrize("fields", [{}, {**HUB, "redis_url": "redis://127.0.0.1:6379/0"}])
+    async def test_nobody_else_is(self, fields: dict[str, str]) -> None:
+        with capture_logs() as logs:
+            await _close(named_grid(settings(**fields), Parts().engine, SigningKeys()).broker)
+        assert "hub_not_joined" not in [one["event"] for one in logs]
+
     def test_without_anything_the_usual_broker_is_meant(self) -> None:
         assert not settings().registers
         assert settings().redis_url == "redis://127.0.0.1:6379/0"

@@ -52,6 +52,8 @@ class Story:
     hub: Server
     membership: Membership
     models: list[str]
+    slots: list[int]
+    """The one number of them."""
     events: list[str]
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     waits: list[str] = field(default_factory=list)
@@ -72,25 +74,27 @@ class Story:
 @asynccontextmanager
 async def story(answer: object = GIVEN, own_keys: str = "") -> AsyncIterator[Story]:
     """A provider that has not joined yet, at a hub that answers so."""
-    models, events = ["tiny:1b"], list[str]()
+    models, slots, events = ["tiny:1b"], [4], list[str]()
     async with serving({REGISTER: answer}) as server:
         settings = ProviderSettings(name="desk", hub_url=server.url, token="t", report=ReportSettings(timeout_s=5))
         async with HubClient(settings) as hub:
             one = Membership(
                 hub,
-                lambda: RegistrationRequest(name="desk", models=tuple(models), engine=EngineReport(kind="ollama")),
+                lambda: RegistrationRequest(
+                    name="desk", models=tuple(models), slots=slots[0], engine=EngineReport(kind="ollama")
+                ),
                 own_keys=SigningKeys.parse(SecretStr(own_keys)),
                 on_renewed=lambda: events.append("renewed"),
                 on_revoked=lambda: events.append("revoked"),
                 on_moved=lambda: events.append("moved"),
             )
-            yield Story(server, one, models, events)
+            yield Story(server, one, models, slots, events)
 
 
 @asynccontextmanager
-async def member(**given: Any) -> AsyncIterator[Story]:
+async def member(own_keys: str = "", **given: Any) -> AsyncIterator[Story]:
     """A provider that has joined and keeps its membership."""
-    async with story({**GIVEN, **given}) as told:
+    async with story({**GIVEN, **given}, own_keys) as told:
         await told.join()
         running = asyncio.create_task(told.membership.run())
         try:
@@ -193,6 +197,23 @@ class TestRenewal:
             await told.until(lambda: told.events == ["renewed", "renewed"])
             assert set(told.membership.models) == {"tiny:1b", "other:2b"}
 
+    async def test_so_is_another_number_of_slots(self) -> None:
+        async with member() as told:
+            told.slots[:] = [8]
+            await told.membership.refresh()
+            await told.until(lambda: [one["slots"] for one in told.asked] == [4, 8])
+
+    async def test_another_order_of_models_is_no_reason(self) -> None:
+        async with member() as told:
+            told.models.append("other:2b")
+            await told.membership.refresh()
+            await told.until(lambda: len(told.events) == 2)
+            told.models.reverse()
+            await told.membership.refresh()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await told.hub.asked_again(REGISTER, 1)
+
     async def test_nothing_new_is_no_reason(self) -> None:
         async with member() as told:
             await told.membership.refresh()
@@ -247,12 +268,14 @@ class TestRenewal:
                 pauses.append(loop.time() - began)
             assert pauses[3] > 0.4 > pauses[0]
 
-    async def test_another_grid_than_before_is_told(self) -> None:
+    @pytest.mark.parametrize("news", [{"prefix": "lab:"}, {"heartbeat_s": 9}, {"username": None, "password": None}])
+    async def test_another_grid_than_before_is_told(self, news: dict[str, object]) -> None:
         async with member() as told:
-            told.hub.answers[REGISTER] = {**GIVEN, "prefix": "lab:"}
+            told.hub.answers[REGISTER] = {**GIVEN, "models": ["other:1b"], **news}
             await told.membership.mend(BrokerDenied("NOPERM"), 0.1)
             await told.until(lambda: "moved" in told.events)
             assert told.membership.credentials()[1] == "first-password"
+            assert told.membership.models == {"tiny:1b"}, "nothing of the other grid counts"
 
 
 class TestKeys:
@@ -271,6 +294,14 @@ class TestKeys:
                     await told.membership.learn_key("forged")
             assert len(told.asked) == 2
 
+    async def test_nor_after_the_gap_that_other_keys_must_keep(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(membership, "KEY_GAP_S", 0)
+        async with member() as told:
+            async with asyncio.timeout(10):
+                for _ in range(100):
+                    await told.membership.learn_key("forged")
+            assert len(told.asked) == 2
+
     async def test_forged_jobs_of_many_keys_are_one_question_in_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(membership, "KEY_GAP_S", 60)
         async with member() as told:
@@ -280,9 +311,9 @@ class TestKeys:
             assert len(told.asked) == 2
 
     async def test_where_a_key_was_set_nobody_is_asked(self) -> None:
-        async with story(own_keys="mine:fedcba9876543210") as told:
-            await told.join()
-            await told.membership.learn_key("k2")
+        async with member(own_keys="mine:fedcba9876543210") as told:
+            async with asyncio.timeout(2):
+                await told.membership.learn_key("k2")
             assert len(told.asked) == 1
 
 

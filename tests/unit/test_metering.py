@@ -83,6 +83,7 @@ class TestHiding:
             b'data: {"choices":[],"prompt_filter_results":[{"usage":1}]}\n\n',
             b'data: {"choices":[{"delta":{"content":""}}],"usage":{"prompt_tokens":1}}\n\n',
             b'data: {"choices":[],"usage":{\n\n',
+            b'data: {"choices":[{"x":{"choices":[]}}],"usage":{"prompt_tokens":1}}\n\n',
             b': "usage" "choices":[]\n\n',
         ],
     )
@@ -130,11 +131,14 @@ class TestEngines:
         assert said == whole
 
     @ASKERS
-    async def test_another_refusal_is_the_client_s(self, kind: EngineKind) -> None:
-        async with serving({CHAT: Said({"error": {"message": "max_tokens is too large"}}, 400)}) as server:
+    @pytest.mark.parametrize(
+        ("status", "message"), [(400, "max_tokens is too large"), (404, "stream_options: no model")]
+    )
+    async def test_another_refusal_is_the_client_s(self, kind: EngineKind, status: int, message: str) -> None:
+        async with serving({CHAT: Said({"error": {"message": message}}, status)}) as server:
             engine = connected(kind, server.url)
             for _ in range(2):
-                with pytest.raises(EngineRefused, match="max_tokens"):
+                with pytest.raises(EngineRefused, match=message):
                     await all_of(engine)
             await engine.aclose()
         assert [b"stream_options" in one.body for one in server.asked] == [True, True]

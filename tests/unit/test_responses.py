@@ -72,9 +72,38 @@ def test_a_whole_response_is_filled_too() -> None:
     assert (filled["output"], filled["tools"], filled["usage"]["total_tokens"]) == ([1], [], 10)
 
 
+def test_what_the_engine_says_itself_is_never_changed() -> None:
+    part = {"type": "output_text", "text": "hi", "annotations": [{"type": "url_citation"}], "logprobs": [1]}
+    usage = {**USAGE, "input_tokens_details": {"cached_tokens": 5}, "output_tokens_details": {"reasoning_tokens": 2}}
+    done, completed = heard(
+        [
+            _event("response.content_part.done", item_id="msg_1", part=part),
+            _event("response.completed", response={**HEAD, "usage": usage}),
+        ]
+    )
+    assert done["part"] == part
+    assert completed["response"]["usage"] == usage
+
+
+def test_parts_are_counted_anew_in_each_item() -> None:
+    added = [_event("response.output_item.added", item={"type": "message", "id": name}) for name in ("a", "b")]
+    part = [_event("response.content_part.added", item_id=name, part={}) for name in ("a", "b")]
+    events = heard([added[0], part[0], part[0], added[1], part[1]])
+    assert [event.get("content_index") for event in events] == [None, 0, 1, None, 0]
+
+
+def test_what_comes_last_without_an_end_is_passed_on() -> None:
+    assert said([BARE[0], b"data: half"]).endswith(b"data: half")
+
+
 def test_events_that_lack_nothing_stay_as_they_are() -> None:
     whole = said(BARE)
     assert said([whole]) == whole
+
+
+def test_they_stay_to_the_byte() -> None:
+    event = b'event: x\ndata: {"type": "response.x",  "sequence_number": 1e0, "output_index": 0}\n\n'
+    assert said([event]) == event
 
 
 @pytest.mark.parametrize(
