@@ -12,7 +12,7 @@ import orjson
 from pydantic import ValidationError
 
 from common.broker import Broker, broker_errors
-from common.report import HealthReport, StoredReport
+from common.report import MAX_AMOUNT, MAX_MODELS, HealthReport, StoredReport
 from common.types import HubId, ModelId, NodeId, NodeState, RequestId
 
 INDEX_TTL_MS = 86_400_000
@@ -24,6 +24,11 @@ RENEW_NODE_MS = 15_000
 """How late the index may be about a live node, ms: one with a broker user of its own doesn't write there itself."""
 MOST_REPORTS = 1000
 """So many nodes, the last to report, are in the index of reports: whoever holds a provider's token can invent names."""
+MAX_FIELD_BYTES = 2 * 2**20
+"""Of a node's hash; 4,096 models with long names fit. A node writes its entry itself, and every hub reads it."""
+MAX_MODEL_CHARS = 256
+MAX_TIME_MS = 253_402_300_799_000
+"""The end of the year 9999, behind which there are no dates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +63,10 @@ class NodeRecord:
 
     @classmethod
     def from_hash(cls, raw: Mapping[Any, Any]) -> "NodeRecord | None":
-        """Read a hash; None if it is no node of a version that can be read here."""
+        """Read a hash; None if it is no node of a version that can be read here, or more than a node can be."""
         try:
+            if any(len(value) > MAX_FIELD_BYTES for value in raw.values()):
+                return None
             text = {name.decode(): value.decode() for name, value in raw.items()}
             return cls(
                 node=NodeId(text["node"]),
@@ -68,14 +75,14 @@ class NodeRecord:
                 hostname=text["hostname"],
                 state=NodeState(text["state"]),
                 reasons=_list_of(str, text["reasons"]),
-                models=_list_of(str, text["models"]),
-                loaded=_list_of(str, text["loaded"]),
-                slots=int(text["slots"]),
+                models=_models(text["models"]),
+                loaded=_models(text["loaded"]),
+                slots=_amount(text["slots"]),
                 requests=_list_of(str, text["requests"]),
-                engine=_list_of(dict, f"[{text['engine']}]")[0],
-                started_at=int(text["started_at"]),
-                heartbeat_at=int(text["heartbeat_at"]),
-                gpus=_list_of(dict, text.get("gpus", "[]")),
+                engine=_objects(f"[{text['engine']}]")[0],
+                started_at=_amount(text["started_at"], MAX_TIME_MS),
+                heartbeat_at=_amount(text["heartbeat_at"], MAX_TIME_MS),
+                gpus=_objects(text.get("gpus", "[]")),
                 public_url=text.get("public_url", ""),
             )
         except (KeyError, ValueError, IndexError):
@@ -88,6 +95,29 @@ def _list_of(kind: type, text: str) -> tuple[Any, ...]:
     if not isinstance(items, list) or not all(isinstance(item, kind) for item in items):
         raise ValueError(f"no list of {kind.__name__}")
     return tuple(items)
+
+
+def _models(text: str) -> tuple[ModelId, ...]:
+    """A JSON list of models' names, as many as a provider may serve and without those that no client can write."""
+    return tuple(model for model in _list_of(str, text) if len(model) <= MAX_MODEL_CHARS)[:MAX_MODELS]
+
+
+def _objects(text: str) -> tuple[dict[str, Any], ...]:
+    """A JSON list of objects, each no deeper than a list of plain values: what is deeper may not be written again."""
+    objects: tuple[dict[str, Any], ...] = _list_of(dict, text)
+    values = [value for one in objects for value in one.values()]
+    inner = [item for value in values if isinstance(value, list) for item in value]
+    if any(isinstance(value, dict) for value in values) or any(isinstance(item, dict | list) for item in inner):
+        raise ValueError("an object that is not flat")
+    return objects
+
+
+def _amount(text: str, most: int = MAX_AMOUNT) -> int:
+    """A whole number from 0 on; ValueError if it is anything else."""
+    number = int(text)
+    if not 0 <= number <= most:
+        raise ValueError("out of range")
+    return number
 
 
 def _record_of(name: NodeId, raw: Mapping[Any, Any]) -> NodeRecord | None:

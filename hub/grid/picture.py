@@ -70,7 +70,7 @@ class GridPicture:
 
     def _model_shown(self, model: ModelId, loads: dict[LaneName, LaneLoad]) -> dict[str, Any]:
         nodes = self._view.models.get(model, [])
-        mine = [load for lane, load in loads.items() if lane.model == model]
+        mine = [loads[lane] for lane in lanes_of([model])]
         total = LaneLoad(sum(load.waiting for load in mine), sum(load.running for load in mine))
         idle = sum(node.state is NodeState.IDLE for node in nodes)
         return {"id": model, "nodes": len(nodes), "idle": idle, **total._asdict()}

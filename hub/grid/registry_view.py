@@ -18,6 +18,8 @@ MIN_REFRESH_GAP_S = 0.2
 """Least time between two refreshes that unknown models can provoke."""
 PROBE_S = 60.0
 """How long a node that was seen is looked for where the index has lost it: a broker that came back empty."""
+MOST_REMEMBERED = 20_000
+"""So many models are known at most beyond those that are served or have a lane: providers can invent names."""
 
 
 class RegistryView:
@@ -78,7 +80,9 @@ class RegistryView:
         self.revoked = revoked
         self.nodes = {node.node: node for node in nodes}
         self.models = models
-        self.known |= models.keys() | {lane.model for lane in lanes}  # a broker that came back empty forgets them
+        there = models.keys() | {lane.model for lane in lanes}
+        known = self.known | there  # a broker that came back empty forgets them
+        self.known = known if len(known) <= len(there) + MOST_REMEMBERED else frozenset(there)
         self._refreshed_at = began_at
 
     def _found(self, asked: ModelId) -> ModelId | None:

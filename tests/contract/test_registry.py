@@ -110,7 +110,16 @@ class TestNodes:
             {"engine": "[]"},
             {"requests": "[null]"},
             {"gpus": "5"},
+            {"slots": "9" * 4000},
+            {"slots": "-1"},
+            {"started_at": str(2**53)},
+            {"heartbeat_at": "-" + "9" * 400},
+            {"engine": '{"a":' + "[" * 300 + "]" * 300 + "}"},
+            {"engine": '{"a":{"b":1}}'},
+            {"gpus": '[{"a":[{}]}]'},
+            {"hostname": "x" * (2 * 2**20 + 1)},
         ],
+        ids=lambda fields: str(fields)[:40],
     )
     async def test_a_node_that_writes_rubbish_is_passed_over(self, broker: Broker, garbled: dict[str, Any]) -> None:
         """It might be of another version; the hubs must go on seeing the others."""
@@ -123,6 +132,13 @@ class TestNodes:
             await raw(broker).hdel(KEYS.node(stranger), "node", "slots")
         assert await registry.live_nodes(NOW_MS) == [RECORD]
         assert await registry.node(stranger) is None
+
+    async def test_of_a_node_with_too_many_models_so_many_show_as_it_may_have(self, broker: Broker) -> None:
+        """Every hub goes through them each second; and none can ask for one whose name is longer than a body allows."""
+        models = [ModelId("x" * 257), *(ModelId(f"m{number}") for number in range(5000))]
+        await Registry(broker).write_node(replace(RECORD, models=tuple(models)), 6000)
+        (node,) = await Registry(broker).live_nodes(NOW_MS)
+        assert node.models == tuple(models[1:4097])
 
     async def test_a_name_that_is_no_text_is_passed_over(self, broker: Broker) -> None:
         await Registry(broker).write_node(RECORD, 6000)

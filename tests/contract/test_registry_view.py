@@ -9,7 +9,7 @@ from common.clock import BrokerClock
 from common.registry import Registry
 from common.streams.jobs import JobLanes, lanes_of
 from common.types import ModelId
-from hub.grid.registry_view import RegistryView
+from hub.grid.registry_view import MOST_REMEMBERED, RegistryView
 from tests.contract.story import NODE
 from tests.contract.test_registry import NOW_MS, RECORD
 
@@ -57,3 +57,14 @@ async def test_a_model_whose_nodes_are_all_gone_is_still_known(broker: Broker, v
     await Registry(broker).remove_node(NODE)
     await view.refresh()
     assert [await view.find(BARE), await view.find(TAGGED)] == [BARE, BARE]
+
+
+async def test_names_that_a_node_made_up_are_not_remembered_for_ever(broker: Broker, view: RegistryView) -> None:
+    """Whoever may write a node's entry may name others each second."""
+    await serve(broker, BARE)
+    for turn in range(8):
+        models = tuple(ModelId(f"m{turn}-{number}") for number in range(4000))
+        await Registry(broker).write_node(replace(RECORD, models=models, heartbeat_at=2 * NOW_MS), 60_000)
+        await view.refresh()
+    assert len(view.known) <= MOST_REMEMBERED + 4001
+    assert await view.find(BARE) == BARE
