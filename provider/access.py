@@ -19,6 +19,9 @@ LANES_INTERVAL_S = 60.0
 class Access(Protocol):
     """What differs between a provider that registered at a hub and one that was told where the broker is."""
 
+    changed: asyncio.Event
+    """Set when `models` has changed; cleared by whoever waits for that."""
+
     @property
     def is_member(self) -> bool:
         """Whether a hub keeps the index of nodes for this one: it may write its own entry and no more."""
@@ -55,6 +58,7 @@ class SharedAccess:
         self._lanes = lanes
         self._wanted = models
         self._signing = signing
+        self.changed = asyncio.Event()
         self._made: frozenset[ModelId] = frozenset()
         self._made_at_s = float("-inf")
 
@@ -93,7 +97,9 @@ class SharedAccess:
     async def _make(self) -> None:
         models = frozenset(self._wanted())
         await self._lanes.ensure(lanes_of(models))
-        self._made = models
+        if models != self._made:
+            self._made = models
+            self.changed.set()
 
 
 def is_bare(broker_url: str) -> bool:

@@ -22,6 +22,8 @@ log = structlog.get_logger()
 
 NO_ROOM = "no-free-slot"
 ADOPT_INTERVAL_S = 30.0
+LOOK_AT_ROOM_S = 0.2
+"""Room for a model may come without a word."""
 LOOK_AT_SLOTS_S = 1.0
 """Slots may also come free without a word: when the engine says that others use fewer of them."""
 
@@ -92,9 +94,10 @@ class Consumer:
         if free == 0:
             await wait_or_stop(self._slots.changed, LOOK_AT_SLOTS_S)
             return
+        self._access.changed.clear()
         lanes = lanes_of([model for model in self._models() if self._room.fits(model)])
         if not lanes:
-            await asyncio.sleep(0.2)
+            await wait_or_stop(self._access.changed, LOOK_AT_ROOM_S)
             return
         deliveries = await self._lanes.claim(self._node, lanes, free)
         if not deliveries:

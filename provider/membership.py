@@ -67,6 +67,7 @@ class Membership:
         self._asked: RegistrationRequest | None = None
         self._keys = SigningKeys()
         self._models: frozenset[ModelId] = frozenset()
+        self.changed = asyncio.Event()
         self._wanted = asyncio.Event()
         self._renewed = asyncio.Event()
         self._is_revoked = False
@@ -204,6 +205,8 @@ class Membership:
         self._registration, self._asked, self._keys, self._models = answer, request, keys, models
         self._is_revoked, self._trouble = False, ""
         log.debug("registered", node=answer.node, models=sorted(models), keys=[name for name, _ in keys.keys])
+        if has_news:
+            self.changed.set()
         self._renewed.set()  # for those who wait now
         self._renewed.clear()
         if has_news:
