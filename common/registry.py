@@ -12,7 +12,7 @@ import orjson
 from pydantic import ValidationError
 
 from common.broker import Broker, broker_errors
-from common.report import MAX_AMOUNT, MAX_MODELS, HealthReport, StoredReport
+from common.report import MAX_AMOUNT, MAX_MODELS, MAX_TEXT_CHARS, HealthReport, StoredReport
 from common.types import HubId, ModelId, NodeId, NodeState, RequestId
 
 INDEX_TTL_MS = 86_400_000
@@ -83,7 +83,7 @@ class NodeRecord:
                 started_at=_amount(text["started_at"], MAX_TIME_MS),
                 heartbeat_at=_amount(text["heartbeat_at"], MAX_TIME_MS),
                 gpus=_objects(text.get("gpus", "[]")),
-                public_url=text.get("public_url", ""),
+                public_url=_web_address(text.get("public_url", "")),
             )
         except (KeyError, ValueError, IndexError):
             return None
@@ -95,6 +95,11 @@ def _list_of(kind: type, text: str) -> tuple[Any, ...]:
     if not isinstance(items, list) or not all(isinstance(item, kind) for item in items):
         raise ValueError(f"no list of {kind.__name__}")
     return tuple(items)
+
+
+def _web_address(text: str) -> str:
+    """A URL that browsers and clients may be sent to; empty for anything else that a node may have written."""
+    return text if text.startswith(("https://", "http://")) and len(text) <= MAX_TEXT_CHARS else ""
 
 
 def _models(text: str) -> tuple[ModelId, ...]:

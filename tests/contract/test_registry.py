@@ -140,6 +140,12 @@ class TestNodes:
         (node,) = await Registry(broker).live_nodes(NOW_MS)
         assert node.models == tuple(models[1:4097])
 
+    @pytest.mark.parametrize("told", ["javascript:alert(1)", "data:text/html,x", "//evil", "https://" + "x" * 1024])
+    async def test_nobody_is_sent_to_what_is_no_web_address(self, broker: Broker, told: str) -> None:
+        await Registry(broker).write_node(replace(RECORD, public_url=told), 6000)
+        (node,) = await Registry(broker).live_nodes(NOW_MS)
+        assert node.public_url == ""
+
     async def test_a_name_that_is_no_text_is_passed_over(self, broker: Broker) -> None:
         await Registry(broker).write_node(RECORD, 6000)
         await raw(broker).zadd(KEYS.nodes, {b"\xff": NOW_MS})
