@@ -72,6 +72,7 @@ def test_one_that_waits_in_its_lane_is_withdrawn(chain: Chain, key: TestKey, cli
 
 def test_one_that_waits_for_its_turn_leaves_the_line(chain: Chain, key: TestKey, client: redis.Redis) -> None:
     _held_up(chain, key)
+    until(lambda: "unclaimed" not in key.held(client), 2, lambda: key.held(client))  # told a moment after the claim
     late = post(chain.hub, chat(stream=True), headers={**key.headers, **DEADLINE})
     assert late.text.startswith(": queued, 0 ahead\n")
     assert late.error["code"] == "deadline_exceeded"
