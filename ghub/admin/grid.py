@@ -11,12 +11,9 @@ grid_app = typer.Typer()
 def models(*, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False) -> None:
     """Show the models of the grid: how many nodes serve each, what waits and what runs."""
     from ghub.admin.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.admin.tables import show, show_json  # noqa: PLC0415
+    from ghub.admin.tables import tell  # noqa: PLC0415
 
     found = AdminHub.open(hub_url, admin_token_file).get("registry")["models"]
-    if as_json:
-        show_json({"models": found})
-        return
     columns = {
         "MODEL": lambda model: model["id"],
         "NODES": lambda model: model["nodes"],
@@ -24,23 +21,20 @@ def models(*, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_jso
         "WAITING": lambda model: model["waiting"],
         "RUNNING": lambda model: model["running"],
     }
-    show(found, columns)
+    tell({"models": found}, found, columns, as_json=as_json)
 
 
 @grid_app.command()
 def queues(*, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False) -> None:
     """Show every lane of every model, with what waits and what runs."""
     from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import show, show_json  # noqa: PLC0415
+    from ghub.admin.tables import tell  # noqa: PLC0415
 
     told = AdminHub.open(hub_url, admin_token_file).get("queues")
-    if as_json:
-        show_json(told)
-        return
     columns = {
         "MODEL": lambda lane: lane["model"],
         "LANE": lambda lane: lane["lane"],
         "WAITING": lambda lane: lane["waiting"],
         "RUNNING": lambda lane: lane["running"],
     }
-    show(told["queues"], columns)
+    tell(told, told["queues"], columns, as_json=as_json)

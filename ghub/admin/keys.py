@@ -58,12 +58,9 @@ def create(
 def list_keys(*, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False) -> None:
     """Show all keys; their secrets nobody knows."""
     from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import listed, show, show_json, when  # noqa: PLC0415
+    from ghub.admin.tables import listed, tell, when  # noqa: PLC0415
 
     told = AdminHub.open(hub_url, admin_token_file).get("keys")
-    if as_json:
-        show_json(told)
-        return
     columns = {
         "NAME": lambda key: key["name"],
         "ID": lambda key: key["id"],
@@ -75,7 +72,7 @@ def list_keys(*, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_
         "CREATED": lambda key: when(key["created_at"]),
         "EXPIRES": lambda key: when(key["expires_at"]),
     }
-    show(told["keys"], columns)
+    tell(told, told["keys"], columns, as_json=as_json)
 
 
 @key_app.command()
@@ -101,12 +98,9 @@ def usage(
 ) -> None:
     """Show what a key used, by day and model."""
     from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import show, show_json  # noqa: PLC0415
+    from ghub.admin.tables import tell  # noqa: PLC0415
 
     told = AdminHub.open(hub_url, admin_token_file).get("keys", wanted, "usage", days=days)
-    if as_json:
-        show_json(told)
-        return
     rows = [{"day": day["day"], **model} for day in told["days"] for model in day["models"]]
     columns = {
         "DAY": lambda row: row["day"],
@@ -116,4 +110,4 @@ def usage(
         "COMPLETION TOKENS": lambda row: row["completion_tokens"],
         "ESTIMATED": lambda row: row["estimated"],
     }
-    show(rows, columns)
+    tell(told, rows, columns, as_json=as_json)

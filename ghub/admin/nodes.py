@@ -22,12 +22,9 @@ def list_nodes(
             raise StartRefused(f"options stand behind {context.invoked_subcommand!r}")
         return
     from ghub.admin.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.admin.tables import listed, show, show_json  # noqa: PLC0415
+    from ghub.admin.tables import listed, tell  # noqa: PLC0415
 
     told = AdminHub.open(hub_url, admin_token_file).get("nodes")
-    if as_json:
-        show_json(told)
-        return
     columns = {
         "NODE": lambda node: node["node"],
         "STATE": lambda node: node["state"],
@@ -37,7 +34,7 @@ def list_nodes(
         "GPUS": lambda node: listed(gpu.get("name") for gpu in node["gpus"]),
         "MODELS": lambda node: listed(node["models"]),
     }
-    show(told["nodes"], columns)
+    tell(told, told["nodes"], columns, as_json=as_json)
 
 
 @nodes_app.command()

@@ -27,13 +27,10 @@ def list_requests(
             raise StartRefused(f"options stand behind {context.invoked_subcommand!r}")
         return
     from ghub.admin.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.admin.tables import show, show_json, when  # noqa: PLC0415
+    from ghub.admin.tables import tell, when  # noqa: PLC0415
 
     hub = AdminHub.open(hub_url, admin_token_file)
     told = hub.get("requests", status=status, model=model, limit=limit)
-    if as_json:
-        show_json(told)
-        return
     columns = {
         "REQUEST": lambda request: request["id"],
         "STATUS": lambda request: request["status"],
@@ -44,7 +41,7 @@ def list_requests(
         "KEY": lambda request: request["key"],
         "SINCE": lambda request: when(request["queued_at"]),
     }
-    show(told["requests"], columns)
+    tell(told, told["requests"], columns, as_json=as_json)
     if told["has_more"]:
         typer.echo(f"and more than these {limit} (--limit)", err=True)
 

@@ -16,6 +16,13 @@ WIDE = 300
 """Where nobody looks on, lines are not broken: another program reads them."""
 
 
+def tell(
+    answer: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Column], *, as_json: bool
+) -> None:
+    """Print what a hub answered, as it came or as a table of its rows."""
+    show_json(answer) if as_json else show(rows, columns)
+
+
 def show(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Column]) -> None:
     """Print a table; its heads are the columns' names."""
     console = Console(highlight=False)

@@ -39,19 +39,16 @@ def create(
 def list_tokens(*, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False) -> None:
     """Show all tokens and the nodes they let in; their secrets nobody knows."""
     from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import listed, show, show_json, when  # noqa: PLC0415
+    from ghub.admin.tables import listed, tell, when  # noqa: PLC0415
 
     told = AdminHub.open(hub_url, admin_token_file).get("tokens")
-    if as_json:
-        show_json(told)
-        return
     columns = {
         "NAME": lambda token: token["name"],
         "ID": lambda token: token["id"],
         "CREATED": lambda token: when(token["created_at"]),
         "NODES": lambda token: listed(token["nodes"]),
     }
-    show(told["tokens"], columns)
+    tell(told, told["tokens"], columns, as_json=as_json)
 
 
 @token_app.command()
