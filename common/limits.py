@@ -10,7 +10,7 @@ from common.credentials import ClientKey
 from common.streams.jobs import LaneName
 from common.streams.replies import DOORBELL_MAXLEN
 from common.streams.scripts import Argument, Script
-from common.types import HubId, KeyId, Lane, RequestId
+from common.types import HubId, Lane, RequestId
 
 _KEEP = Script("keep_turns")
 _BOOKS = ("bucket", "turns", "unclaimed", "waiting", "leases", "requests")
@@ -147,15 +147,6 @@ class Limits:
         if len(pipe):
             with broker_errors():
                 await pipe.execute()
-
-    async def counts(self, key: KeyId) -> dict[str, int]:
-        """How many requests of a key are in each of its books, for people to look at."""
-        pipe = self._commands.pipeline(transaction=False)
-        for book in ("turns", "unclaimed", "waiting"):
-            pipe.zcard(self._keys.limit(key, book))
-        with broker_errors():
-            turns, unclaimed, waiting = await pipe.execute()
-        return {"turns": int(turns), "unclaimed": int(unclaimed), "waiting": int(waiting)}
 
 
 def _with_hubs(found: Sequence[bytes]) -> Iterator[tuple[RequestId, HubId]]:

@@ -41,7 +41,9 @@ def names(standing: Standing) -> list[str]:
 
 
 async def at_rest(hub: Limits) -> dict[str, int]:
-    return await hub.counts(KEY.id)
+    """How many requests stand in each of the books of `KEY`."""
+    books = ("turns", "unclaimed", "waiting")
+    return {book: int(await hub._commands.zcard(hub._keys.limit(KEY.id, book))) for book in books}
 
 
 NOTHING = {"turns": 0, "unclaimed": 0, "waiting": 0}

@@ -16,7 +16,7 @@ from hub.errors import BrokerAway, KeyQueueFull, RateLimited
 from hub.requests.turns import Turn, Turns
 from hub.settings import HubSettings
 from tests.contract.story import at_work, eventually, on_real_brokers
-from tests.contract.test_limits import KEY, LANE, NOTHING, SETTINGS
+from tests.contract.test_limits import KEY, LANE, NOTHING, SETTINGS, at_rest
 
 ONE = replace(KEY, concurrency=1)
 
@@ -59,7 +59,7 @@ class HubOfTurns:
         return await self.turns.reserve(key, RequestId(request), LANE, 0)
 
     async def at_rest(self) -> bool:
-        return await self.limits.counts(KEY.id) == NOTHING
+        return await at_rest(self.limits) == NOTHING
 
 
 async def test_an_end_here_wakes_the_one_that_waits_here(broker: Broker) -> None:
