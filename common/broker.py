@@ -6,11 +6,13 @@ redis-py's own retries are off: it repeats a command whose answer was lost, whic
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from redis import exceptions as rx
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
@@ -29,6 +31,21 @@ BLOCKING_CONNECTIONS = 4
 UserAndPassword = tuple[str, str]
 
 
+class Reconnections:
+    """Counts how often a connection that had been lost was made again: the broker may have forgotten things since."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._seen: WeakSet[AbstractConnection] = WeakSet()
+
+    async def note(self, connection: AbstractConnection) -> None:
+        """A connection of the pool is made; redis-py lets us greet the broker in its stead."""
+        await connection.on_connect()
+        if connection in self._seen:
+            self.count += 1
+        self._seen.add(connection)
+
+
 @dataclass(frozen=True, slots=True)
 class Broker:
     """The two ways to talk to the broker, and the names of its keys.
@@ -40,6 +57,8 @@ class Broker:
     commands: Redis
     blocking: Redis
     keys: Keys
+    reconnections: Reconnections = field(default_factory=Reconnections)
+    """Of `commands`."""
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -65,10 +84,12 @@ def connect(
         scheme = urlsplit(url).scheme
         if scheme not in ("redis", "rediss", "unix"):
             raise SettingsError(f"broker URL: {scheme or 'no'}:// is not one of redis://, rediss://, unix://")
+        reconnections = Reconnections()
         return Broker(
-            _client(url, client_name, COMMAND_CONNECTIONS, COMMAND_TIMEOUT_S, 15, credentials),
-            _client(url, client_name, BLOCKING_CONNECTIONS, BLOCK_MS / 1000 + 6, 0, credentials),
+            _client(url, client_name, COMMAND_CONNECTIONS, COMMAND_TIMEOUT_S, 15, credentials, reconnections),
+            _client(url, client_name, BLOCKING_CONNECTIONS, BLOCK_MS / 1000 + 6, 0, credentials, Reconnections()),
             Keys(prefix),
+            reconnections,
         )
     except ValueError as exc:
         raise SettingsError(f"broker URL: {exc}") from exc
@@ -94,6 +115,7 @@ def _client(
     timeout_s: float,
     health_check_interval_s: int,
     credentials: Callable[[], UserAndPassword] | None,
+    reconnections: Reconnections,
 ) -> Redis:
     pool = BlockingConnectionPool.from_url(
         url,
@@ -106,6 +128,7 @@ def _client(
         driver_info=None,  # no CLIENT SETINFO: Redis 7.0 knows none, so a provider's broker user may not say it
         protocol=2,  # one reply shape on every server and proxy; nothing here needs RESP3
         retry=Retry(NoBackoff(), 0),
+        redis_connect_func=reconnections.note,
         credential_provider=None if credentials is None else _Current(credentials),
     )
     return Redis.from_pool(pool)

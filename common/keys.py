@@ -13,6 +13,8 @@
 | `ghub:{jobs}:waiting:<lane>:<model>` | zset, TTL | request -> published at, ms: places in the queue, a hint |
 | `ghub:{jobs}:lanes` | set, TTL | every lane in use |
 | `ghub:request:<id>` | hash, TTL | one request, for people and hubs |
+| `ghub:{open}:<hub>` | set, TTL | the requests that this hub looks after: other hubs do so when it dies |
+| `ghub:idempotency:<sha256>` | hash, TTL | which request a client's Idempotency-Key stands for |
 | `ghub:reply:{<hub>}:<id>` | stream, TTL | the answer on its way back |
 | `ghub:doorbell:{<hub>}` | stream, trimmed, TTL | which requests of this hub have news |
 | `ghub:control:<node>` | stream, trimmed, TTL | orders to a provider |
@@ -91,6 +93,14 @@ class Keys:
     def request(self, request: RequestId) -> str:
         """Hash of one request."""
         return f"{self.prefix}request:{request}"
+
+    def open_requests(self, hub: HubId) -> str:
+        """Set of the requests that a hub looks after; those of all hubs share a slot, so that one can take over."""
+        return f"{self.prefix}{{open}}:{hub}"
+
+    def idempotency(self, digest: str) -> str:
+        """Hash of one Idempotency-Key, by the sha256 of it and of who uses it in hex."""
+        return f"{self.prefix}idempotency:{digest}"
 
     def reply(self, hub: HubId, request: RequestId) -> str:
         """Stream that carries one answer back to its hub."""

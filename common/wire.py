@@ -37,6 +37,8 @@ MAX_TOKENS = 2**31
 _NO_BODY = frozenset({204, 205, 304})
 """Statuses of answers that end with their head: a body behind one would be read as the connection's next answer."""
 _NODE_NAME = re.compile(NAME_PATTERN)
+CANNOT_CONTINUE = "cannot_continue"
+"""The code of a failure: the answer has begun, and what came of it is not of a kind that can be gone on with."""
 RELEASED_BY_RESTART = "restarted"
 """The release reason of a job whose provider process died under it: it may have been the job's fault."""
 
@@ -139,11 +141,15 @@ class EntryId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The engine's answer has begun: its HTTP status and content type, and the node it runs on."""
+    """The engine's answer has begun: its HTTP status and content type, and the node it runs on.
+
+    `after`: the newest entry with data of earlier attempts, which a stream goes on behind; empty where it begins.
+    """
 
     status: int
     content_type: str
     node: NodeId
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)

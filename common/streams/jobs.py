@@ -183,15 +183,18 @@ class JobLanes:
         with broker_errors():
             await _SETTLE.run(self._commands, keys, [GROUP, ticket.entry, request])
 
-    async def requeue(self, ticket: Ticket, job: Job) -> Ticket | None:
-        """Replace a claimed job by its next attempt in the retry lane; None if someone else has dealt with it."""
+    async def requeue(self, ticket: Ticket, job: Job) -> Ticket:
+        """Put the next attempt of a job into the retry lane, in place of the last one if that is still in its lane.
+
+        Only who looks after the request does this. Should two do it by mistake, the reply takes the word of one of the
+        two attempts, which have the same number, and the other is dropped.
+        """
         lane = LaneName(Lane.RETRY, job.model)
         keys = [self._key(ticket.lane), self._key(lane), self._keys.waiting(*lane), self._keys.lanes]
         keys += [self._keys.waiting(*ticket.lane)]
         args: list[Argument] = [GROUP, ticket.entry, job.id, INDEX_TTL_MS, str(lane), *flat(job.to_fields())]
         with broker_errors():
-            entry = await _REQUEUE.run(self._commands, keys, args)
-        return Ticket(lane, entry) if entry else None
+            return Ticket(lane, await _REQUEUE.run(self._commands, keys, args))
 
     def queue_withdraw(self, pipe: Pipeline, ticket: Ticket, request: RequestId) -> None:
         """Add to a pipeline: take the job back if nobody has claimed it."""

@@ -10,11 +10,14 @@ from redis.asyncio.client import Pipeline
 
 from common.broker import BLOCK_MS, Broker, broker_errors
 from common.streams.jobs import flat
+from common.streams.scripts import Argument, Script
 from common.streams.shapes import Fields, is_used_up, streams_of
 from common.types import HubId, RequestId
 from common.wire import OPENING_ID, EntryId, ReplyEntry
 
 DOORBELL_MAXLEN = 1000
+ENTRIES_PER_PAGE = 256
+_RESTORE = Script("restore_reply")
 _BEFORE_ALL = b"0-0"
 
 
@@ -73,6 +76,22 @@ class ReplyStreams:
             newest: Any = await self._commands.xrevrange(reply, count=1)
         return EntryId.parse(newest[0][0]) if newest else None
 
+    async def before(self, reply: str, attempt: int) -> list[tuple[EntryId, ReplyEntry]]:
+        """What earlier attempts said, in order. Complete once an entry of this attempt is in: they are fenced then.
+
+        Raises:
+            WireError: an entry is not what it should be.
+        """
+        found: list[tuple[EntryId, ReplyEntry]] = []
+        start = str(EntryId(1, 0))
+        while True:
+            with broker_errors():
+                entries: Any = await self._commands.xrange(reply, start, f"({attempt}-0", count=ENTRIES_PER_PAGE)
+            found += [(EntryId.parse(one), ReplyEntry.from_fields(fields)) for one, fields in entries]
+            if len(entries) < ENTRIES_PER_PAGE:
+                return found
+            start = f"({found[-1][0]}"
+
     async def wanted(self, attempts: Sequence[tuple[str, int]]) -> list[bool]:
         """Whether each of these (reply, attempt) is still waited for: no newer one is in it."""
         pipe = self._commands.pipeline(transaction=False)
@@ -89,6 +108,19 @@ class ReplyStreams:
         """Add to a pipeline: open a reply, which lives as long as its hub renews it."""
         pipe.xadd(reply, {"open": "1"}, id=OPENING_ID)
         pipe.pexpire(reply, ttl_ms)
+
+    async def restore(self, reply: str, entries: Sequence[tuple[EntryId, ReplyEntry]], ttl_ms: int) -> bool:
+        """Give the broker back what it lost of a reply; whether it had lost it altogether.
+
+        In one step, so that no provider can write in between: what it says comes behind all of these entries. Those
+        that are there, or older than the newest that is there, are passed over.
+        """
+        args: list[Argument] = [OPENING_ID, ttl_ms]
+        for entry_id, entry in entries:
+            fields = flat(entry.to_fields())
+            args += [str(entry_id), len(fields), *fields]
+        with broker_errors():
+            return bool(await _RESTORE.run(self._commands, [reply], args))
 
     async def keep(self, replies: Sequence[str], ttl_ms: int) -> list[bool]:
         """Renew open replies; False for each that the broker no longer has."""

@@ -12,7 +12,7 @@ from common.streams.control import ControlStreams
 from common.streams.jobs import INDEX_TTL_MS, JobLanes, LaneName, Ticket, flat
 from common.streams.replies import ReplyStreams
 from common.streams.scripts import Argument, Script
-from common.types import Lane, NodeId, Order, RequestId, RequestStatus
+from common.types import HubId, Lane, NodeId, Order, RequestId, RequestStatus
 from common.wire import ControlEntry, Job
 
 _PUBLISH = Script("publish_job")
@@ -47,15 +47,19 @@ class RequestTtls:
 class Requests:
     """Requests as the broker keeps them. Raises BrokerUnavailable or BrokerRefused from every method."""
 
-    def __init__(self, broker: Broker, ttls: RequestTtls) -> None:
+    def __init__(self, broker: Broker, ttls: RequestTtls, hub: HubId) -> None:
         self._broker = broker
+        self._open = broker.keys.open_requests(hub)
         self._ttls = ttls
         self._replies = ReplyStreams(broker)
         self._lanes = JobLanes(broker)
         self._control = ControlStreams(broker)
 
     async def publish(self, job: Job, lane: Lane, facts: Facts, *, max_waiting: int) -> Published | QueueFull:
-        """Write the request's hash, open its reply and add the job to its lane, in one round trip and that order."""
+        """Write the request's hash, open its reply and add the job to its lane, in one round trip and that order.
+
+        Its hub's name for it comes first of all: whoever looks after a dead hub's requests finds it by that.
+        """
         keys = self._broker.keys
         name = LaneName(lane, job.model)
         script_keys = [
@@ -66,6 +70,7 @@ class Requests:
         ]
         args: list[Argument] = [GROUP, max_waiting, job.id, INDEX_TTL_MS, str(name), *flat(job.to_fields())]
         pipe = self._broker.commands.pipeline(transaction=False)
+        pipe.sadd(self._open, job.id)
         pipe.hset(keys.request(job.id), mapping={**facts, "status": RequestStatus.QUEUED.value})
         pipe.pexpire(keys.request(job.id), self._ttls.request_ms)
         self._replies.queue_open(pipe, job.reply, self._ttls.reply_ms)
@@ -84,12 +89,25 @@ class Requests:
             if not entry:
                 await self._broker.commands.delete(keys.request(job.id))
                 await self._broker.commands.delete(job.reply)
+                await self._broker.commands.srem(self._open, job.id)
                 return QueueFull(count)
         return Published(Ticket(name, entry), count)
 
-    async def update(self, changes: Mapping[RequestId, Facts], claimed: Mapping[RequestId, LaneName]) -> None:
-        """Write what changed in these requests, and take those that were claimed out of the waiting index."""
+    async def keep_open(self, ttl_ms: int) -> None:
+        """Renew the list of what this hub looks after: it must outlive the hub by far."""
+        with broker_errors():
+            await self._broker.commands.pexpire(self._open, ttl_ms)
+
+    async def update(
+        self, changes: Mapping[RequestId, Facts], claimed: Mapping[RequestId, LaneName], over: Sequence[RequestId] = ()
+    ) -> None:
+        """Write what changed in these requests, and take those that were claimed out of the waiting index.
+
+        `over`: those that need nobody to look after them any more.
+        """
         pipe = self._broker.commands.pipeline(transaction=False)
+        if over:
+            pipe.srem(self._open, *over)
         for request, facts in changes.items():
             pipe.hset(self._broker.keys.request(request), mapping={**facts})
             pipe.pexpire(self._broker.keys.request(request), self._ttls.request_ms)

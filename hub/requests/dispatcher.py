@@ -54,6 +54,10 @@ class Submission:
     deadline_s: float | None = None
     """How long it waits for the whole answer, s; None: for ever."""
     trace: str = ""
+    is_resumable: bool = False
+    """Whether it goes on when its client leaves, for a while: the client may come back."""
+    may_continue: bool = True
+    """Whether another node may go on with an answer that has begun."""
 
 
 class Dispatcher:

@@ -59,6 +59,15 @@ def refusal(endpoint: str, status: EngineStatus) -> Failure | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """The beginning of an answer that the engine is to go on with."""
+
+    text: str
+    tokens: int
+    """As many as events brought it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """A request to an engine: a client's own bytes for one of `ENDPOINTS`."""
 
@@ -69,6 +78,8 @@ class Question:
     body: bytes
     trace: str = ""
     """A W3C traceparent, or empty."""
+    said: Said | None = None
+    """None: the answer begins with this question. The body is the client's own all the same, but for its limits."""
 
     @classmethod
     def of(cls, job: Job) -> "Question":

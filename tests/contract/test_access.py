@@ -44,7 +44,7 @@ class Learner(SharedAccess):
 async def a_delivery(broker: Broker, key: tuple[str, bytes]) -> Delivery:
     """A job that was signed with this key, just claimed."""
     job = a_job("r1").signed(SigningKeys((key,)))
-    await Requests(broker, TTLS).publish(job, Lane.INTERACTIVE, {"model": MODEL, "hub": HUB}, max_waiting=10)
+    await Requests(broker, TTLS, HUB).publish(job, Lane.INTERACTIVE, {"model": MODEL, "hub": HUB}, max_waiting=10)
     (delivery,) = await claim_all(broker)
     return delivery
 

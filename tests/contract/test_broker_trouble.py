@@ -46,7 +46,7 @@ WRITE = ReplyWrite(REPLY, KEYS.doorbell(HUB), R1, EntryId(1, 0), ReplyEntry(data
 
 WRITES: dict[str, Verb] = {
     "publish": try_publish,
-    "update": lambda broker: Requests(broker, TTLS).update({R1: {"status": "done"}}, {}),
+    "update": lambda broker: Requests(broker, TTLS, HUB).update({R1: {"status": "done"}}, {}),
     "ensure": lambda broker: JobLanes(broker).ensure(LANES),
     "bury": lambda broker: JobLanes(broker).bury({b"id": b"r1"}, "x"),
     "write": lambda broker: ReplyStreams(broker).write([WRITE]),
@@ -56,8 +56,8 @@ WRITES: dict[str, Verb] = {
     "write_hub": lambda broker: Registry(broker).write_hub(HubRecord(HUB, "", "", 0, 0), 1000),
 }
 OTHERS: dict[str, Verb] = {
-    "call_off": lambda broker: Requests(broker, TTLS).call_off(R1, REPLY, None, None),
-    "close": lambda broker: Requests(broker, TTLS).close(REPLY, 1000),
+    "call_off": lambda broker: Requests(broker, TTLS, HUB).call_off(R1, REPLY, None, None),
+    "close": lambda broker: Requests(broker, TTLS, HUB).close(REPLY, 1000),
     "known": lambda broker: JobLanes(broker).known(),
     "claim": lambda broker: JobLanes(broker).claim(NODE, LANES, 1),
     "wait": lambda broker: JobLanes(broker).wait(NODE, LANES, 10),

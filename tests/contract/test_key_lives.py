@@ -21,7 +21,7 @@ from tests.contract.test_registry import RECORD
 async def test_nothing_stays_for_ever_but_the_lanes_and_what_a_provider_buried(broker: Broker) -> None:
     lanes, requests, replies, registry = (
         JobLanes(broker),
-        Requests(broker, TTLS),
+        Requests(broker, TTLS, HUB),
         ReplyStreams(broker),
         Registry(broker),
     )

@@ -32,7 +32,7 @@ class Forgetful(UsageBooks):
 
 
 def a_ledger(broker: Broker, books: UsageBooks, hub: HubId = HUB) -> Ledger:
-    return Ledger(hub, Requests(broker, TTLS), books)
+    return Ledger(hub, Requests(broker, TTLS, HUB), books)
 
 
 async def test_requests_are_counted_by_model_and_day(broker: Broker) -> None:

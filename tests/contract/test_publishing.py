@@ -146,7 +146,7 @@ class TestUpdate:
         await publish(broker, "r1")
         key = KEYS.request(RequestId("r1"))
         await raw(broker).pexpire(key, 1000)
-        requests = Requests(broker, TTLS)
+        requests = Requests(broker, TTLS, HUB)
         await requests.update({RequestId("r1"): {"status": "claimed", "node": NODE, "tokens": 7}}, {})
         shown = await hash_of(broker, key)
         assert (shown["status"], shown["node"], shown["tokens"], shown["model"]) == ("claimed", NODE, "7", MODEL)
@@ -155,17 +155,17 @@ class TestUpdate:
     async def test_who_was_claimed_leaves_the_queue_s_index(self, broker: Broker) -> None:
         for n in range(3):
             await publish(broker, f"r{n}")
-        await Requests(broker, TTLS).update({}, {RequestId("r0"): LaneName(Lane.INTERACTIVE, MODEL)})
+        await Requests(broker, TTLS, HUB).update({}, {RequestId("r0"): LaneName(Lane.INTERACTIVE, MODEL)})
         waiting = [(RequestId(f"r{n}"), LaneName(Lane.INTERACTIVE, MODEL)) for n in (1, 2)]
         assert await JobLanes(broker).places(waiting) == [0, 1]
 
     async def test_a_request_whose_hash_has_gone_gets_one_that_ends(self, broker: Broker) -> None:
-        await Requests(broker, TTLS).update({RequestId("gone"): {"status": "done"}}, {})
+        await Requests(broker, TTLS, HUB).update({RequestId("gone"): {"status": "done"}}, {})
         assert await raw(broker).pttl(KEYS.request(RequestId("gone"))) > 0
 
     async def test_a_reply_that_was_read_lingers_and_goes(self, broker: Broker) -> None:
         await publish(broker, "r1")
-        await Requests(broker, TTLS).close(a_job("r1").reply, 500)
+        await Requests(broker, TTLS, HUB).close(a_job("r1").reply, 500)
         assert 0 < await raw(broker).pttl(a_job("r1").reply) <= 500
 
 

@@ -1,0 +1,58 @@
+"""What has come of one reply, kept as long as its request: with it a hub restores what the broker lost."""
+
+import asyncio
+from collections.abc import Sequence
+
+from common.wire import EntryId, ReplyEntry
+
+LoggedEntry = tuple[EntryId, ReplyEntry]
+
+
+class ReplyLog:
+    """The entries of one reply, in order and each once. Whoever reads along waits for more with `wait_beyond`.
+
+    Args:
+        limit_bytes: past so much data nothing is kept, and nothing can be restored or read again.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._entries: list[LoggedEntry] = []
+        self._grown = asyncio.Event()
+        self.bytes = 0
+        """Of data, kept or not."""
+        self.is_closed = False
+        """Whether nothing more will come."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything that came is still here."""
+        return self.bytes <= self._limit_bytes
+
+    @property
+    def entries(self) -> Sequence[LoggedEntry]:
+        """All of them, if it is whole."""
+        return self._entries
+
+    def add(self, entry_id: EntryId, entry: ReplyEntry) -> None:
+        """Add the next one."""
+        self.bytes += len(entry.data)
+        if self.is_whole:
+            self._entries.append((entry_id, entry))
+        else:
+            self._entries = []
+        self._wake()
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        self.is_closed = True
+        self._wake()
+
+    async def wait_beyond(self, count: int) -> None:
+        """Wait until there are more entries than so many, or until it is closed or no longer whole."""
+        while len(self._entries) <= count and not self.is_closed and self.is_whole:
+            await self._grown.wait()
+
+    def _wake(self) -> None:
+        self._grown.set()
+        self._grown = asyncio.Event()
