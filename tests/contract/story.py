@@ -50,7 +50,7 @@ async def try_publish(
 ) -> Published | QueueFull:
     """Publish a job, or hear that the queue is full."""
     facts = {"model": model, "hub": HUB}
-    return await Requests(broker, TTLS).publish(a_job(request, model), lane, facts, max_waiting=max_waiting)
+    return await Requests(broker, TTLS, HUB).publish(a_job(request, model), lane, facts, max_waiting=max_waiting)
 
 
 async def publish(
