@@ -139,6 +139,10 @@ class EntryId(NamedTuple):
         return cls(int(attempt), int(n))
 
 
+LAST_WORD = EntryId(MAX_ATTEMPT, 0)
+"""A hub's own entry that ends a request: after it the broker takes nothing of what any attempt still says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """The engine's answer has begun: its HTTP status and content type, and the node it runs on.

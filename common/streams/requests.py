@@ -13,9 +13,12 @@ from common.streams.jobs import INDEX_TTL_MS, JobLanes, LaneName, Ticket, flat
 from common.streams.replies import ReplyStreams
 from common.streams.scripts import Argument, Script
 from common.types import HubId, Lane, NodeId, Order, RequestId, RequestStatus
-from common.wire import ControlEntry, Job
+from common.wire import LAST_WORD, ControlEntry, Failure, Job, ReplyEntry
 
 _PUBLISH = Script("publish_job")
+
+OPEN_TTL_MS = 3_600_000
+"""How long the list of what a hub looks after outlives it: long enough for another one to come, ms."""
 
 Facts = Mapping[Any, str | int | float]
 """Fields of a request's hash."""
@@ -71,6 +74,7 @@ class Requests:
         args: list[Argument] = [GROUP, max_waiting, job.id, INDEX_TTL_MS, str(name), *flat(job.to_fields())]
         pipe = self._broker.commands.pipeline(transaction=False)
         pipe.sadd(self._open, job.id)
+        pipe.pexpire(self._open, OPEN_TTL_MS)
         pipe.hset(keys.request(job.id), mapping={**facts, "status": RequestStatus.QUEUED.value})
         pipe.pexpire(keys.request(job.id), self._ttls.request_ms)
         self._replies.queue_open(pipe, job.reply, self._ttls.reply_ms)
@@ -93,10 +97,10 @@ class Requests:
                 return QueueFull(count)
         return Published(Ticket(name, entry), count)
 
-    async def keep_open(self, ttl_ms: int) -> None:
-        """Renew the list of what this hub looks after: it must outlive the hub by far."""
+    async def keep_open(self) -> None:
+        """Renew the list of what this hub looks after."""
         with broker_errors():
-            await self._broker.commands.pexpire(self._open, ttl_ms)
+            await self._broker.commands.pexpire(self._open, OPEN_TTL_MS)
 
     async def update(
         self, changes: Mapping[RequestId, Facts], claimed: Mapping[RequestId, LaneName], over: Sequence[RequestId] = ()
@@ -121,6 +125,18 @@ class Requests:
         with broker_errors():
             await self._broker.commands.pexpire(reply, linger_ms)
 
+    async def say_last_word(self, reply: str, failure: Failure, keep_ms: int) -> None:
+        """End a reply with an error that stays for a while; no attempt can say anything after it. May be repeated."""
+        fields = flat(ReplyEntry(error=failure).to_fields())
+        pipe = self._broker.commands.pipeline(transaction=False)
+        pipe.execute_command("XADD", reply, "NOMKSTREAM", str(LAST_WORD), *fields)
+        pipe.pexpire(reply, keep_ms)
+        with broker_errors():
+            said, kept = await pipe.execute(raise_on_error=False)
+            for answer in (said, kept):
+                if isinstance(answer, Exception) and "equal or smaller" not in str(answer):
+                    raise answer
+
     async def held_bytes(self, replies: Sequence[tuple[str, int]]) -> list[int]:
         """How much memory the broker holds for each of these replies.
 
@@ -140,15 +156,19 @@ class Requests:
             for (_, entry_bytes), told, length in zip(replies, answers[::2], answers[1::2], strict=True)
         ]
 
-    async def call_off(self, request: RequestId, reply: str, ticket: Ticket | None, node: NodeId | None) -> None:
+    async def call_off(
+        self, request: RequestId, reply: str | None, ticket: Ticket | None, node: NodeId | None
+    ) -> None:
         """End a request nobody waits for: its reply goes, its job goes if unclaimed, else its node is told.
 
+        Without `reply` that stays, and has been told its last word.
         Without `ticket` the job is known to be off its lane; without `node` the hub knows of no claim. A node may have
         claimed it all the same, its entry still on the way to the hub: the lane tells which, and it is told too.
         May be repeated.
         """
         pipe = self._broker.commands.pipeline(transaction=False)
-        pipe.delete(reply)
+        if reply is not None:
+            pipe.delete(reply)
         if node is not None:
             self._control.queue_order(pipe, node, ControlEntry(Order.CANCEL, request))
         if ticket is not None:

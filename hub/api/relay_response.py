@@ -61,7 +61,6 @@ class RelayResponse(Response):
             now = loop.time()
             if data:
                 await self._begin(sender)
-                request.has_sent = True
                 self._tail = data[-64:]
                 await sender.body(data, more=True)
             elif now < speak_at or request.is_finished:
@@ -75,18 +74,12 @@ class RelayResponse(Response):
 
     async def _whole(self, sender: Sender) -> None:
         request = self._request
-        parts: list[bytes] = []
-        size = 0
+        limit = self._settings.max_answer_bytes
         while not request.is_finished:
             await request.advance()
-            if request.start is None:  # also after a new attempt: what the last one said counts no more
-                parts, size = [], 0
-            data = request.take()
-            size += len(data)
-            if size > self._settings.max_answer_bytes:
-                raise AnswerTooLarge(f"the answer is longer than {self._settings.max_answer_bytes} bytes")
-            parts.append(data)
-        body = b"".join(parts)
+            if request.untaken_bytes > limit:
+                raise AnswerTooLarge(f"the answer is longer than {limit} bytes")
+        body = request.take()
         start = request.start
         headers = [
             (b"content-type", self._content_type("application/json")),

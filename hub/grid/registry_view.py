@@ -1,9 +1,10 @@
-"""This hub's picture of the grid, renewed every second, so that no request asks the broker who is there."""
+"""This hub's picture of the grid, renewed all the time, so that no request asks the broker who is there."""
 
 import asyncio
 
 import structlog
 
+from common.broker import Reconnections
 from common.clock import BrokerClock
 from common.errors import BrokerError
 from common.registry import NodeRecord, Registry
@@ -14,6 +15,10 @@ from hub.grid.model_names import ModelNames
 log = structlog.get_logger()
 
 REFRESH_S = 1.0
+"""At most; with quick heartbeats, twice in each."""
+FRESH_S = 3 * REFRESH_S
+SETTLE_S = 3.0
+"""After the broker was away, nodes that live need so long to stand in the registry again; at least two heartbeats."""
 MIN_REFRESH_GAP_S = 0.2
 """Least time between two refreshes that unknown models can provoke."""
 PROBE_S = 60.0
@@ -26,12 +31,24 @@ class RegistryView:
     """Live nodes, the models they serve, and the models that were ever served."""
 
     def __init__(
-        self, registry: Registry, lanes: JobLanes, clock: BrokerClock, names: ModelNames | None = None
+        self,
+        registry: Registry,
+        lanes: JobLanes,
+        clock: BrokerClock,
+        names: ModelNames | None = None,
+        *,
+        heartbeat_s: float = 2.0,
+        reconnections: Reconnections | None = None,
     ) -> None:
         self._registry = registry
         self._lanes = lanes
         self._clock = clock
         self.names = names or ModelNames()
+        self._refresh_s = min(REFRESH_S, heartbeat_s / 2)
+        self._settle_s = max(SETTLE_S, 2 * heartbeat_s)
+        self._reconnections = reconnections or Reconnections()
+        self._seen_reconnections = self._reconnections.count
+        self._shaken_at = float("-inf")
         self._refreshed_at = float("-inf")
         self._refreshing = asyncio.Lock()
         self._seen_at: dict[NodeId, float] = {}
@@ -49,7 +66,17 @@ class RegistryView:
     @property
     def is_fresh(self) -> bool:
         """Whether the picture can be trusted to say that something is not there."""
-        return self.age_s < 3 * REFRESH_S
+        return self.age_s < FRESH_S
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is fresh, and the broker has been there long enough for every live node to stand in it."""
+        return self.is_fresh and asyncio.get_running_loop().time() - self._shaken_at > self._settle_s
+
+    @property
+    def taken_at(self) -> float:
+        """When the picture was taken, on the event loop's clock."""
+        return self._refreshed_at
 
     async def find(self, asked: ModelId) -> ModelId | None:
         """The name under which nodes serve, or ever served, the model asked for; looks again before it says None."""
@@ -83,6 +110,9 @@ class RegistryView:
         there = models.keys() | {lane.model for lane in lanes}
         known = self.known | there  # a broker that came back empty forgets them
         self.known = known if len(known) <= len(there) + MOST_REMEMBERED else frozenset(there)
+        if self._reconnections.count != self._seen_reconnections:
+            self._seen_reconnections = self._reconnections.count
+            self._shaken_at = asyncio.get_running_loop().time()
         self._refreshed_at = began_at
 
     def _found(self, asked: ModelId) -> ModelId | None:
@@ -95,5 +125,6 @@ class RegistryView:
                 async with self._refreshing:
                     await self.refresh()
             except BrokerError as exc:
+                self._shaken_at = asyncio.get_running_loop().time()
                 log.warning("broker_unavailable", doing="registry", error=str(exc))
-            await asyncio.sleep(REFRESH_S)
+            await asyncio.sleep(self._refresh_s)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -12,7 +13,7 @@ from common.streams.last_word import LastWords
 from common.streams.replies import ReplyStreams, ReplyWrite, Written
 from common.streams.request_book import RequestBook
 from common.types import HubId, ModelId, RequestId, RequestStatus
-from common.wire import MAX_ATTEMPT, EntryId, Failure, ReplyEntry
+from common.wire import LAST_WORD, Failure, ReplyEntry
 from hub.asking import asking_broker
 from hub.errors import AttemptFailed, Conflict, NotFound
 from hub.grid.registry_view import RegistryView
@@ -36,8 +37,9 @@ CANCELLED = Failure(
     message="The operator of this grid cancelled this request.",
     type="invalid_request_error",
 )
-LAST_WORD = EntryId(MAX_ATTEMPT, 0)
-"""After it the broker takes nothing more of what a provider says, whichever attempt it works on."""
+CANCELLED_BY_CLIENT = replace(
+    CANCELLED, code="cancelled_by_client", message="The client that made this request cancelled it."
+)
 
 
 class RequestDesk:
@@ -89,7 +91,7 @@ class RequestDesk:
         """A request that is open, or ended within `request_ttl_s`; NotFound without one."""
         return _shown(RequestId(name), await self._read(name))
 
-    async def cancel(self, name: str) -> dict[str, Any]:
+    async def cancel(self, name: str, why: Failure = CANCELLED) -> dict[str, Any]:
         """End a request: its client hears why, its job is withdrawn or its node told to stop.
 
         The hub that holds it does all that, as soon as it reads the last word that is written here into the reply.
@@ -100,19 +102,20 @@ class RequestDesk:
         """
         held = self._dispatcher.find(RequestId(name))
         if held is not None:
-            held.end(AttemptFailed(CANCELLED))
+            held.end(AttemptFailed(why))
             return _cancelling(name)
         fields = await self._read(name)
         over = Conflict(f"The request {name} is over.", code="request_is_over")
         if fields.get("status") not in OPEN:
             raise over
-        hub = HubId(fields.get("hub", ""))
+        # One that was taken over from a dead hub has its reply under that one's name.
+        reply = fields.get("reply") or self._keys.reply(HubId(fields.get("hub", "")), RequestId(name))
         write = ReplyWrite(
-            reply=self._keys.reply(hub, RequestId(name)),
-            doorbell=self._keys.doorbell(hub),
+            reply=reply,
+            doorbell=self._keys.doorbell_of(reply),
             request=RequestId(name),
             id=LAST_WORD,
-            entry=ReplyEntry(error=CANCELLED),
+            entry=ReplyEntry(error=why),
         )
         with asking_broker("cancel", self._retry_after_s):
             (written,) = await self._replies.write([write])

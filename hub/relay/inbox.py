@@ -5,19 +5,33 @@ from collections.abc import Sequence
 
 from common.types import RequestId
 from common.wire import EntryId, ReplyEntry
+from hub.relay.log import ReplyLog
 
 
 class Inbox:
-    """Entries of one reply, in order and each once, on their way from the reader to the handler."""
+    """Entries of one reply, in order and each once, on their way from the reader to the handler.
 
-    def __init__(self, request: RequestId, reply: str, limit_bytes: int) -> None:
+    Args:
+        limit_bytes: past so much data the client is behind, and the reply is read on only when it has caught up.
+        log_bytes: so much data is kept to restore the reply.
+        is_own: this hub looks after the request: it keeps the reply, and restores it where the broker lost it.
+    """
+
+    def __init__(
+        self, request: RequestId, reply: str, limit_bytes: int, *, log_bytes: int | None = None, is_own: bool = True
+    ) -> None:
         self.request = request
         self.reply = reply
+        self.is_own = is_own
         self.last = EntryId(0, 1)
+        self.log = ReplyLog(limit_bytes if log_bytes is None else log_bytes)
+        """All that came."""
         self.is_unborn = False
         """The reply is still to be opened in the broker: it is not lost because it is not there."""
         self.is_lost = False
-        """The broker no longer has the reply."""
+        """The reply cannot be read."""
+        self.was_shaken = False
+        """The broker was away or lost the reply: it may have lost the job too."""
         self.was_rung = False
         """The doorbell named this request though its reply is not opened yet: its turn may have come."""
         self.was_skipped = False
@@ -26,7 +40,6 @@ class Inbox:
         self._entries: list[tuple[EntryId, ReplyEntry]] = []
         self._bytes = 0
         self._all_entries = 0
-        self._all_bytes = 0
         self._woken = asyncio.Event()
 
     @property
@@ -37,7 +50,7 @@ class Inbox:
     @property
     def entry_bytes(self) -> int:
         """How long its entries were on average so far; 0 before the first."""
-        return self._all_bytes // max(1, self._all_entries)
+        return self.log.bytes // max(1, self._all_entries)
 
     @property
     def has_news(self) -> bool:
@@ -52,7 +65,7 @@ class Inbox:
                 self._entries.append((entry_id, entry))
                 self._bytes += len(entry.data)
                 self._all_entries += 1
-                self._all_bytes += len(entry.data)
+                self.log.add(entry_id, entry)
         self._woken.set()
 
     def take(self) -> list[tuple[EntryId, ReplyEntry]]:
@@ -65,6 +78,11 @@ class Inbox:
         if self.is_unborn:
             self.was_rung = True
             self.poke()
+
+    def shake(self) -> None:
+        """The broker may have lost the request's job."""
+        self.was_shaken = True
+        self.poke()
 
     def poke(self) -> None:
         """Wake the handler without news, so that it can look at its clocks."""

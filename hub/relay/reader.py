@@ -4,16 +4,18 @@ A doorbell is a hint. Once a second every open reply is looked at, so a lost rin
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 
 import structlog
 
+from common.broker import Reconnections
 from common.errors import BrokerError, WireError
 from common.streams.replies import Doorbell, ReplyStreams
 from common.tasks import backoff_s
 from common.types import RequestId
-from common.wire import ReplyEntry
+from common.wire import EntryId, ReplyEntry
 from hub.relay.inbox import Inbox
+from hub.relay.log import LoggedEntry
 
 log = structlog.get_logger()
 
@@ -24,106 +26,140 @@ ENTRIES_PER_READ = 16
 """Of one reply: an entry may be as large as a provider's reply buffer, and all are held at once."""
 KEEP_S = 5.0
 TICK_S = 0.5
+SLEPT_S = 2.0
+"""A tick that comes so late, s, shows that this process was stopped, or its machine asleep."""
+DOORBELL_TTL_MS = 60_000
 
 
 class ReplyReader:
-    """Brings entries from the broker to the inboxes of this hub's open requests."""
+    """Brings entries from the broker to the inboxes of this hub's open requests, and back what the broker lost.
 
-    def __init__(self, doorbell: Doorbell, streams: ReplyStreams, *, reply_ttl_ms: int, inbox_bytes: int) -> None:
+    `reconnections`: of the broker's connections; when one was made again, things may have been lost meanwhile.
+    """
+
+    def __init__(
+        self,
+        doorbell: Doorbell,
+        streams: ReplyStreams,
+        *,
+        reply_ttl_ms: int,
+        inbox_bytes: int,
+        reconnections: Reconnections | None = None,
+    ) -> None:
         self._doorbell = doorbell
         self._streams = streams
         self._reply_ttl_ms = reply_ttl_ms
         self._inbox_bytes = inbox_bytes
-        self._inboxes: dict[RequestId, Inbox] = {}
+        self._reconnections = reconnections or Reconnections()
+        self._seen_reconnections = self._reconnections.count
+        self._inboxes: dict[RequestId, tuple[Inbox, ...]] = {}
         self._fetching = asyncio.Lock()
+        self._was_away = False
+        """The broker was, or this process: others may have taken it for dead and called off what it reads."""
 
     @property
     def open_count(self) -> int:
         """How many replies are being read."""
         return len(self._inboxes)
 
-    def open(self, request: RequestId, reply: str) -> Inbox:
-        """Begin to read a reply."""
-        inbox = Inbox(request, reply, self._inbox_bytes)
-        self._inboxes[request] = inbox
-        return inbox
+    def open(self, request: RequestId, reply: str, *, log_bytes: int | None = None) -> Inbox:
+        """Begin to read a reply that this hub looks after."""
+        return self._add(Inbox(request, reply, self._inbox_bytes, log_bytes=log_bytes))
+
+    def follow(self, request: RequestId, reply: str, *, log_bytes: int) -> Inbox:
+        """Begin to read a reply that another hub looks after, from its beginning."""
+        return self._add(Inbox(request, reply, self._inbox_bytes, log_bytes=log_bytes, is_own=False))
 
     def close(self, inbox: Inbox) -> None:
         """Read a reply no more."""
-        self._inboxes.pop(inbox.request, None)
+        left = tuple(one for one in self._inboxes.get(inbox.request, ()) if one is not inbox)
+        if left:
+            self._inboxes[inbox.request] = left
+        else:
+            self._inboxes.pop(inbox.request, None)
 
-    async def is_kept(self, inbox: Inbox) -> bool:
-        """Whether the broker still has a reply; BrokerError if it does not say."""
-        return (await self._streams.keep([inbox.reply], self._reply_ttl_ms))[0]
+    async def check(self, inbox: Inbox) -> None:
+        """See whether the broker still has a reply, and give it back if not; BrokerError if it does not say."""
+        if not (await self._streams.keep([inbox.reply], self._reply_ttl_ms))[0]:
+            await self._restore([inbox])
 
-    async def resume(self, inbox: Inbox) -> None:
-        """Read on where a slow client has caught up."""
-        await self._fetch([inbox])
+    async def heard(self, requests: Iterable[RequestId]) -> None:
+        """A doorbell named these requests: bring what is new of those that are read here."""
+        rung = [inbox for one in requests for inbox in self._inboxes.get(one, ())]
+        for inbox in rung:
+            inbox.ring()
+        await self.fetch(rung)
 
     async def run(self) -> None:
         """Follow the doorbell until cancelled."""
         loop = asyncio.get_running_loop()
-        waits = backoff_s(0.05, 2)
+        waits = backoff_s(0.05, 1)
         look_at = loop.time() + LOOK_AT_ALL_S
         while True:
             try:
+                if self._was_away or self._reconnections.count != self._seen_reconnections:
+                    await self._recover()
                 block_ms = max(1, int((look_at - loop.time()) * 1000))
-                rung = await self._doorbell.wait(block_ms)
-                for one in rung:
-                    if (inbox := self._inboxes.get(one)) is not None:
-                        inbox.ring()
+                await self.heard(await self._doorbell.wait(block_ms))
                 if loop.time() >= look_at:
                     look_at = loop.time() + LOOK_AT_ALL_S
-                    await self._fetch([*self._inboxes.values()])
-                else:
-                    await self._fetch(self._inboxes[one] for one in rung if one in self._inboxes)
-                waits = backoff_s(0.05, 2)
+                    await self.fetch(self._all())
+                waits = backoff_s(0.05, 1)
             except BrokerError as exc:
+                self._was_away = True
                 pause = next(waits)
                 log.warning("broker_unavailable", doing="read", error=str(exc), retry_in_s=round(pause, 2))
                 await asyncio.sleep(pause)
                 look_at = loop.time()
 
     async def keep(self) -> None:
-        """Renew the open replies until cancelled, and tell the inboxes of those that are gone."""
+        """Renew the open replies until cancelled; those that are gone are restored."""
         while True:
             await asyncio.sleep(KEEP_S)
-            inboxes = [inbox for inbox in self._inboxes.values() if not inbox.is_unborn]
+            inboxes = [inbox for inbox in self._all() if inbox.is_own and not inbox.is_unborn]
             try:
                 kept = (
                     await self._streams.keep([inbox.reply for inbox in inboxes], self._reply_ttl_ms) if inboxes else []
                 )
+                await self._restore([inbox for inbox, is_there in zip(inboxes, kept, strict=True) if not is_there])
             except BrokerError as exc:
                 log.warning("broker_unavailable", doing="keep", error=str(exc))
-                continue
-            for inbox, is_there in zip(inboxes, kept, strict=True):
-                if not is_there:
-                    inbox.is_lost = True
-                    inbox.poke()
 
     async def tick(self) -> None:
         """Poke every inbox now and then until cancelled: one timer for all clocks of all requests."""
+        loop = asyncio.get_running_loop()
         while True:
+            began = loop.time()
             await asyncio.sleep(TICK_S)
-            for inbox in self._inboxes.values():
+            self._was_away |= loop.time() - began > TICK_S + SLEPT_S
+            for inbox in self._all():
                 inbox.poke()
 
-    async def _fetch(self, inboxes: Iterable[Inbox]) -> None:
+    async def fetch(self, inboxes: Iterable[Inbox]) -> None:
+        """Bring all that is new in these replies, as far as their clients keep up."""
         async with self._fetching:
-            left = {inbox.reply: inbox for inbox in inboxes}
-            while left := await self._fetch_once(left):
-                pass
+            left = list(inboxes)
+            while left:
+                left = await self._fetch_once(left)
 
-    async def _fetch_once(self, inboxes: Mapping[str, Inbox]) -> dict[str, Inbox]:
+    def _add(self, inbox: Inbox) -> Inbox:
+        self._inboxes[inbox.request] = (*self._inboxes.get(inbox.request, ()), inbox)
+        return inbox
+
+    def _all(self) -> list[Inbox]:
+        return [inbox for some in self._inboxes.values() for inbox in some]
+
+    async def _fetch_once(self, inboxes: Sequence[Inbox]) -> list[Inbox]:
         """Read a first part of these replies; those that may hold more."""
-        for inbox in inboxes.values():
+        for inbox in inboxes:
             inbox.was_skipped = inbox.is_full
-        replies = [reply for reply, inbox in inboxes.items() if not inbox.is_full]
-        left: dict[str, Inbox] = {}
+        wanted = {inbox.reply: inbox for inbox in inboxes if not inbox.is_full}
+        left = [inbox for inbox in inboxes if not inbox.is_full and wanted[inbox.reply] is not inbox]
+        replies = list(wanted)
         for at in range(0, len(replies), REPLIES_PER_READ):
-            after = {reply: inboxes[reply].last for reply in replies[at : at + REPLIES_PER_READ]}
+            after = {reply: wanted[reply].last for reply in replies[at : at + REPLIES_PER_READ]}
             for reply, entries in (await self._streams.read(after, ENTRIES_PER_READ)).items():
-                inbox = inboxes[reply]
+                inbox = wanted[reply]
                 try:
                     inbox.deliver([(one, ReplyEntry.from_fields(fields)) for one, fields in entries])
                 except WireError as exc:
@@ -132,5 +168,26 @@ class ReplyReader:
                     inbox.poke()
                 else:
                     if len(entries) == ENTRIES_PER_READ:
-                        left[reply] = inbox
+                        left.append(inbox)
         return left
+
+    async def _recover(self) -> None:
+        """The broker is back: see what it lost, and give it back."""
+        seen, self._was_away = self._reconnections.count, False
+        self._doorbell.hear_again()
+        await self._doorbell.keep(DOORBELL_TTL_MS)
+        await self._restore([inbox for inbox in self._all() if inbox.is_own and not inbox.is_unborn])
+        self._seen_reconnections = seen
+
+    async def _restore(self, inboxes: Sequence[Inbox]) -> None:
+        newest = await self._streams.last_ids([inbox.reply for inbox in inboxes]) if inboxes else []
+        for inbox, last in zip(inboxes, newest, strict=True):
+            if last is None or last < inbox.last:
+                known: Sequence[LoggedEntry] = inbox.log.entries if inbox.log.is_whole else ()
+                was_lost = await self._streams.restore(inbox.reply, _newer(known, last), self._reply_ttl_ms)
+                log.warning("reply_restored", request=inbox.request, was_lost=was_lost, entries=len(known))
+            inbox.shake()
+
+
+def _newer(entries: Sequence[LoggedEntry], last: EntryId | None) -> Sequence[LoggedEntry]:
+    return entries if last is None else [one for one in entries if one[0] > last]

@@ -6,14 +6,15 @@ All begin at its admission, and none but the client's own deadline measures the 
 import asyncio
 from collections.abc import Callable
 
-from common.types import NodeId
+from common.types import NodeId, RequestId
 from common.wire import Job
 from hub.errors import BrokerAway, DeadlineExceeded, ModelUnavailable, QueueTimeout
 from hub.grid.registry_view import RegistryView
 from hub.settings import HubSettings
 
-NODE_GONE_S = 3.0
-"""How long a node may be missing from a fresh view of the registry: a new one is not in it yet."""
+FORGOTTEN_MS = 1000
+"""So much later than the claim, at least, a node's entry was written that shows by its silence that the node does not
+run a request: a node names what it runs from before its claim on, and two clocks are compared here."""
 
 ALARM_SPARE_S = 0.005
 """Event loops may ring a little early, s."""
@@ -29,6 +30,7 @@ class RequestClocks:
         self._opened_at = asyncio.get_running_loop().time()
         self._model_seen_at = self._opened_at
         self._node_seen_at = self._opened_at
+        self._named_at_ms = 0
         self._alarm: asyncio.TimerHandle | None = None
 
     @property
@@ -58,9 +60,9 @@ class RequestClocks:
             waits_s = min(waits_s, max(0.0, self.left_s))
         return now_ms + int(waits_s * 1000)
 
-    def node_found(self) -> None:
+    def node_found(self, now_ms: int) -> None:
         """A node has it."""
-        self._node_seen_at = asyncio.get_running_loop().time()
+        self._node_seen_at, self._named_at_ms = asyncio.get_running_loop().time(), now_ms
 
     def model_found(self) -> None:
         """It waits anew for a node of its model."""
@@ -71,19 +73,21 @@ class RequestClocks:
         if self.left_s is not None and self.left_s <= 0:
             raise DeadlineExceeded(f"the answer was not there within the {self._deadline_s:g} s that were given for it")
 
-    def check_broker(self, *, is_lost: bool) -> None:
-        """Raise BrokerAway once the broker is away for too long, or has lost the request."""
+    def check_broker(self) -> None:
+        """Raise BrokerAway once the broker is away for too long."""
         if self._view.age_s > self._settings.broker_grace_s:
             raise BrokerAway("the broker is away for too long", retry_after_s=self._settings.retry_after_s)
-        if is_lost:
-            raise BrokerAway("the broker lost this request", retry_after_s=self._settings.retry_after_s)
 
-    def check_queue(self, job: Job, now_ms: int) -> None:
-        """Raise ModelUnavailable or QueueTimeout once a job that no node has has waited for too long."""
+    def check_queue(self, job: Job, now_ms: int, *, has_begun: bool) -> None:
+        """Raise ModelUnavailable or QueueTimeout once a job that no node has has waited for too long.
+
+        An answer that has begun waits for its model as long as for a broker: its node may be starting anew.
+        """
         settings, now = self._settings, asyncio.get_running_loop().time()
-        if job.model in self._view.models or not self._view.is_fresh:
+        waits_s = max(settings.model_wait_s, settings.broker_grace_s) if has_begun else settings.model_wait_s
+        if job.model in self._view.models or not self._view.is_settled:
             self._model_seen_at = now
-        elif now - self._model_seen_at > settings.model_wait_s:
+        elif now - self._model_seen_at > waits_s:
             raise ModelUnavailable(
                 f"no node serves the model {job.model!r} at present", retry_after_s=settings.retry_after_s
             )
@@ -93,9 +97,19 @@ class RequestClocks:
             )
 
     def is_node_gone(self, node: NodeId) -> bool:
-        """Whether the node that has it is gone: at once if it was cut off, else after a while."""
-        if node in self._view.revoked:
+        """Whether the node that has it is gone: it was there when it claimed it, and is missing in a newer picture."""
+        view = self._view
+        if node in view.revoked:
             return True
-        if node in self._view.nodes or not self._view.is_fresh:
-            self.node_found()
-        return asyncio.get_running_loop().time() - self._node_seen_at > NODE_GONE_S
+        return node not in view.nodes and view.is_settled and view.taken_at > self._node_seen_at
+
+    def is_forgotten(self, node: NodeId, request: RequestId, now_ms: int) -> bool:
+        """Whether the node that has it lives, and does not name it among those that it runs.
+
+        So it is where the node was started anew, or where it dropped the job because the reply was gone.
+        """
+        record = self._view.nodes.get(node)
+        if record is None or request in record.requests:
+            self._named_at_ms = now_ms
+            return False
+        return record.heartbeat_at > self._named_at_ms + FORGOTTEN_MS

@@ -15,9 +15,9 @@ from common.errors import BrokerError
 from common.keys import Keys
 from common.limits import Quota
 from common.registry import NodeRecord
-from common.streams.jobs import LaneName
+from common.streams.jobs import LaneName, Ticket
 from common.tasks import wait_or_stop
-from common.types import Lane, ModelId, RequestId
+from common.types import KeyId, Lane, ModelId, RequestId
 from common.wire import Job
 from hub.access.gatekeeper import ANYONE, Caller
 from hub.errors import ApiNotServed, BrokerAway, HubFull, LaneForbidden, RequestFailed, ShuttingDown
@@ -27,11 +27,10 @@ from hub.requests.limits import estimated_tokens
 from hub.requests.place import Place
 from hub.requests.request import OpenRequest
 from hub.requests.rewriting import with_model
+from hub.requests.wishes import NONE, Wishes
 
 log = structlog.get_logger()
 
-SILENT_S = 5.0
-"""A broker that has not told who is there for so long is not asked to take a request, s."""
 CALL_OFF_S = 0.5
 """For calling off the jobs that wait when the hub stops."""
 LAST_WORDS_S = 2.0
@@ -54,10 +53,7 @@ class Submission:
     deadline_s: float | None = None
     """How long it waits for the whole answer, s; None: for ever."""
     trace: str = ""
-    is_resumable: bool = False
-    """Whether it goes on when its client leaves, for a while: the client may come back."""
-    may_continue: bool = True
-    """Whether another node may go on with an answer that has begun."""
+    wishes: Wishes = NONE
 
 
 class Dispatcher:
@@ -95,8 +91,8 @@ class Dispatcher:
         """What a client key has left; None without one, and where it is not known."""
         return self._stage.turns.quota(key)
 
-    async def submit(self, submission: Submission) -> OpenRequest:
-        """Admit a request, and publish it if it need not wait for its turn.
+    async def submit(self, submission: Submission, request: RequestId | None = None) -> OpenRequest:
+        """Admit a request, and publish it if it need not wait for its turn. `request`: its id, if it has one already.
 
         Raises:
             RequestFailed: it is not admitted; nothing of it is left in the broker.
@@ -105,7 +101,7 @@ class Dispatcher:
         lane = _lane_of(submission)
         model = await self._admit(submission)
         clocks = RequestClocks(settings, self._stage.view, submission.deadline_s)
-        request = RequestId(uuid4().hex)
+        request = request or RequestId(uuid4().hex)
         job = Job(
             id=request,
             attempt=1,
@@ -121,10 +117,10 @@ class Dispatcher:
         if key is not None:
             tokens = estimated_tokens(key, submission.body, settings.answer_tokens)
             turn = await self._stage.turns.reserve(key, request, LaneName(lane, model), tokens)
-        inbox = self._stage.reader.open(request, job.reply)
+        inbox = self._stage.reader.open(request, job.reply, log_bytes=self._log_bytes(submission.wishes))
         inbox.is_unborn = True
         place = Place(LaneName(lane, model), inbox, turn, self._stage)
-        opened = OpenRequest(job, place, inbox, self._stage, clocks)
+        opened = OpenRequest(job, place, inbox, self._stage, clocks, submission.wishes)
         try:
             if place.has_turn:
                 await opened.publish()
@@ -133,10 +129,37 @@ class Dispatcher:
         except BaseException:  # a cancellation too: the job may be published all the same
             self._in_background(opened.close())
             raise
-        opened.is_admitted = True
-        self._open[request] = opened
+        return self._hold(opened)
+
+    def adopt(
+        self, job: Job, ticket: Ticket | None, *, wishes: Wishes, key: KeyId | None, gives_up_at_ms: int | None
+    ) -> OpenRequest:
+        """Look after a request of a hub that died; what has come of its answer comes again, from the beginning.
+
+        Args:
+            job: its last attempt as it was published.
+            ticket: where that lies, if it is known.
+            wishes: of its client.
+            key: the client key it came with.
+            gives_up_at_ms: its client's deadline, Unix ms on the broker's clock.
+        """
+        left_s = None if gives_up_at_ms is None else (gives_up_at_ms - self._stage.clock.now_ms()) / 1000
+        clocks = RequestClocks(self._stage.settings, self._stage.view, left_s)
+        inbox = self._stage.reader.open(job.id, job.reply, log_bytes=self._log_bytes(wishes))
+        lane = ticket.lane if ticket is not None else LaneName(Lane.RETRY, job.model)
+        place = Place(lane, inbox, None, self._stage, key=key)
+        place.taken_over(ticket)
+        log.info("request_adopted", request=job.id, model=job.model, attempt=job.attempt)
+        return self._hold(OpenRequest(job, place, inbox, self._stage, clocks, wishes))
+
+    def _hold(self, request: OpenRequest) -> OpenRequest:
+        request.is_admitted = True
+        self._open[request.id] = request
         self._none_open.clear()
-        return opened
+        return request
+
+    def _log_bytes(self, wishes: Wishes) -> int | None:
+        return self._stage.settings.max_reply_bytes if wishes.is_resumable else None
 
     def cut_short(self, request: OpenRequest, error: RequestFailed) -> None:
         """End a request from outside, and take it out of the broker without waiting for its handler."""
@@ -171,10 +194,13 @@ class Dispatcher:
         await self._end_all([*self._open.values()])
 
     async def _end_all(self, requests: Sequence[OpenRequest]) -> None:
-        """End these with an error; return when they have been told, or time is up."""
+        """End these with an error, or hand them on; return when they have been told, or time is up."""
         stopping = ShuttingDown("this hub is stopping", retry_after_s=self._stage.settings.retry_after_s)
         for request in requests:
-            request.end(stopping)
+            if request.wishes.is_resumable and request.place.ticket is not None:
+                request.hand_on()
+            else:
+                request.end(stopping)
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
                 for request in requests:
@@ -197,7 +223,7 @@ class Dispatcher:
             raise ShuttingDown("this hub is stopping", retry_after_s=settings.retry_after_s)
         if len(self._open) >= settings.max_open_requests:
             raise HubFull("this hub holds as many requests as it may", retry_after_s=settings.retry_after_s)
-        if view.age_s > SILENT_S:  # or each request would wait for its own command to time out
+        if not view.is_fresh:  # or each request would wait for its own command to time out
             raise BrokerAway("the broker does not answer", retry_after_s=settings.retry_after_s)
         try:
             model = await view.find(submission.model)

@@ -29,6 +29,7 @@ class Ledger:
         self._books = books
         self._changes: dict[RequestId, dict[str, str | int | float]] = {}
         self._claimed: dict[RequestId, LaneName] = {}
+        self._over: set[RequestId] = set()
         self._used: Portion = {}
         self._sent: Portion = {}
         """A portion of usage whose arrival is not known: it is sent again as it is, under the same number."""
@@ -44,6 +45,11 @@ class Ledger:
     def count(self, key: KeyId, day: str, model: ModelId, usage: Usage | None) -> None:
         """Add a request that has ended to what its key used that day. This is for keeps: it is never dropped."""
         self._used.setdefault((key, day), {}).setdefault(model, ModelUsage()).add(usage)
+        self._rung.set()
+
+    def over(self, request: RequestId) -> None:
+        """Nobody need look after it any more: nothing of it is left in the broker but what ends by itself."""
+        self._over.add(request)
         self._rung.set()
 
     def leave_queue(self, request: RequestId, lane: LaneName) -> None:
@@ -90,11 +96,13 @@ class Ledger:
     async def _write_changes(self) -> None:
         changes, self._changes = self._changes, {}
         claimed, self._claimed = self._claimed, {}
-        if not changes and not claimed:
+        over, self._over = self._over, set()
+        if not (changes or claimed or over):
             return
         try:
-            await self._requests.update(changes, claimed)
+            await self._requests.update(changes, claimed, [*over])
         except BrokerError:
+            self._over |= over
             for request, facts in changes.items():
                 self._changes[request] = facts | self._changes.get(request, {})
             self._claimed = claimed | self._claimed

@@ -25,13 +25,18 @@ class Place:
         lane: where its job is to be published.
         inbox: of its reply; woken when its turn comes.
         turn: None without a client key: such a request waits for nobody.
+        key: of one without a turn whose key another hub has looked at.
     """
 
-    def __init__(self, lane: LaneName, inbox: Inbox, turn: Turn | None, backstage: Backstage) -> None:
+    def __init__(
+        self, lane: LaneName, inbox: Inbox, turn: Turn | None, backstage: Backstage, *, key: KeyId | None = None
+    ) -> None:
         self._lane = lane
         self._inbox = inbox
         self._turn = turn
         self._stage = backstage
+        self.key = key if turn is None else turn.key.id
+        """The name for machines of the client key that it came with; None without one."""
         self._ahead = 0
         self.ticket: Ticket | None = None
         """Where its job lies; None before it is published."""
@@ -53,11 +58,6 @@ class Place:
         return None if self._turn is None else self._turn.key
 
     @property
-    def key(self) -> KeyId | None:
-        """That key's name for machines."""
-        return None if self._turn is None else self._turn.key.id
-
-    @property
     def quota(self) -> Quota | None:
         """What its client key has left."""
         return None if self._turn is None else self._stage.turns.quota(self._turn.key)
@@ -76,6 +76,10 @@ class Place:
         """So many jobs wait before it now."""
         self._ahead, self.wait_s = ahead, wait_s
 
+    def taken_over(self, ticket: Ticket | None) -> None:
+        """Another hub has published its job, which lies here as far as is known."""
+        self.ticket, self.may_be_published = ticket, True
+
     def requeued(self, ticket: Ticket) -> None:
         """Its next attempt waits first in line."""
         self.ticket = ticket
@@ -87,8 +91,8 @@ class Place:
             self._inbox.was_rung = False
             self._stage.turns.look(self._turn)
 
-    async def publish(self, job: Job, facts: Facts) -> None:
-        """Add its job to its lane.
+    async def publish(self, job: Job, facts: Facts) -> Ticket:
+        """Add its job to its lane; where it lies there.
 
         Raises:
             QueueFull: the lane takes no more.
@@ -110,6 +114,7 @@ class Place:
         self.ticket = published.ticket
         self.move(published.ahead)
         self._inbox.is_unborn = False
+        return published.ticket
 
     def claimed(self) -> None:
         """A node has it: another one of its key may be published."""

@@ -1,11 +1,14 @@
 """What is written down of one request: its hash, for people to look at, and what its client key used, for good."""
 
-from common.types import RequestStatus
+from common.streams.jobs import Ticket
+from common.types import NodeId, RequestStatus
 from common.usage import day_of
 from common.wire import Job, Usage
 from hub.errors import DeadlineExceeded, QueueTimeout, RequestFailed
 from hub.requests.backstage import Backstage
+from hub.requests.clocks import RequestClocks
 from hub.requests.place import Place
+from hub.requests.wishes import Wishes
 
 CANCELLED_BY_OPERATOR = "cancelled_by_operator"
 
@@ -13,10 +16,13 @@ CANCELLED_BY_OPERATOR = "cancelled_by_operator"
 class RequestRecord:
     """Tells the ledger how a request stands."""
 
-    def __init__(self, place: Place, backstage: Backstage) -> None:
+    def __init__(self, place: Place, wishes: Wishes, clocks: RequestClocks, backstage: Backstage) -> None:
         self._place = place
+        self.wishes = wishes
+        self._clocks = clocks
         self._stage = backstage
         self._queued_at_ms = backstage.clock.now_ms()
+        self._first_data_at_ms = 0
         self.status = RequestStatus.QUEUED
 
     def facts(self, job: Job) -> dict[str, str | float]:
@@ -28,8 +34,38 @@ class RequestRecord:
             "lane": self._place.lane.value,
             "attempt": job.attempt,
             "queued_at": self._queued_at_ms,
+            "reply": job.reply,
+            "stream": int(job.stream),
         }
-        return facts if self._place.key is None else {**facts, "key": self._place.key}
+        if self._place.key is not None:
+            facts["key"] = self._place.key
+        if self.wishes.is_resumable:
+            facts["resumable"] = 1
+        if not self.wishes.may_continue:
+            facts["continues"] = 0
+        if self._clocks.left_s is not None:
+            facts["gives_up_at"] = self._stage.clock.now_ms() + int(self._clocks.left_s * 1000)
+        return facts
+
+    def published(self, job: Job, ticket: Ticket) -> None:
+        """Its job lies here."""
+        self._stage.ledger.note(job.id, entry=ticket.entry.decode())
+
+    def claimed(self, job: Job, node: NodeId) -> None:
+        """A node works on it."""
+        now_ms = self._stage.clock.now_ms()
+        self.note(job, RequestStatus.CLAIMED, node=node, attempt=job.attempt, claimed_at=now_ms)
+
+    def streaming(self, job: Job) -> None:
+        """Its answer has begun, or goes on."""
+        if self.status is not RequestStatus.STREAMING:
+            self._first_data_at_ms = self._first_data_at_ms or self._stage.clock.now_ms()
+            self.note(job, RequestStatus.STREAMING, first_data_at=self._first_data_at_ms)
+
+    def requeued(self, job: Job, ticket: Ticket) -> None:
+        """Its next attempt lies here."""
+        lane, entry = ticket.lane.lane.value, ticket.entry.decode()
+        self.note(job, RequestStatus.QUEUED, attempt=job.attempt, lane=lane, entry=entry)
 
     def note(self, job: Job, status: RequestStatus, **facts: str | float) -> None:
         """It stands so now."""

@@ -52,7 +52,7 @@ class TestPublished:
         lane = KEYS.lane(*ticket.lane)
         ttls = {key: await raw(broker).pttl(key) for key in await all_keys(broker)}
         assert ttls.pop(lane) == -1
-        assert len(ttls) == 4
+        assert len(ttls) == 5
         assert all(ttl > 0 for ttl in ttls.values()), ttls
         assert ttls[KEYS.request(RequestId("r1"))] <= TTLS.request_ms
         assert ttls[a_job("r1").reply] <= TTLS.reply_ms

@@ -155,7 +155,7 @@ class TestSlowClients:
             assert sum(len(entry.data) for _, entry in held) < 40 * 400
             seen = [entry_id for entry_id, _ in held]
             while len(seen) < 100:
-                await reader.resume(inbox)
+                await reader.fetch([inbox])
                 entries = inbox.take()
                 assert entries, "a resumed reply brings something"
                 seen += [entry_id for entry_id, _ in entries]
@@ -183,7 +183,7 @@ class TestSlowClients:
             speaking = asyncio.create_task(speak())
             async with asyncio.timeout(20):
                 while len(seen) < 200:
-                    await asyncio.gather(reader.resume(inbox), reader.resume(inbox))
+                    await asyncio.gather(reader.fetch([inbox]), reader.fetch([inbox]))
                     seen += [entry_id for entry_id, _ in inbox.take()]
             await speaking
             assert seen == numbered(200)
@@ -203,7 +203,7 @@ class TestSlowClients:
 
 @on_real_brokers
 class TestLosses:
-    async def test_a_reply_that_was_deleted_is_noticed_and_its_handler_woken(
+    async def test_a_reply_that_was_deleted_is_given_back_as_it_was(
         self, broker: Broker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(reader_module, "KEEP_S", 0.05)
@@ -211,11 +211,69 @@ class TestLosses:
             await publish(broker, request)
         async with reading(broker) as reader:
             lost, other = (reader.open(RequestId(one), a_job(one).reply) for one in ("r1", "r2"))
+            await say(broker, 0, 3)
+            assert await take(lost, 3) == numbered(3)
+            before = await raw(broker).xrange(REPLY)
             await raw(broker).delete(REPLY)
-            async with asyncio.timeout(10):
-                while not lost.is_lost:
-                    await lost.wait()
-            assert not other.is_lost
+            await _until(lambda: lost.was_shaken)
+            assert await raw(broker).xrange(REPLY) == before
+            assert 0 < await raw(broker).pttl(REPLY) <= 30_000
+            assert not other.was_shaken
+            await say(broker, 3, 5)
+            assert await take(lost, 2) == numbered(2, begin=3)
+
+    async def test_one_that_lost_its_last_entries_gets_them_back_before_new_ones(self, broker: Broker) -> None:
+        await publish(broker, "r1")
+        async with reading(broker) as reader:
+            inbox = reader.open(RequestId("r1"), REPLY)
+            await say(broker, 0, 5)
+            assert await take(inbox, 5) == numbered(5)
+            await raw(broker).delete(REPLY)
+            assert await ReplyStreams(broker).restore(REPLY, inbox.log.entries[:3], 30_000)
+            assert not await ReplyStreams(broker).restore(REPLY, inbox.log.entries, 30_000)
+            await say(broker, 5, 6)
+            assert [entry_id for entry_id, _ in await raw(broker).xrange(REPLY, "1-0")] == [
+                b"1-%d" % n for n in range(6)
+            ]
+
+    async def test_what_was_overtaken_is_not_given_back(self, broker: Broker) -> None:
+        await publish(broker, "r1")
+        late = [(EntryId(1, 0), ReplyEntry(data=b"late"))]
+        await say(broker, 0, 1, attempt=2)
+        assert not await ReplyStreams(broker).restore(REPLY, late, 30_000)
+        assert await ReplyStreams(broker).before(REPLY, 2) == []
+
+    async def test_a_reply_too_long_to_be_kept_is_opened_again_empty(
+        self, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(reader_module, "KEEP_S", 0.05)
+        await publish(broker, "r1")
+        async with reading(broker) as reader:
+            inbox = reader.open(RequestId("r1"), REPLY, log_bytes=5)
+            await say(broker, 0, 3)
+            assert await take(inbox, 3) == numbered(3)
+            await raw(broker).delete(REPLY)
+            await _until(lambda: inbox.was_shaken)
+            assert [entry_id for entry_id, _ in await raw(broker).xrange(REPLY)] == [b"0-1"]
+
+    async def test_what_another_hub_looks_after_is_read_and_not_kept(
+        self, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(reader_module, "KEEP_S", 0.05)
+        await publish(broker, "r1")
+        async with reading(broker) as reader:
+            own = reader.open(RequestId("r1"), REPLY)
+            followed = reader.follow(RequestId("r1"), REPLY, log_bytes=1000)
+            await say(broker, 0, 3)
+            assert await take(own, 3) == await take(followed, 3) == numbered(3)
+            reader.close(own)
+            await raw(broker).delete(REPLY)
+            await publish(broker, "r2")
+            other = reader.open(RequestId("r2"), a_job("r2").reply)
+            await raw(broker).delete(other.reply)
+            await _until(lambda: other.was_shaken)  # a whole round of keeping has passed
+            assert not followed.was_shaken
+            assert not await raw(broker).exists(REPLY)
 
     async def test_open_replies_are_kept_alive(self, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(reader_module, "KEEP_S", 0.05)
@@ -236,7 +294,7 @@ class TestLosses:
         async with reading(broker) as reader:
             before = reader.open(RequestId("r1"), REPLY)
             await raw(broker).flushall()
-            await _until(lambda: before.is_lost)
+            await _until(lambda: before.was_shaken)
             await publish(broker, "r2")
             after = reader.open(RequestId("r2"), a_job("r2").reply)
             await say(broker, 0, 3, "r2")

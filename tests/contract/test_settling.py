@@ -11,6 +11,7 @@ from common.streams.requests import Requests
 from common.types import Lane, NodeId, Order, RequestId
 from common.wire import ControlEntry, Job
 from tests.contract.story import (
+    HUB,
     KEYS,
     MODEL,
     NODE,
@@ -58,6 +59,20 @@ class TestSettle:
         assert requests_of(await claim_all(broker)) == ["other"]
         assert KEYS.lane(Lane.BATCH, OTHER_MODEL) not in await all_keys(broker)
 
+    async def test_what_an_overtaken_attempt_settles_late_leaves_the_new_one_its_place(self, broker: Broker) -> None:
+        """Both are in the retry lane, and the queue's index names the request."""
+        lanes = JobLanes(broker)
+        second = await lanes.requeue(await claimed(broker), a_job("r1", attempt=2))
+        await claim_all(broker)
+        third = await lanes.requeue(second, a_job("r1", attempt=3))
+        await lanes.settle(second, "r1")
+        assert await raw(broker).zscore(KEYS.waiting(*RETRY), "r1") == score_of(third)
+        assert [delivery.ticket for delivery in await claim_all(broker)] == [third]
+
+    async def test_a_job_that_is_refused_unclaimed_leaves_the_queue(self, broker: Broker) -> None:
+        await JobLanes(broker).settle(await publish(broker, "r1"), "r1")
+        assert await raw(broker).zcard(KEYS.waiting(*INTERACTIVE)) == 0
+
     async def test_a_job_that_nobody_claimed_can_be_settled(self, broker: Broker) -> None:
         await JobLanes(broker).settle(await publish(broker, "r1"))
         assert await claim_all(broker) == []
@@ -67,53 +82,44 @@ class TestRequeue:
     async def test_the_next_attempt_waits_in_the_retry_lane_and_the_old_one_is_gone(self, broker: Broker) -> None:
         ticket = await claimed(broker)
         again = await JobLanes(broker).requeue(ticket, a_job("r1", attempt=2))
-        assert again is not None
         assert again.lane == RETRY
         assert await raw(broker).xlen(KEYS.lane(*INTERACTIVE)) == await pending(broker, INTERACTIVE) == 0
         (delivery,) = await claim_all(broker, node=NodeId("other"))
         assert delivery.ticket == again
         assert Job.from_fields(delivery.fields or {}) == a_job("r1", attempt=2)
 
-    async def test_of_many_who_see_the_same_loss_one_adds_the_next_attempt(self, broker: Broker) -> None:
-        ticket = await claimed(broker)
-        lanes = JobLanes(broker)
-        tickets = await asyncio.gather(*(lanes.requeue(ticket, a_job("r1", attempt=2)) for _ in range(16)))
-        assert sum(one is not None for one in tickets) == 1
-        assert requests_of(await claim_all(broker)) == ["r1"]
-
-    async def test_a_job_that_is_settled_comes_not_again(self, broker: Broker) -> None:
+    async def test_a_job_that_the_lane_has_forgotten_is_requeued_all_the_same(self, broker: Broker) -> None:
         ticket = await claimed(broker)
         await JobLanes(broker).settle(ticket)
-        assert await JobLanes(broker).requeue(ticket, a_job("r1", attempt=2)) is None
-        assert await claim_all(broker) == []
-        assert await raw(broker).zcard(KEYS.waiting(*RETRY)) == 0
+        again = await JobLanes(broker).requeue(ticket, a_job("r1", attempt=2))
+        assert [delivery.ticket for delivery in await claim_all(broker)] == [again]
 
-    async def test_settling_and_requeueing_at_once_gives_one_of_the_two(self, broker: Broker) -> None:
+    async def test_settling_the_last_attempt_leaves_the_next_one_its_place(self, broker: Broker) -> None:
         lanes = JobLanes(broker)
         for n in range(20):
             ticket = await claimed(broker, f"r{n}")
             again, _ = await asyncio.gather(lanes.requeue(ticket, a_job(f"r{n}", attempt=2)), lanes.settle(ticket))
-            waiting = await claim_all(broker)
-            assert [delivery.ticket for delivery in waiting] == ([again] if again else [])
-            for delivery in waiting:
-                await lanes.settle(delivery.ticket)
+            third = await lanes.requeue(again, a_job(f"r{n}", attempt=3))
+            await lanes.settle(again, f"r{n}")
+            assert await lanes.places([(RequestId(f"r{n}"), RETRY)]) == [0]
+            assert [delivery.ticket for delivery in await claim_all(broker)] == [third]
+            await lanes.settle(third, f"r{n}")
 
     async def test_a_retry_can_be_retried(self, broker: Broker) -> None:
         lanes = JobLanes(broker)
         ticket = await claimed(broker)
         for attempt in (2, 3, 4):
             again = await lanes.requeue(ticket, a_job("r1", attempt=attempt))
-            assert again is not None
             (delivery,) = await claim_all(broker)
             assert Job.from_fields(delivery.fields or {}).attempt == attempt
             ticket = again
         assert await raw(broker).xlen(KEYS.lane(*RETRY)) == 1
 
-    async def test_after_a_flush_there_is_nothing_to_requeue(self, broker: Broker) -> None:
+    async def test_after_a_flush_too(self, broker: Broker) -> None:
         ticket = await claimed(broker)
         await raw(broker).flushall()
-        assert await JobLanes(broker).requeue(ticket, a_job("r1", attempt=2)) is None
-        assert await all_keys(broker) == set()
+        again = await JobLanes(broker).requeue(ticket, a_job("r1", attempt=2))
+        assert [delivery.ticket for delivery in await claim_all(broker)] == [again]
 
     async def test_it_is_indexed_and_known_as_if_published(self, broker: Broker) -> None:
         lanes = JobLanes(broker)
@@ -201,7 +207,7 @@ class TestPlaces:
 class TestCallOff:
     async def test_a_waiting_request_leaves_nothing_but_its_hash(self, broker: Broker) -> None:
         ticket = await publish(broker, "r1")
-        await Requests(broker, TTLS).call_off(R1, a_job("r1").reply, ticket, None)
+        await Requests(broker, TTLS, HUB).call_off(R1, a_job("r1").reply, ticket, None)
         assert await claim_all(broker) == []
         assert await raw(broker).zcard(KEYS.waiting(*INTERACTIVE)) == 0
         assert a_job("r1").reply not in await all_keys(broker)
@@ -209,7 +215,7 @@ class TestCallOff:
 
     async def test_a_claimed_one_is_left_to_its_node_which_is_told(self, broker: Broker) -> None:
         ticket = await claimed(broker)
-        await Requests(broker, TTLS).call_off(R1, a_job("r1").reply, ticket, NODE)
+        await Requests(broker, TTLS, HUB).call_off(R1, a_job("r1").reply, ticket, NODE)
         assert await pending(broker, INTERACTIVE) == 1
         assert a_job("r1").reply not in await all_keys(broker)
         _, orders = await ControlStreams(broker).wait(NODE, b"0-0")
@@ -217,7 +223,7 @@ class TestCallOff:
 
     async def test_a_node_whose_claim_has_not_come_to_the_hub_yet_is_told_too(self, broker: Broker) -> None:
         ticket = await claimed(broker)
-        await Requests(broker, TTLS).call_off(R1, a_job("r1").reply, ticket, None)
+        await Requests(broker, TTLS, HUB).call_off(R1, a_job("r1").reply, ticket, None)
         _, orders = await ControlStreams(broker).wait(NODE, b"0-0")
         assert orders == [ControlEntry(Order.CANCEL, R1)]
 
@@ -225,7 +231,7 @@ class TestCallOff:
     async def test_one_whose_job_is_off_its_lane_loses_its_reply(self, broker: Broker, node: NodeId | None) -> None:
         ticket = await claimed(broker)
         await JobLanes(broker).settle(ticket)
-        await Requests(broker, TTLS).call_off(R1, a_job("r1").reply, None, node)
+        await Requests(broker, TTLS, HUB).call_off(R1, a_job("r1").reply, None, node)
         assert a_job("r1").reply not in await all_keys(broker)
         assert (KEYS.control(NODE) in await all_keys(broker)) == (node is not None)
 
@@ -233,7 +239,7 @@ class TestCallOff:
         ticket = await publish(broker, "r1")
         await publish(broker, "r2")
         for _ in range(2):
-            await Requests(broker, TTLS).call_off(R1, a_job("r1").reply, ticket, None)
+            await Requests(broker, TTLS, HUB).call_off(R1, a_job("r1").reply, ticket, None)
         assert requests_of(await claim_all(broker)) == ["r2"]
 
 
