@@ -33,3 +33,6 @@ ENDPOINTS: Mapping[str, Capability] = {
 }
 """The only paths that a request can reach on an engine, and what it must be able to do for them. Nothing here pulls,
 deletes or configures."""
+
+CONTINUABLE = frozenset({"/v1/chat/completions", "/v1/completions", "/api/chat", "/api/generate"})
+"""The paths whose answers another node can go on with once they have begun."""

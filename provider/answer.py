@@ -8,15 +8,18 @@ import orjson
 
 from common.types import NodeId
 from common.wire import Failure, Job, ReplyEntry, Start
+from provider.continuing.obstacles import Obstacle, cannot_continue
+from provider.continuing.seam import Seam
+from provider.engines.altered import AlteredAnswer
 from provider.engines.base import Engine, EngineAnswer, Question
 from provider.engines.failures import engine_error, read_error_object
 from provider.engines.framing import Framing, framing_of
 from provider.engines.lines import LineSplitter
 from provider.engines.metering import MeteredAnswer
-from provider.errors import EngineBroke, EngineFailed
+from provider.errors import EngineBroke, EngineFailed, EngineRefused
+from provider.reply import Reply
 from provider.settings import ProviderSettings
 from provider.usage import estimate_usage, read_usage
-from provider.writer import Reply
 
 MAX_OPENING_BYTES = 64 * 1024
 RECENT_BLOCKS = 8
@@ -49,24 +52,46 @@ class StallClock:
             self.timer.reschedule(now + self._gap_s + self._grain_s)
 
 
-async def relay_answer(engine: Engine, job: Job, reply: Reply, node: NodeId, settings: ProviderSettings) -> None:
+async def relay_answer(
+    engine: Engine, job: Job, reply: Reply, node: NodeId, settings: ProviderSettings, seam: Seam | None = None
+) -> None:
     """Ask the engine and put its whole answer into the reply, the end included.
+
+    Args:
+        engine: whom to ask.
+        job: what is asked.
+        reply: takes the answer.
+        node: whose engine it is.
+        settings: its limits.
+        seam: where the answer is gone on with; None: it begins here.
 
     Raises:
         EngineDown: it cannot be reached.
         EngineFull: it has no memory for the model now; nothing is in the reply.
-        EngineFailed: it refused, broke off, stalled or made no sense; what came before is in the reply.
+        EngineFailed: it refused, broke off, stalled, made no sense or cannot go on; what came before is in the reply.
     """
+    question = Question.of(job)
+    if seam is not None:
+        if seam.question is None:
+            _end_unasked(seam, reply, node)
+            return
+        question = seam.question
     first_s = settings.first_token_timeout_s if job.stream else settings.answer_timeout_s
     clock = StallClock(first_s, settings.token_timeout_s)
     try:
-        async with clock.timer, engine.ask(Question.of(job)) as answer:
-            start = Start(answer.status, answer.content_type, node)
+        async with clock.timer, engine.ask(question) as answer:
+            start = Start(answer.status, answer.content_type, node, "" if seam is None else str(seam.after))
             framing = framing_of(answer.content_type, settings.engine.max_event_bytes)
             if framing is not None:
-                await _relay_stream(answer, framing, start, reply, settings, clock)
-            else:
+                await _relay_stream(answer, framing, start, reply, settings, clock, seam)
+            elif seam is None:
                 await _relay_whole(answer, start, reply, settings)
+            else:
+                raise EngineBroke(Failure(502, "engine_bad_answer", "the engine's answer is no stream", retryable=True))
+    except EngineRefused as exc:
+        if question.said is None or exc.failure.retryable:
+            raise
+        raise cannot_continue(Obstacle.REFUSED, exc.failure.message) from exc  # the client's own body was taken before
     except TimeoutError as exc:
         if not job.stream:
             code, message = "answer_timeout", f"the engine gave no answer within {settings.answer_timeout_s:g} s"
@@ -78,8 +103,20 @@ async def relay_answer(engine: Engine, job: Job, reply: Reply, node: NodeId, set
         raise EngineBroke(Failure(504, code, message, retryable=True)) from exc
 
 
+def _end_unasked(seam: Seam, reply: Reply, node: NodeId) -> None:
+    """End an answer of which all was said, or as much as may be."""
+    start = Start(200, seam.content_type, node, str(seam.after))
+    reply.put(ReplyEntry(start=start, data=seam.ending, end=seam.sum()))
+
+
 async def _relay_stream(
-    answer: EngineAnswer, framing: Framing, start: Start, reply: Reply, settings: ProviderSettings, clock: StallClock
+    answer: EngineAnswer,
+    framing: Framing,
+    start: Start,
+    reply: Reply,
+    settings: ProviderSettings,
+    clock: StallClock,
+    seam: Seam | None,
 ) -> None:
     total = 0
     recent: deque[bytes] = deque(maxlen=RECENT_BLOCKS)
@@ -101,23 +138,27 @@ async def _relay_stream(
         if head is not None:
             block = opening = opening + block  # noqa: PLW2901 - what stood before the first word goes with it
         if b"error" in block:
-            _raise_error(framing, block, head, reply)
+            _raise_error(framing, block, head, reply, seam)
         total += len(block)
         if total > settings.max_answer_bytes:
             raise _too_large(settings.max_answer_bytes)
+        recent.append(block)
+        count += block.count(mark)
+        if seam is not None and not (block := seam.rewrite(block)):
+            opening = b""
+            continue
         if head is not None:
             reply.put(ReplyEntry(start=head, data=block))
             head = None
         else:
             reply.put_data(block)
-        recent.append(block)
-        count += block.count(mark)
         await reply.room(settings.reply_buffer_bytes)
     tail = b"".join(recent)
     _check_end(framing, tail)
-    hidden = answer.usage if isinstance(answer, MeteredAnswer) else None
+    hidden = answer.usage if isinstance(answer, MeteredAnswer | AlteredAnswer) else None
     told = hidden or framing.read_usage(tail, opening)
-    reply.put(ReplyEntry(end=estimate_usage(told, count, [one for one in framing.split(tail) if mark in one])))
+    usage = estimate_usage(told, count, [one for one in framing.split(tail) if mark in one])
+    reply.put(ReplyEntry(end=usage) if seam is None else ReplyEntry(start=head, end=seam.sum(usage)))
 
 
 async def _blocks(answer: EngineAnswer, framing: Framing) -> AsyncIterator[bytes]:
@@ -137,7 +178,7 @@ def _check_end(framing: Framing, tail: bytes) -> None:
         raise EngineBroke(Failure(502, "engine_disconnected", "the engine broke off its answer", retryable=True))
 
 
-def _raise_error(framing: Framing, block: bytes, head: Start | None, reply: Reply) -> None:
+def _raise_error(framing: Framing, block: bytes, head: Start | None, reply: Reply, seam: Seam | None) -> None:
     """Put what stands before an error into the reply and raise its failure; return if there is none."""
     before = b""
     for frame in framing.split(block):
@@ -146,8 +187,8 @@ def _raise_error(framing: Framing, block: bytes, head: Start | None, reply: Repl
             before += frame
             continue
         is_unsaid = framing.is_silence(before) or (head is not None and framing.is_opening(before))
-        if not is_unsaid:
-            reply.put(ReplyEntry(start=head, data=before))
+        if not is_unsaid and (said := before if seam is None else seam.rewrite(before)):
+            reply.put(ReplyEntry(start=head, data=said))
         raise engine_error(failure) if head is not None and is_unsaid else EngineFailed(failure)
 
 

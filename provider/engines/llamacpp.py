@@ -1,7 +1,7 @@
 """llama.cpp's server, the built-in one included: OpenAI's API, and it tells its slots."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 from common.endpoints import ENDPOINTS, Capability
@@ -10,13 +10,16 @@ from provider.engines.fields import count, text
 from provider.engines.http import EngineHttp
 from provider.engines.openai import openai_models
 from provider.engines.pieces import PiecedAnswer, in_pieces
+from provider.engines.prefill import CHAT, asked, read_fields, with_message, with_prompt
 from provider.engines.responses import CompletedResponse
-from provider.errors import EngineDown
+from provider.errors import EngineDown, EngineRefused
 from provider.settings import EngineKind
 
 ALWAYS = frozenset({Capability.CHAT, Capability.COMPLETIONS, Capability.PREFILL})
 _PERHAPS = frozenset({Capability.EMBEDDINGS, Capability.RESPONSES, Capability.MESSAGES, Capability.COUNT_TOKENS})
 _NOT_SERVED = frozenset({404, 405, 501})
+_THINKING = "enable_thinking"
+_TEMPLATE_FIELDS = "chat_template_kwargs"
 
 
 class LlamaCppEngine:
@@ -64,7 +67,8 @@ class LlamaCppEngine:
         """
         pieces = in_pieces(question)
         limit_bytes = self._http.settings.max_event_bytes
-        async with self._http.ask(pieces or question) as answer:
+        asking = self._http.ask(pieces or question) if question.said is None else self._go_on(question)
+        async with asking as answer:
             if pieces is not None and answer.content_type.startswith("text/event-stream"):
                 yield PiecedAnswer(answer, limit_bytes)
             elif ENDPOINTS.get(question.endpoint) is Capability.RESPONSES:
@@ -75,6 +79,23 @@ class LlamaCppEngine:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._http.aclose()
+
+    @asynccontextmanager
+    async def _go_on(self, question: Question) -> AsyncIterator[EngineAnswer]:
+        """Ask for the rest of an answer.
+
+        Models that can think are not gone on with by builds before the summer of 2026 unless told not to. What begins
+        with its text, not with thoughts, had none to begin with.
+        """
+        begun = _continued(question)
+        async with AsyncExitStack() as stack:
+            try:
+                answer = await stack.enter_async_context(self._http.ask(begun))
+            except EngineRefused as exc:
+                if _THINKING not in exc.failure.message:
+                    raise
+                answer = await stack.enter_async_context(self._http.ask(_unthinking(begun)))
+            yield answer
 
     async def _slots_in_use(self, props: object) -> int | None:
         """None where the server was told not to say."""
@@ -94,3 +115,21 @@ class LlamaCppEngine:
         path = next(path for path, capability in ENDPOINTS.items() if capability is wanted)
         status, words = await self._http.try_post(path)
         return status not in _NOT_SERVED and "Pooling type" not in words
+
+
+def _continued(question: Question) -> Question:
+    """The same with the beginning of its answer: as it is, for its server goes on with a last message to the letter.
+
+    It takes no two of the assistant's there; a client's own is part of the answer to it.
+    """
+    if question.endpoint != CHAT or question.said is None:
+        return with_prompt(question)
+    fields = read_fields(question)
+    return asked(question, {**fields, "messages": with_message(fields.get("messages"), question.said.text)})
+
+
+def _unthinking(question: Question) -> Question:
+    fields = read_fields(question)
+    given = fields.get(_TEMPLATE_FIELDS)
+    told = (given if isinstance(given, dict) else {}) | {_THINKING: False}
+    return asked(question, {**fields, _TEMPLATE_FIELDS: told})

@@ -13,7 +13,9 @@ from provider.engines.fields import count, find_rows, rows, text
 from provider.engines.http import EngineHttp
 from provider.engines.metering import UsageAsker
 from provider.engines.native_questions import NATIVE_PATHS
+from provider.engines.ollama_continuing import continued
 from provider.engines.openai import HUB
+from provider.engines.prefill import altered
 from provider.errors import EngineDown
 from provider.settings import EngineKind
 
@@ -75,13 +77,19 @@ class OllamaEngine:
 
     def ask(self, question: Question) -> AbstractAsyncContextManager[EngineAnswer]:
         """Send the bytes to their path; streams of OpenAI's API are asked for their usage, its own always tell it."""
-        if question.endpoint in NATIVE_PATHS:
-            return self._http.ask(_said_plainly(question))
-        return self._asker.ask(question)
+        if question.said is None:
+            return self._asked(question)
+        rest = continued(question, question.said)
+        return altered(self._asked(rest.question), rest.alterations, self._http.settings.max_event_bytes)
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._http.aclose()
+
+    def _asked(self, question: Question) -> AbstractAsyncContextManager[EngineAnswer]:
+        if question.endpoint in NATIVE_PATHS:
+            return self._http.ask(_said_plainly(question))
+        return self._asker.ask(question)
 
 
 def _bare(row: dict[str, object]) -> ModelId:

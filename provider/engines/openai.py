@@ -8,6 +8,7 @@ from provider.engines.base import EngineAnswer, EngineStatus, ModelInfo, Questio
 from provider.engines.fields import count, has_any, rows, text
 from provider.engines.http import EngineHttp
 from provider.engines.metering import UsageAsker
+from provider.engines.prefill import without_prefill
 from provider.errors import EngineDown
 from provider.settings import EngineKind
 
@@ -32,8 +33,8 @@ class OpenAIEngine:
         return EngineStatus(self.kind, self._http.url, models=models, capabilities=self.capabilities)
 
     def ask(self, question: Question) -> AbstractAsyncContextManager[EngineAnswer]:
-        """Send the bytes to their path, asking for the usage of streams too."""
-        return self._asker.ask(question)
+        """Send the bytes to their path, asking for the usage of streams too; only completions are gone on with."""
+        return self._asker.ask(without_prefill(question))
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -1,6 +1,7 @@
 """vLLM: one model held in memory, OpenAI's API and more, as its list of paths tells."""
 
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 
 from common.endpoints import ENDPOINTS, Capability
 from provider.engines.base import EngineAnswer, EngineStatus, Question
@@ -8,13 +9,15 @@ from provider.engines.fields import find_rows, has_any, text
 from provider.engines.http import EngineHttp
 from provider.engines.metering import UsageAsker
 from provider.engines.openai import openai_models
+from provider.engines.prefill import CHAT, altered, asked, once, read_fields, split_blanks, with_message, with_prompt
 from provider.errors import EngineDown
 from provider.settings import EngineKind
 
 UNTOLD = frozenset({Capability.CHAT, Capability.COMPLETIONS})
 """What it is taken to do where it was told to keep its list of paths to itself (`--disable-fastapi-docs`)."""
 _PREFILL_NEEDS = Capability.CHAT
-"""Whoever wants an answer continued asks a chat for `continue_final_message`, without `add_generation_prompt`."""
+_TO_CONTINUE = "continue_final_message"
+"""Whoever wants an answer continued asks a chat for this, without `add_generation_prompt`."""
 
 
 class VllmEngine:
@@ -49,11 +52,26 @@ class VllmEngine:
 
     def ask(self, question: Question) -> AbstractAsyncContextManager[EngineAnswer]:
         """Send the bytes to their path, asking for the usage of streams too."""
-        return self._asker.ask(question)
+        if question.said is None or question.endpoint != CHAT:
+            return self._asker.ask(with_prompt(question))
+        text, blanks = split_blanks(question.said.text)
+        asking = self._asker.ask(_continued(question, text) if text else replace(question, said=None))
+        return altered(asking, once(blanks), self._http.settings.max_event_bytes)
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._http.aclose()
+
+
+def _continued(question: Question, text: str) -> Question:
+    """The same, asked to go on with this text.
+
+    It goes on with a last message only where it is told to. Where the client has not told it so, a last message of the
+    assistant's is one before the answer, and the answer is another.
+    """
+    fields = read_fields(question)
+    messages = with_message(fields.get("messages"), text, is_joined=fields.get(_TO_CONTINUE) is True)
+    return asked(question, {**fields, "messages": messages, _TO_CONTINUE: True, "add_generation_prompt": False})
 
 
 def _read_capabilities(described: object) -> frozenset[Capability]:

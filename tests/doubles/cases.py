@@ -40,6 +40,11 @@ class EngineCase:
     """Whether it refuses a model that it doesn't have."""
 
     @property
+    def trims(self) -> bool:
+        """Whether it loses the blanks at the end of what it goes on with, so that it says them itself."""
+        return self.kind in (EngineKind.VLLM, EngineKind.OLLAMA)
+
+    @property
     def to_continue(self) -> Mapping[str, bool]:
         """Fields without which it begins a new answer, though the last message is its own."""
         is_vllm = self.kind is EngineKind.VLLM

@@ -6,7 +6,7 @@ from typing import Self
 import orjson
 
 from tests.doubles.faults import Faults
-from tests.doubles.scripted import read_fields, read_messages
+from tests.doubles.scripted import all_text, read_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,7 @@ class CountRequest:
     def read(cls, body: bytes) -> Self:
         """Read a request body; raises MalformedRequestError."""
         fields = read_fields(body)
-        text, _ = read_messages(fields)
-        return cls(fields["model"], len(text.split()), fields.get("double") or {})
+        return cls(fields["model"], len(all_text(fields).split()), fields.get("double") or {})
 
     def answer(self, faults: Faults, *, fingerprint: str) -> "CountRequest":  # noqa: ARG002 - it is always the same
         """Itself."""

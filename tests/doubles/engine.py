@@ -146,6 +146,7 @@ class Engine:
                 record.outcome = Outcome.REFUSED
                 return refusal.answer
             record.model = wanted.model
+            record.begun_tokens = getattr(wanted, "first", 0)  # what isn't text has no such thing
             with self.ledger.generation(record):
                 return await self._generate(request, wanted, faults, record)
 

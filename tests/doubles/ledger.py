@@ -32,6 +32,8 @@ class Record:
     body_sha256: str
     body_bytes: int
     headers: dict[str, str | bool | None]
+    begun_tokens: int = 0
+    """How many tokens of the answer stood in the request, to be gone on with; 0: it was asked anew."""
     outcome: Outcome = Outcome.OPEN
 
 

@@ -16,14 +16,30 @@ from tests.doubles.engine import Engine, json_response
 from tests.doubles.events import EventApi, EventRequest
 from tests.doubles.faults import Faults
 from tests.doubles.models import Options
-from tests.doubles.scripted import Answer, Api, GenerationRequest, llama_error
+from tests.doubles.scripted import (
+    Answer,
+    Api,
+    GenerationRequest,
+    MalformedRequestError,
+    last_message,
+    llama_error,
+)
 
 DEFAULT_SLOTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class LlamaCppRequest(GenerationRequest):
-    """What a body asks for in OpenAI's API."""
+    """What a body asks for in OpenAI's API; a chat's last message is gone on with to the letter."""
+
+    @classmethod
+    def begun(cls, api: Api, fields: dict[str, Any]) -> str:
+        """The text that is gone on with."""
+        if api is Api.COMPLETION:
+            return super(LlamaCppRequest, cls).begun(api, fields)
+        if [message.get("role") for message in fields["messages"][-2:]] == ["assistant"] * 2:
+            raise MalformedRequestError("Cannot have 2 or more assistant messages at the end of the list.")
+        return last_message(fields)
 
     def answer(self, faults: Faults, *, fingerprint: str) -> Answer:
         """What the engine says to it."""

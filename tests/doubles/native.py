@@ -12,13 +12,13 @@ import orjson
 from tests.doubles.faults import Faults
 from tests.doubles.reading import numbered
 from tests.doubles.scripted import (
-    DEFAULT_TOKENS,
     Answer,
     Api,
     GenerationRequest,
     MalformedRequestError,
+    all_text,
+    last_message,
     read_fields,
-    read_messages,
     run_end,
     token_limit,
 )
@@ -36,7 +36,12 @@ class OllamaAnswer(Answer):
 
 @dataclass(frozen=True, slots=True)
 class OllamaRequest(GenerationRequest):
-    """What a body asks for in OpenAI's API."""
+    """What a body asks for in OpenAI's API; it goes on with chats as with its own."""
+
+    @classmethod
+    def begun(cls, api: Api, fields: dict[str, Any]) -> str:
+        """The text that is gone on with: of prompts nothing, for they are put into a template first."""
+        return last_message(fields).rstrip() if api is Api.CHAT else ""
 
     def answer(self, faults: Faults, *, fingerprint: str) -> Answer:  # noqa: ARG002 - all of them have the same
         """What the engine says to it."""
@@ -58,6 +63,7 @@ class NativeRequest:
     api: NativeApi
     model: str
     first: int
+    gap: str
     count: int
     stream: bool
     """Theirs, unlike OpenAI's, are streams unless told otherwise."""
@@ -75,13 +81,18 @@ class NativeRequest:
         options = fields.get("options") or {}
         if not isinstance(options, dict):
             raise MalformedRequestError("json: cannot unmarshal options into Go struct field")
+        begun = ""
         if api is NativeApi.CHAT:
-            text, first = read_messages({"messages": fields.get("messages") or []})
+            fields["messages"] = fields.get("messages") or []
+            text = all_text(fields)
+            begun = last_message(fields).rstrip()  # as many models' templates trim it
         else:
             text = fields.get("prompt") or ""
             if not isinstance(text, str):
                 raise MalformedRequestError("json: cannot unmarshal prompt into Go struct field of type string")
-            first = run_end(text)[0] if fields.get("raw") is True else 0  # only raw text is gone on with
+            if fields.get("raw") is True:  # other prompts are put into a template first
+                begun = text
+        first, gap = run_end(begun)
         limit = options.get("num_predict")
         is_limited = isinstance(limit, int) and limit >= 0  # -1: as many as the model likes
         is_load = not (fields.get("messages") if api is NativeApi.CHAT else text)
@@ -89,7 +100,8 @@ class NativeRequest:
             api=api,
             model=fields["model"],
             first=first,
-            count=0 if is_load else token_limit(options, "num_predict") if is_limited else DEFAULT_TOKENS,
+            gap=gap,
+            count=0 if is_load else token_limit(options if is_limited else {}, "num_predict", first=first),
             stream=fields.get("stream") is not False and not is_load,
             is_load=is_load,
             is_unload=is_load and fields.get("keep_alive") in (0, "0"),
@@ -121,7 +133,10 @@ class NativeAnswer:
     def tokens(self, start: int, stop: int) -> bytes:
         """Return the joined lines of the tokens start..stop-1, counted from this answer's first."""
         first = self._request.first
-        return b"".join([self._line(self._said(f"t{first + place} ")) for place in range(start, stop)])
+        texts = [f"t{first + place} " for place in range(start, stop)]
+        if start == 0 and texts:
+            texts[0] = self._request.gap + texts[0]
+        return b"".join([self._line(self._said(text)) for text in texts])
 
     def ending(self, *, has_done: bool) -> list[bytes]:
         return [self._line(self._said("") | self._last())] if has_done else []
@@ -138,7 +153,8 @@ class NativeAnswer:
         if request.is_load:
             reason = "unload" if request.is_unload else "load"
             return orjson.dumps(self._said("") | {"done": True, "done_reason": reason})
-        return orjson.dumps(self._said(numbered(request.first, request.first + request.count)) | self._last())
+        text = request.gap + numbered(request.first, request.first + request.count)
+        return orjson.dumps(self._said(text) | self._last())
 
     def _said(self, text: str) -> dict[str, Any]:
         said: Any = {"role": "assistant", "content": text} if self._request.api is NativeApi.CHAT else text

@@ -1,7 +1,8 @@
 """What the test engine says: numbered tokens, in the shapes of an OpenAI-compatible server.
 
-Token i is the text `t<i> `, so any answer's text alone shows a lost, repeated or reordered token. A prompt
-that already ends in such a run is continued after it, as a model continues a prefilled answer.
+Token i is the text `t<i> `, so any answer's text alone shows a lost, repeated or reordered token. A text that already
+ends in such a run is continued after it, as a model continues a prefilled answer: a completion's prompt by every kind,
+a chat's last message by those that do so. Where the run's last blank is missing, the next token begins with it.
 """
 
 import re
@@ -19,7 +20,7 @@ from tests.doubles.faults import Faults
 from tests.doubles.reading import numbered
 
 DEFAULT_TOKENS = 16
-_LAST_TOKEN = re.compile(r"t(\d{1,9}) \Z")
+_LAST_TOKEN = re.compile(r"t(\d{1,9}) ?\Z")
 _ERROR_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -47,7 +48,9 @@ class GenerationRequest:
     api: Api
     model: str
     first: int
-    """Number of the first token: more than 0 where the prompt is continued."""
+    """Number of the first token: more than 0 where the answer has begun."""
+    gap: str
+    """What stands in front of it: the blank that the beginning lacks, or nothing."""
     count: int
     stream: bool
     has_usage_event: bool
@@ -59,18 +62,25 @@ class GenerationRequest:
     def read(cls, api: Api, body: bytes) -> Self:
         """Read a request body; raises MalformedRequestError."""
         fields = read_fields(body)
-        text, continued = read_messages(fields) if api is Api.CHAT else _read_prompt(fields)
+        text = all_text(fields) if api is Api.CHAT else _read_prompt(fields)
         options = fields.get("stream_options") or {}
+        first, gap = run_end(cls.begun(api, fields))
         return cls(
             api=api,
             model=fields["model"],
-            first=continued,
-            count=token_limit(fields),
+            first=first,
+            gap=gap,
+            count=token_limit(fields, first=first),
             stream=fields.get("stream") is True,
             has_usage_event=isinstance(options, dict) and options.get("include_usage") is True,
             prompt_tokens=len(text.split()),
             double=fields.get("double") or {},
         )
+
+    @classmethod
+    def begun(cls, api: Api, fields: dict[str, Any]) -> str:
+        """The text that is gone on with: a prompt; of chats nothing, for each is answered anew."""
+        return _read_prompt(fields) if api is Api.COMPLETION else ""
 
     def answer(self, faults: Faults, *, fingerprint: str) -> "Answer":
         """What the engine says to it."""
@@ -113,7 +123,10 @@ class Answer:
     def tokens(self, start: int, stop: int) -> bytes:
         """Return the joined events of the tokens start..stop-1, counted from this answer's first."""
         first, before, after = self._request.first, self._before, self._after
-        return b"".join([b"%bt%d %b" % (before, first + place, after) for place in range(start, stop)])
+        events = [b"%bt%d %b" % (before, first + place, after) for place in range(start, stop)]
+        if start == 0 and events and self._request.gap:
+            events[0] = b"%b t%d %b" % (before, first, after)
+        return b"".join(events)
 
     def ending(self, *, has_done: bool) -> list[bytes]:
         """Return the events after the last token."""
@@ -133,7 +146,7 @@ class Answer:
     def document(self) -> bytes:
         """Return the whole answer of a non-streamed request."""
         request = self._request
-        text = numbered(request.first, request.first + request.count)
+        text = request.gap + numbered(request.first, request.first + request.count)
         said: dict[str, Any] = {"text": text}
         kind = "text_completion"
         if request.api is Api.CHAT:
@@ -171,17 +184,20 @@ def llama_error(status: int, message: str = "") -> bytes:
     return orjson.dumps({"error": {"code": status, "message": message, "type": kind}})
 
 
-def run_end(text: str) -> tuple[int, int]:
-    """Find the run `t0 t1 ... tk ` that text ends with: k + 1 and its place; without a run 0 and the end.
+def run_end(text: str) -> tuple[int, str]:
+    """How many tokens are in the run `t0 t1 ... tk ` that text ends with, and what is missing before the next.
 
-    The last blank counts: without it the next token would not follow on, and a test should see that.
+    Without its last blank the run is the same to a model: it says the blank with the next token. Without a run 0 tokens
+    are there, and nothing is missing.
     """
     last = _LAST_TOKEN.search(text)
     # A run of n tokens has at least 3n characters; this keeps an absurd number from being spelled out.
-    if last is None or 3 * (count := int(last[1]) + 1) > len(text):
-        return 0, len(text)
+    if last is None or 3 * (count := int(last[1]) + 1) > len(text) + 1:
+        return 0, ""
     run = numbered(0, count)
-    return (count, len(text) - len(run)) if text.endswith(run) else (0, len(text))
+    if text.endswith(run):
+        return count, ""
+    return (count, " ") if text.endswith(run.rstrip()) else (0, "")
 
 
 def read_fields(body: bytes) -> dict[str, Any]:
@@ -195,16 +211,20 @@ def read_fields(body: bytes) -> dict[str, Any]:
     return fields
 
 
-def read_messages(fields: dict[str, Any]) -> tuple[str, int]:
-    """All that was said so far, and how many tokens of the answer are in the last message already."""
+def all_text(fields: dict[str, Any]) -> str:
+    """All that was said so far in a chat; raises MalformedRequestError."""
     messages = fields.get("messages")
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise MalformedRequestError("messages must be a list of objects")
-    continued = 0
-    if messages and messages[-1].get("role") == "assistant" and isinstance(messages[-1].get("content"), str):
-        count, begin = run_end(messages[-1]["content"])
-        continued = count if begin == 0 else 0
-    return " ".join(_texts(messages)), continued
+    return " ".join(_texts(messages))
+
+
+def last_message(fields: dict[str, Any]) -> str:
+    """The words of a chat's last message if it is the assistant's; empty if not."""
+    last = fields["messages"][-1:]
+    if not last or last[0].get("role") != "assistant":
+        return ""
+    return "".join(_texts(last))
 
 
 def _texts(messages: Iterable[dict[str, Any]]) -> Iterable[str]:
@@ -216,19 +236,22 @@ def _texts(messages: Iterable[dict[str, Any]]) -> Iterable[str]:
             yield from (str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)
 
 
-def _read_prompt(fields: dict[str, Any]) -> tuple[str, int]:
+def _read_prompt(fields: dict[str, Any]) -> str:
     prompt = fields.get("prompt")
     if isinstance(prompt, list) and len(prompt) == 1:
         prompt = prompt[0]
     if not isinstance(prompt, str):
         raise MalformedRequestError("prompt must be one string")
-    return prompt, run_end(prompt)[0]
+    return prompt
 
 
-def token_limit(fields: dict[str, Any], *names: str) -> int:
-    """How many tokens may be said: the first of these fields, or of OpenAI's, that is set."""
+def token_limit(fields: dict[str, Any], *names: str, first: int = 0) -> int:
+    """How many tokens may be said: the first of these fields, or of OpenAI's, that is set.
+
+    Where none is, a whole answer has so many by itself; `first` of them were said before.
+    """
     named = [fields.get(name) for name in names or ("max_completion_tokens", "max_tokens")]
-    limit = next((value for value in named if value is not None), DEFAULT_TOKENS)
+    limit = next((value for value in named if value is not None), max(0, DEFAULT_TOKENS - first))
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
         raise MalformedRequestError(f"token limit must be a whole number, got {limit!r}")
     return limit

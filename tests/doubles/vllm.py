@@ -3,9 +3,9 @@
 Written after vLLM's published documentation of its OpenAI-compatible server, with errors as since 0.10.1.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -15,7 +15,7 @@ from tests.doubles.embedding import EmbeddingRequest
 from tests.doubles.engine import Engine, Refusal, Wanted, json_response
 from tests.doubles.events import EventApi, EventRequest
 from tests.doubles.faults import Faults
-from tests.doubles.scripted import Answer, Api, GenerationRequest, MalformedRequestError, openai_error, read_fields
+from tests.doubles.scripted import Answer, Api, GenerationRequest, MalformedRequestError, last_message, openai_error
 
 MAX_MODEL_LEN = 4096
 _ERROR_KINDS = {400: "BadRequestError", 404: "NotFoundError"}
@@ -23,18 +23,21 @@ _ERROR_KINDS = {400: "BadRequestError", 404: "NotFoundError"}
 
 @dataclass(frozen=True, slots=True)
 class VLLMRequest(GenerationRequest):
-    """What a body asks for; a chat's last message is gone on with only where its fields say so."""
+    """What a body asks for; a chat's last message is gone on with only where its fields say so.
+
+    It loses the blanks at its end, as many models' templates trim it.
+    """
 
     @classmethod
-    def read(cls, api: Api, body: bytes) -> Self:
-        """Read a request body; raises MalformedRequestError."""
-        fields = read_fields(body)
+    def begun(cls, api: Api, fields: dict[str, Any]) -> str:
+        """The text that is gone on with."""
+        if api is Api.COMPLETION:
+            return super(VLLMRequest, cls).begun(api, fields)
         asks_to_continue = fields.get("continue_final_message") is True
         if asks_to_continue and fields.get("add_generation_prompt", True):
             message = "Cannot set both `continue_final_message` and `add_generation_prompt` to True."
             raise MalformedRequestError(message)
-        read = super(VLLMRequest, cls).read(api, body)
-        return read if asks_to_continue or api is Api.COMPLETION else replace(read, first=0)
+        return last_message(fields).rstrip() if asks_to_continue else ""
 
     def answer(self, faults: Faults, *, fingerprint: str) -> Answer:
         """What the engine says to it."""

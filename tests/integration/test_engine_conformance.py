@@ -130,7 +130,7 @@ async def test_what_changes_an_engine_is_refused_for_good(path: str, engine: Eng
 async def test_a_claim_to_continue_an_answer_is_kept(case: EngineCase, engine: Engine) -> None:
     begun = [{"role": "user", "content": "count"}, {"role": "assistant", "content": "t0 t1 "}]
     body = await said(engine, question("/v1/chat/completions", messages=begun, max_tokens=2, **case.to_continue))
-    assert orjson.loads(body)["choices"][0]["message"]["content"] == "t2 t3 "
+    assert orjson.loads(body)["choices"][0]["message"]["content"] == (" t2 t3 " if case.trims else "t2 t3 ")
 
 
 # What it says

@@ -11,8 +11,8 @@ from common.wire import Job, ReplyEntry
 from provider.answer import relay_answer
 from provider.engines.base import EngineStatus, Question
 from provider.errors import EngineFailed
+from provider.reply import Reply
 from provider.settings import ProviderSettings
-from provider.writer import Reply
 from tests.unit.virtual_time import in_virtual_time, now_s
 
 EVENTS = "text/event-stream; charset=utf-8"

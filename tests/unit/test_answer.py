@@ -14,7 +14,7 @@ from provider.answer import relay_answer
 from provider.engines.base import Question
 from provider.engines.metering import MeteredAnswer
 from provider.errors import EngineBroke, EngineDown, EngineFull
-from provider.writer import Reply
+from provider.reply import Reply
 from tests.unit.engine_script import (
     EVENTS,
     JSON,

@@ -124,15 +124,31 @@ async def test_completions_and_whole_answers_have_their_own_shapes(client: httpx
     assert unlimited["usage"]["completion_tokens"] == 16
 
 
-async def test_a_prompt_that_ends_in_tokens_is_continued_after_them(client: httpx2.AsyncClient) -> None:
-    assert said_in((await client.post(CHAT, json=_body(2, said="t0 t1 t2 "))).text) == "t3 t4 "
-    prompt = {"model": "tiny:1b", "prompt": "Count: t0 t1 ", "max_tokens": 2}
-    assert (await client.post(COMPLETIONS, json=prompt)).json()["choices"][0]["text"] == "t2 t3 "
+@pytest.mark.parametrize(("prompt", "said"), [("Count: t0 t1 ", "t2 t3 "), ("Count: t0 t1", " t2 t3 ")])
+async def test_a_prompt_that_ends_in_tokens_is_continued_after_them(
+    prompt: str, said: str, client: httpx2.AsyncClient, engine: EngineProcess
+) -> None:
+    body = {"model": "tiny:1b", "prompt": prompt, "max_tokens": 2}
+    assert (await client.post(COMPLETIONS, json=body)).json()["choices"][0]["text"] == said
+    assert said_in((await client.post(COMPLETIONS, json={**body, "stream": True})).text) == said
+    assert [request["begun_tokens"] for request in engine.state()["requests"]] == [2, 2]
+
+
+async def test_without_a_limit_the_rest_of_an_answer_is_as_long_as_the_whole_would_leave_it(
+    client: httpx2.AsyncClient,
+) -> None:
+    body = {"model": "tiny:1b", "prompt": "t0 t1 "}
+    assert (await client.post(COMPLETIONS, json=body)).json()["usage"]["completion_tokens"] == 14
+
+
+async def test_a_chat_is_answered_anew_whoever_spoke_last(client: httpx2.AsyncClient, engine: EngineProcess) -> None:
+    assert said_in((await client.post(CHAT, json=_body(2, said="t0 t1 t2 "))).text) == "t0 t1 "
+    assert engine.state()["requests"][-1]["begun_tokens"] == 0
 
 
 @pytest.mark.parametrize(
     ("text", "continued"),
-    [("", 0), ("t0 ", 1), ("Say:t0 t1 ", 2), ("t0 t1", 0), ("t1 t2 ", 0), ("t0 t2 ", 0), ("t999999999 ", 0)],
+    [("", 0), ("t0 ", 1), ("Say:t0 t1 ", 2), ("t0 t1", 2), ("t1 t2 ", 0), ("t0 t2 ", 0), ("t999999999 ", 0)],
 )
 def test_only_an_unbroken_run_from_the_first_token_is_continued(text: str, continued: int) -> None:
     assert run_end(text)[0] == continued
@@ -329,6 +345,7 @@ async def test_the_books_show_what_arrived_but_no_key_and_no_text(
             "x-request-id": "r1",
             "traceparent": None,
         },
+        "begun_tokens": 0,
         "outcome": "finished",
     }
     engine.reset()

@@ -106,11 +106,35 @@ def test_vllm_describes_the_paths_it_serves_and_counts_what_runs(doubles: dict[s
 def test_vllm_goes_on_with_an_answer_only_when_told_to(doubles: dict[str, EngineProcess]) -> None:
     begun = [{"role": "user", "content": "count"}, {"role": "assistant", "content": numbered(0, 2)}]
     told = {"continue_final_message": True, "add_generation_prompt": False}
-    for fields, said in (({}, numbered(0, 5)), (told, numbered(2, 7))):
+    for fields, said in (({}, numbered(0, 5)), (told, " " + numbered(2, 7))):  # a template trims it
         whole = _ask(doubles["vllm"], "/v1/chat/completions", messages=begun, **fields).json()
         assert whole["choices"][0]["message"]["content"] == said
     half_told = _ask(doubles["vllm"], "/v1/chat/completions", messages=begun, continue_final_message=True)
     assert half_told.status_code == 400
+
+
+def test_ollama_goes_on_with_what_its_assistant_said_last_and_puts_prompts_into_a_template(
+    doubles: dict[str, EngineProcess],
+) -> None:
+    begun = [{"role": "user", "content": "count"}, {"role": "assistant", "content": numbered(0, 2)}]
+    ollama = doubles["ollama"]
+    chat = _ask(ollama, "/v1/chat/completions", messages=begun).json()["choices"][0]["message"]["content"]
+    assert chat == " " + numbered(2, 7)
+    assert _ask(ollama, "/api/chat", messages=begun, stream=False).json()["message"]["content"] == chat
+    assert _ask(ollama, COMPLETIONS, prompt="t0 t1 ").json()["choices"][0]["text"] == numbered(0, 5)
+    assert _ask(ollama, "/api/generate", prompt="t0 t1 ", stream=False).json()["response"] == numbered(0, 5)
+    raw = _ask(ollama, "/api/generate", prompt="t0 t1 ", raw=True, stream=False).json()["response"]
+    assert raw == numbered(2, 7)
+
+
+def test_llama_cpp_goes_on_with_a_last_message_to_the_letter_and_takes_no_two(
+    doubles: dict[str, EngineProcess],
+) -> None:
+    begun = [{"role": "user", "content": "count"}, {"role": "assistant", "content": "Sure: t0 t1"}]
+    llama = doubles["llamacpp"]
+    chat = _ask(llama, "/v1/chat/completions", messages=begun).json()["choices"][0]["message"]["content"]
+    assert chat == " " + numbered(2, 7)
+    assert _ask(llama, "/v1/chat/completions", messages=[*begun, begun[-1]]).status_code == 400
 
 
 def test_vllm_says_with_its_last_token_why_it_ends(doubles: dict[str, EngineProcess]) -> None:
