@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Protocol
-from urllib.parse import urlsplit
 
+from common.broker_url import BrokerUrl
 from common.errors import BrokerError, LaneMissing
 from common.settings import is_loopback
 from common.signing import SigningKeys
@@ -104,5 +104,5 @@ class SharedAccess:
 
 def is_bare(broker_url: str) -> bool:
     """Whether passwords and prompts go to this broker over a network without TLS."""
-    parts = urlsplit(broker_url)
-    return parts.scheme == "redis" and not is_loopback(parts.hostname or "localhost")
+    url = BrokerUrl.parse(broker_url)
+    return not url.has_tls and not all(is_loopback(one.host) for one in url.addresses)

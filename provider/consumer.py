@@ -4,23 +4,28 @@ import asyncio
 
 import structlog
 
-from common.errors import BrokerDenied, BrokerError, LaneMissing
-from common.streams.jobs import Delivery, JobLanes, lanes_of
+from common.errors import BrokerDenied, BrokerError, LaneMissing, WireError
+from common.streams.jobs import Delivery, JobLanes, LaneName, lanes_of
 from common.streams.replies import ReplyStreams
+from common.streams.shapes import Fields
 from common.tasks import backoff_s, wait_or_stop
 from common.types import ModelId, NodeId
-from common.wire import RELEASED_BY_RESTART
+from common.wire import RELEASED_BY_RESTART, EntryId, Job, ReplyEntry
 from provider.access import Access
 from provider.deliveries import Deliveries
 from provider.engines.watch import EngineWatch
 from provider.gate.gate import Gate, Reason
 from provider.gate.room import ModelRoom
+from provider.looking_back import is_over
+from provider.reopening import REOPEN_S, ReopenWindow
 from provider.runner import Runner
 from provider.slots import Slots
 
 log = structlog.get_logger()
 
 NO_ROOM = "no-free-slot"
+NO_MODEL = "model-gone"
+"""The release reason of a job whose model the engine has no more."""
 ADOPT_INTERVAL_S = 30.0
 LOOK_AT_ROOM_S = 0.2
 """Room for a model may come without a word."""
@@ -44,6 +49,7 @@ class Consumer:
         runner: Runner,
         engine: EngineWatch,
         room: ModelRoom,
+        window: ReopenWindow,
     ) -> None:
         self._node = node
         self._lanes = lanes
@@ -55,8 +61,10 @@ class Consumer:
         self._runner = runner
         self._engine = engine
         self._room = room
+        self._window = window
         self._denied: frozenset[ModelId] = frozenset()
         self._is_refused = False
+        self._has_looked_back = False
 
     async def run(self) -> None:
         """Take jobs until cancelled. After any trouble with the broker, look for jobs it counts as ours."""
@@ -65,10 +73,10 @@ class Consumer:
         adopt_at = 0.0
         while True:
             try:
-                if loop.time() >= adopt_at and self._access.models:
+                if loop.time() >= adopt_at and (self._access.models or not self._has_looked_back):
                     await self._look_what_is_denied()
-                    await self._adopt()
-                    adopt_at = loop.time() + ADOPT_INTERVAL_S
+                    is_done = await self._adopt()
+                    adopt_at = loop.time() + (ADOPT_INTERVAL_S if is_done else REOPEN_S)
                 await self._take()
                 waits = backoff_s(0.1, 5)
             except BrokerError as exc:
@@ -111,6 +119,8 @@ class Consumer:
             await self._runner.give_back(delivery, ",".join(self._gate.reasons))
         elif self._slots.free == 0:
             await self._runner.give_back(delivery, NO_ROOM)
+        elif delivery.ticket.lane.model not in self._engine.models:
+            await self._runner.give_back(delivery, NO_MODEL)
         elif not self._room.fits(delivery.ticket.lane.model):
             await self._runner.give_back(delivery, Reason.GPU_MEMORY)
         else:
@@ -138,29 +148,57 @@ class Consumer:
         self._denied = found
         self._is_refused = bool(found)
 
-    async def _adopt(self) -> None:
-        """Deal with jobs that are ours by name but do not run here.
+    async def _adopt(self) -> bool:
+        """Deal with jobs that are ours by name but do not run here; False if some were left for a later look.
 
         Such are the jobs of a former process of this name, those whose delivery was lost with a connection, and
         those given back to a hub that is gone.
         """
+        is_done = True
         # Of every model that it may, not only those that the engine has now: it may have lost one since.
-        async for delivery in self._lanes.delivered(self._node, lanes_of(self._allowed())):
+        async for delivery in self._lanes.delivered(self._node, await self._lanes_of_old()):
             if not self._runner.has(delivery.ticket):
-                await self._adopt_one(delivery)
+                is_done &= await self._adopt_one(delivery)
+        return is_done
 
-    async def _adopt_one(self, delivery: Delivery) -> None:
+    async def _lanes_of_old(self) -> list[LaneName]:
+        """Where jobs of ours may be: those of models that the engine lost while no process of this name ran, once."""
+        own = lanes_of(self._allowed())
+        if self._has_looked_back or self._access.is_member:  # a registered node may read no other lanes
+            return own
+        self._has_looked_back = True
+        try:
+            return [*own, *(await self._lanes.known() - {*own})]
+        except BrokerDenied:
+            return own
+
+    async def _adopt_one(self, delivery: Delivery) -> bool:
+        """Deal with one; False if its reply is missing and its hub may yet reopen it."""
         ticket = delivery.ticket
         job = await self._deliveries.verified(delivery)
         if job is None:
-            return
-        last = await self._replies.last_id(job.reply)
+            return True
+        (newest,) = await self._replies.newest([job.reply])
         if self._runner.has(ticket):
-            return
-        if last is None or last.attempt > job.attempt:  # over, or run by someone else
+            return True
+        if newest is None and self._window.is_open:
+            return False
+        if newest is None or newest[0].attempt > job.attempt:  # over, or run by someone else
             await self._deliveries.settle(ticket, job.id)
-        elif last.attempt < job.attempt:  # delivered, but never begun
+        elif newest[0].attempt < job.attempt:  # delivered, but never begun
             await self._start(delivery)
         else:
-            log.info("job_found_begun", request=job.id, attempt=job.attempt)
-            await self._runner.give_back(delivery, RELEASED_BY_RESTART, after=last)
+            await self._end_for_former(delivery, job, *newest)
+        return True
+
+    async def _end_for_former(self, delivery: Delivery, job: Job, last: EntryId, fields: Fields) -> None:
+        """Do what a former process of this name has left undone of an attempt that it had begun."""
+        log.info("job_found_begun", request=job.id, attempt=job.attempt)
+        try:
+            entry = ReplyEntry.from_fields(fields)
+        except WireError:
+            entry = ReplyEntry()
+        if is_over([(last, entry)]):  # all was said, but the job is still in its lane
+            await self._deliveries.settle(delivery.ticket, job.id)
+        else:
+            await self._runner.give_back(delivery, entry.release or RELEASED_BY_RESTART, after=last)

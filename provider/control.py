@@ -9,7 +9,7 @@ from common.errors import BrokerError, WireError
 from common.streams.control import ControlStreams
 from common.tasks import backoff_s
 from common.types import NodeId, Order
-from common.wire import ControlEntry
+from common.wire import ControlEntry, EntryId
 from provider.gate.gate import Gate, Reason
 from provider.runner import Runner
 
@@ -30,20 +30,30 @@ class Control:
     async def run(self, after: bytes) -> None:
         """Follow orders until cancelled."""
         waits = backoff_s(0.1, 5)
+        is_sure = True
         while True:
             try:
+                if not is_sure:
+                    after = await self._where_to_go_on(after)
+                    is_sure = True
                 after, orders = await self._streams.wait(self._node, after)
                 waits = backoff_s(0.1, 5)
             except BrokerError as exc:
                 pause = next(waits)
                 log.warning("broker_unavailable", doing="control", error=str(exc), retry_in_s=round(pause, 2))
                 await asyncio.sleep(pause)
+                is_sure = False
                 continue
             for order in orders:
                 if isinstance(order, WireError):
                     log.warning("order_unreadable", error=str(order))
                 else:
                     self._follow(order)
+
+    async def _where_to_go_on(self, after: bytes) -> bytes:
+        """A broker that was away may have forgotten orders, and its clock be behind: new ones have lower ids then."""
+        newest = await self._streams.newest(self._node)
+        return min(after, newest, key=EntryId.parse)
 
     def _follow(self, entry: ControlEntry) -> None:
         log.info("order", op=entry.order.value, request=entry.request)

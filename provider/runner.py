@@ -11,25 +11,30 @@ from common.clock import BrokerClock
 from common.errors import BrokerError
 from common.keys import Keys
 from common.streams.jobs import Delivery, Ticket
-from common.streams.replies import ReplyStreams
+from common.streams.replies import ReplyStreams, Written
 from common.types import ModelId, NodeId, RequestId
 from common.wire import EntryId, Failure, Job, ReplyEntry
 from provider.answer import relay_answer
+from provider.continuing.finding import find_seam
 from provider.deliveries import Deliveries
 from provider.engines.base import refusal
 from provider.engines.watch import EngineWatch
 from provider.errors import EngineError, EngineFailed, EngineFull, ModelGone
 from provider.gate.gate import Reason
+from provider.looking_back import is_over, read_earlier
 from provider.outcomes import Outcomes
+from provider.reply import Reply, ReplyState
 from provider.running_job import RunningJob, Stop
 from provider.settings import ProviderSettings
 from provider.slots import Slots
-from provider.writer import Reply, ReplyState, ReplyWriter
+from provider.writer import ReplyWriter
 
 log = structlog.get_logger()
 
 REMEMBERED_CANCELS = 1000
 LOOK_AT_REPLIES_S = 2.0
+BROKER_AWAY = "broker-away"
+"""The release reason of a job of whose earlier attempts nothing could be read."""
 HUB_TIME_S = 10.0
 """What a hub gets to requeue a job that was given back, before this node takes care of it once more."""
 
@@ -86,6 +91,8 @@ class Runner:
         for running in self._running.values():
             if running.job.id == request:
                 running.stop(Stop.CANCELLED)
+                if running.reply is not None:
+                    running.reply.drop()  # it may be waiting for a broker that is away
         for ticket, (_, given_back) in self._given_back.items():
             if given_back == request:
                 task = asyncio.create_task(self._deliveries.settle(ticket, request))
@@ -96,27 +103,32 @@ class Runner:
         """Stop jobs that nobody waits for, until cancelled.
 
         A job that writes learns it from the broker's answer. One that says nothing yet would not: its hub died, or was
-        cut off and gave it to another node.
+        cut off and gave it to another node. A reply that is missing may be one that the broker has just forgotten: the
+        writer knows whether that is to be waited for.
         """
         while True:
             await asyncio.sleep(LOOK_AT_REPLIES_S)
             looked_at = [*self._running.values()]
             try:
-                wanted = await self._replies.wanted([(one.job.reply, one.job.attempt) for one in looked_at])
+                fates = await self._replies.fates([(one.job.reply, one.job.attempt) for one in looked_at])
             except BrokerError as exc:
                 log.warning("broker_unavailable", doing="follow_replies", error=str(exc))
                 continue
-            for running, is_wanted in zip(looked_at, wanted, strict=True):
-                if not is_wanted:
+            for running, fate in zip(looked_at, fates, strict=True):
+                if fate is Written.FENCED:
                     running.stop(Stop.OVER)
+                elif fate is Written.GONE and running.reply is not None:
+                    running.reply.miss()
 
     async def accept(self, delivery: Delivery) -> None:
         """Start a delivered job in a free slot, or drop it if it must not run."""
         job = await self._deliveries.verified(delivery)
         if job is None:
             return
-        if job.id in self._cancelled or job.deadline_ms < self._clock.now_ms():
-            log.info("job_skipped", request=job.id, reason="cancelled" if job.id in self._cancelled else "expired")
+        # A later attempt may be of a hub that others took for dead and that is back: the reply decides, not the order.
+        is_cancelled = job.attempt == 1 and job.id in self._cancelled
+        if is_cancelled or job.deadline_ms < self._clock.now_ms():
+            log.info("job_skipped", request=job.id, reason="cancelled" if is_cancelled else "expired")
             await self._deliveries.settle(delivery.ticket, job.id)
             return
         running = RunningJob(job, delivery.ticket)
@@ -134,8 +146,11 @@ class Runner:
             reply.continue_after(after)
         self._remember_given_back(delivery.ticket, job.id)
         reply.put(ReplyEntry(release=reason))
-        if await reply.flushed() is not ReplyState.OPEN:
-            await self._deliveries.settle(delivery.ticket, job.id)
+        try:
+            if await reply.flushed() is not ReplyState.OPEN:
+                await self._deliveries.settle(delivery.ticket, job.id)
+        finally:
+            reply.close()
         log.info("job_released", request=job.id, attempt=job.attempt, reason=reason)
 
     def release_all(self, reason: Reason) -> int:
@@ -177,9 +192,16 @@ class Runner:
                 self._slots.give_back()
 
     async def _run_in_slot(self, running: RunningJob) -> None:
-        reply = self._open_reply(running.job, running)
+        reply = running.reply = self._open_reply(running.job, running)
+        try:
+            await self._speak(running, reply)
+        finally:
+            reply.close()
+
+    async def _speak(self, running: RunningJob, reply: Reply) -> None:
         log.info("job_claimed", bytes=len(running.job.body))
         last = await self._attempt(running, reply) if running.begin() else running.last_words()
+        stopped_by = running.stop_reason
         # The last write is not to be cut short: whoever stops the job again finds it already stopping.
         running.stop_reason = running.stop_reason or Stop.OVER
         if last != ReplyEntry():
@@ -190,20 +212,15 @@ class Runner:
         if state is not ReplyState.OPEN or not to_run_again:
             # else whoever requeues it takes it off the lane
             await self._deliveries.settle(running.ticket, running.job.id)
-        outcome = _outcome(last)
+        outcome = _outcome(last, stopped_by)
         self.outcomes.note(outcome)
         log.info("job_ended", outcome=outcome, reply=state.value)
 
     async def _attempt(self, running: RunningJob, reply: Reply) -> ReplyEntry:
-        """Claim the reply and run the job; the entry that ends this attempt (an empty one if all is said)."""
+        """Run the job; the entry that ends this attempt (an empty one if all is said)."""
         job = running.job
         try:
-            reply.put(ReplyEntry(claim=self._node))
-            if await reply.flushed() is not ReplyState.OPEN:
-                return ReplyEntry()
-            if (failure := refusal(job.endpoint, self._engine.status)) is not None:
-                return ReplyEntry(error=failure)
-            await relay_answer(self._engine.current, job, reply, self._node, self._settings)
+            return await self._answer(running, reply)
         except asyncio.CancelledError:
             if running.stop_reason is None:
                 raise
@@ -211,9 +228,32 @@ class Runner:
             return running.last_words()
         except EngineError as exc:
             return self._told(exc, job)
+        except BrokerError as exc:
+            log.warning("broker_unavailable", doing="look_back", error=str(exc))
+            return ReplyEntry(release=BROKER_AWAY)
         except Exception:
             log.exception("job_crashed")
             return ReplyEntry(error=Failure(500, "provider_error", "the provider failed on this job", retryable=True))
+
+    async def _answer(self, running: RunningJob, reply: Reply) -> ReplyEntry:
+        """Claim the reply, look at what earlier attempts said, and relay the engine's answer.
+
+        Returns what is still to be said.
+        """
+        job, seam = running.job, None
+        reply.put(ReplyEntry(claim=self._node))
+        if await reply.flushed() is not ReplyState.OPEN:
+            return ReplyEntry()
+        if job.attempt > 1:  # the claim fences them: nothing comes behind what is read now
+            earlier = await read_earlier(self._replies, reply, self._node, self._settings.broker_grace_s)
+            reply.remember(earlier)
+            if is_over(earlier):
+                running.stop_reason = running.stop_reason or Stop.OVER
+                return ReplyEntry()
+            seam = find_seam(job, self._node, earlier)
+        if (failure := refusal(job.endpoint, self._engine.status)) is not None:
+            return ReplyEntry(error=failure)
+        await relay_answer(self._engine.current, job, reply, self._node, self._settings, seam)
         return ReplyEntry()
 
     def _told(self, error: EngineError, job: Job) -> ReplyEntry:
@@ -232,7 +272,9 @@ class Runner:
         return ReplyEntry(release=Reason.ENGINE_DOWN)
 
 
-def _outcome(last: ReplyEntry) -> str:
+def _outcome(last: ReplyEntry, stopped_by: Stop | None) -> str:
     if last.error is not None:
         return last.error.code
-    return "released" if last.release is not None else "done"
+    if last.release is not None:
+        return "released"
+    return "done" if stopped_by is None else stopped_by.value

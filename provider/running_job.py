@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from common.streams.jobs import Ticket
 from common.wire import Job, ReplyEntry
+from provider.reply import Reply
 
 
 class Stop(StrEnum):
@@ -26,6 +27,8 @@ class RunningJob:
         self.ticket = ticket
         self.stop_reason: Stop | None = None
         self.release_reason = ""
+        self.reply: Reply | None = None
+        """Since its task began."""
         self.task: asyncio.Task[None] | None = None
         self._has_begun = False
 

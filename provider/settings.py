@@ -7,7 +7,6 @@ import json
 import socket
 from enum import StrEnum
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from common.broker_url import checked
 from common.errors import SettingsError
 from common.settings import ProcessName, SharedSettings
 from common.signing import SigningKeys
@@ -281,11 +281,7 @@ class ProviderSettings(SharedSettings):
     @field_validator("redis_url")
     @classmethod
     def _is_of_a_broker(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("redis", "rediss", "unix"):
-            raise ValueError("expected redis://, rediss:// or unix://")
-        _ = parts.port  # reading it is what looks at it
-        return value
+        return checked(value)
 
     @field_validator("signing_key")
     @classmethod

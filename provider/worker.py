@@ -21,6 +21,7 @@ from provider.gate.room import ModelRoom
 from provider.joining import Footing
 from provider.outcomes import Outcomes
 from provider.presence import Presence
+from provider.reopening import ReopenWindow
 from provider.runner import Runner
 from provider.slots import Slots
 from provider.standing import Standing
@@ -54,7 +55,10 @@ class Worker:
             log.warning("jobs_unsigned", hint="set GHUB_SIGNING_KEY on hubs and providers to refuse forged jobs")
         self._node = node
         self._clock = BrokerClock(broker)
-        self._writer = ReplyWriter(replies, flush_gap_ms=settings.flush_gap_ms, broker_grace_s=settings.broker_grace_s)
+        window = ReopenWindow(broker.reconnections)
+        self._writer = ReplyWriter(
+            replies, window, flush_gap_ms=settings.flush_gap_ms, broker_grace_s=settings.broker_grace_s
+        )
         deliveries = Deliveries(lanes, broker.keys, access)
         self._runner = Runner(
             node=node,
@@ -95,6 +99,7 @@ class Worker:
             runner=self._runner,
             engine=engine,
             room=room,
+            window=window,
         )
         self._orders_after: bytes | None = None
 

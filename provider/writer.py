@@ -5,115 +5,27 @@ While one pipeline is in flight the next one fills, so the cost of a token falls
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import replace
-from enum import Enum
-
-import structlog
+from collections.abc import Callable, Sequence
 
 from common.errors import BrokerError
-from common.streams.replies import ReplyStreams, ReplyWrite, Written
-from common.tasks import backoff_s
-from common.wire import EntryId, Job, ReplyEntry
+from common.streams.replies import ReplyStreams, Written
+from common.wire import Job
+from provider.reopening import ReopenWindow
+from provider.replay import Replay
+from provider.reply import Reply, ReplyState
 
-log = structlog.get_logger()
-
-
-class ReplyState(Enum):
-    """Whether a reply still takes entries."""
-
-    OPEN = "open"
-    GONE = "gone"
-    """The request is over: its client left, or nobody kept the reply."""
-    FENCED = "fenced"
-    """A newer attempt has taken over."""
-    LOST = "lost"
-    """The broker was away for too long, or will not take it."""
-
-
-class Reply:
-    """One attempt's side of a reply. Entries put while a write is in flight become one."""
-
-    def __init__(self, writer: "ReplyWriter", job: Job, doorbell: str, on_over: Callable[[ReplyState], None]) -> None:
-        self.job = job
-        self.state = ReplyState.OPEN
-        self._doorbell = doorbell
-        self._writer = writer
-        self._on_over = on_over
-        self._head = ReplyEntry()
-        self._data: list[bytes] = []
-        self._waiting_bytes = 0
-        self._next = EntryId(job.attempt, 0)
-        self._moved = asyncio.Event()
-
-    def put(self, entry: ReplyEntry) -> None:
-        """Add what an entry holds to the next write. After a last entry nothing may follow."""
-        if entry.data:
-            self._data.append(entry.data)
-            self._waiting_bytes += len(entry.data)
-        changes = {name: value for name in _HEAD_FIELDS if (value := getattr(entry, name)) is not None}
-        if changes:
-            self._head = replace(self._head, **changes)
-        self._writer.notice(self)
-
-    def put_data(self, data: bytes) -> None:
-        """Add whole events to the next write."""
-        self._data.append(data)
-        self._waiting_bytes += len(data)
-        self._writer.notice(self)
-
-    async def room(self, limit_bytes: int) -> None:
-        """Wait until less than so much waits to be written, or the reply is over."""
-        while self._waiting_bytes >= limit_bytes and self.state is ReplyState.OPEN:
-            await self._wait_move()
-
-    async def flushed(self) -> ReplyState:
-        """Wait until all that was put is at the broker, or the reply is over."""
-        while self.state is ReplyState.OPEN and self._writer.owes(self):
-            await self._wait_move()
-        return self.state
-
-    def continue_after(self, last: EntryId) -> None:
-        """Number the next entry after one that is in the reply already."""
-        self._next = EntryId(self.job.attempt, last.n + 1) if last.attempt == self.job.attempt else self._next
-
-    def take(self) -> ReplyWrite:
-        """The next write: all that was put since the last one."""
-        entry = replace(self._head, data=b"".join(self._data))
-        write = ReplyWrite(self.job.reply, self._doorbell, self.job.id, self._next, entry)
-        self._head = ReplyEntry()
-        self._data = []
-        self._waiting_bytes = 0
-        self._next = EntryId(self._next.attempt, self._next.n + 1)
-        return write
-
-    def settle(self, state: ReplyState) -> None:
-        """Take note of how the last write went."""
-        if state is not ReplyState.OPEN and self.state is ReplyState.OPEN:
-            self.state = state
-            self._on_over(state)
-        self._moved.set()
-
-    async def _wait_move(self) -> None:
-        self._moved.clear()
-        await self._moved.wait()
-
-
-_HEAD_FIELDS = ("claim", "start", "end", "error", "release")
-
-
-_STATES = {
-    Written.GONE: ReplyState.GONE,
-    Written.FENCED: ReplyState.FENCED,
-    Written.REFUSED: ReplyState.LOST,
-}
+LOOK_S = 0.2
+"""How often to look for replies that are missing, and whether a connection was made anew."""
 
 
 class ReplyWriter:
-    """The pump. `run` is its task; replies are opened by jobs and closed by their last entry."""
+    """The pump. `run` is its task; replies are opened by jobs and closed at their end."""
 
-    def __init__(self, streams: ReplyStreams, *, flush_gap_ms: float, broker_grace_s: float) -> None:
+    def __init__(
+        self, streams: ReplyStreams, window: ReopenWindow, *, flush_gap_ms: float, broker_grace_s: float
+    ) -> None:
         self._streams = streams
+        self._replay = Replay(streams, window, on_reopened=self._go_on)
         self._gap_s = flush_gap_ms / 1000
         self._grace_s = broker_grace_s
         self._news: dict[Reply, None] = {}
@@ -122,59 +34,92 @@ class ReplyWriter:
 
     def open(self, job: Job, doorbell: str, on_over: Callable[[ReplyState], None]) -> Reply:
         """Begin an attempt's reply; `on_over` is called once if the broker no longer takes its entries."""
-        return Reply(self, job, doorbell, on_over)
+        reply = Reply(self, job, doorbell, on_over)
+        self._replay.add(reply)
+        return reply
+
+    def forget(self, reply: Reply) -> None:
+        """Its job has ended."""
+        self._replay.remove(reply)
+        self._news.pop(reply, None)
 
     def notice(self, reply: Reply) -> None:
         """Remember that a reply has something to write."""
-        if reply.state is ReplyState.OPEN:
+        if reply.state is ReplyState.OPEN and not self._replay.waits_for(reply):
             self._news[reply] = None
             self._rung.set()
 
     def owes(self, reply: Reply) -> bool:
         """Whether something of this reply is not yet at the broker."""
-        return reply in self._news or reply in self._in_flight
+        return reply in self._news or reply in self._in_flight or self._replay.waits_for(reply)
+
+    def miss(self, reply: Reply) -> None:
+        """Somebody has seen that the broker does not have this reply: it is over, or has to be waited for."""
+        self._replay.miss(reply)
 
     async def run(self) -> None:
         """Write until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch(), name="writer-watch")
+            await self._pump()
+
+    async def _watch(self) -> None:
+        """Wake the pump where there is something to look at though nobody writes."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if self._replay.is_waiting or self._replay.since != self._streams.renewals:
+                self._rung.set()
+
+    async def _pump(self) -> None:
         loop = asyncio.get_running_loop()
-        next_at = 0.0
+        next_at = look_at = 0.0
         while True:
             await self._rung.wait()
             if (pause := next_at - loop.time()) > 0:
                 await asyncio.sleep(pause)
             next_at = loop.time() + self._gap_s
             self._rung.clear()
+            if self._replay.is_due:
+                await self._replay.recover(self._grace_s, self.owes)
+            elif self._replay.is_waiting and loop.time() >= look_at:
+                look_at = loop.time() + LOOK_S
+                await self._replay.look_for_missing()
             # What came while a write was lost stays unwritten too: an answer must have no hole.
-            replies, self._news = [reply for reply in self._news if reply.state is ReplyState.OPEN], {}
-            self._in_flight = frozenset(replies)
-            states = await self._write([reply.take() for reply in replies])
-            self._in_flight = frozenset()
-            for reply, state in zip(replies, states, strict=True):
-                reply.settle(state)
+            news, self._news = self._news, {}
+            replies = [one for one in news if one.state is ReplyState.OPEN and not self._replay.waits_for(one)]
+            if replies:
+                await self._write(replies)
 
-    async def _write(self, writes: list[ReplyWrite]) -> list[ReplyState]:
-        """Write until the broker has answered for each; explicit ids make repeating it harmless."""
-        give_up_at = asyncio.get_running_loop().time() + self._grace_s
-        for attempt, pause in enumerate(backoff_s(0.05, 2)):
-            try:
-                results = await self._streams.write(writes)
-                return [
-                    await self._state_of(write, one, retried=attempt > 0)
-                    for write, one in zip(writes, results, strict=True)
-                ]
-            except BrokerError as exc:
-                if asyncio.get_running_loop().time() + pause > give_up_at:
-                    log.error("reply_lost", requests=[write.request for write in writes], error=str(exc))
-                    break
-                log.warning("broker_unavailable", doing="write", error=str(exc), retry_in_s=round(pause, 2))
-            await asyncio.sleep(pause)
-        return [ReplyState.LOST] * len(writes)
+    async def _write(self, replies: Sequence[Reply]) -> None:
+        """Write what these have; if it cannot be known whether that went well, bring all replies up to date."""
+        self._in_flight = frozenset(replies)
+        try:
+            results = await self._streams.write([reply.take() for reply in replies], since=self._replay.since)
+        except BrokerError as exc:
+            self._replay.note_trouble(exc)
+            results = [Written.UNSENT] * len(replies)
+        if Written.UNSENT in results:  # all of them are
+            await self._replay.recover(self._grace_s, self.owes)
+        self._in_flight = frozenset()
+        for reply, result in zip(replies, results, strict=True):
+            self._note(reply, result)
 
-    async def _state_of(self, write: ReplyWrite, result: Written, *, retried: bool) -> ReplyState:
-        if result is Written.YES:
-            return ReplyState.OPEN
-        if result is Written.FENCED and retried:  # our own first try may have been written before its answer was lost
-            last = await self._streams.last_id(write.reply)
-            if last is not None and last.attempt == write.id.attempt:
-                return ReplyState.OPEN
-        return _STATES[result]
+    def _note(self, reply: Reply, result: Written) -> None:
+        """Tell a reply how its write went."""
+        match result:
+            case Written.YES:
+                self._replay.note_written(reply)
+                reply.settle(ReplyState.OPEN)
+            case Written.FENCED:
+                reply.settle(ReplyState.FENCED)
+            case Written.REFUSED if not self._replay.is_unsure_of(reply):
+                reply.settle(ReplyState.LOST)
+            case Written.GONE | Written.REFUSED:  # a broker that has forgotten a node's rights refuses what it says
+                self._replay.miss(reply)
+            case Written.UNSENT:
+                reply.settle(reply.state)  # it is whole now, or missing, or over
+
+    def _go_on(self, reply: Reply) -> None:
+        """It was missing, and what was put meanwhile can be written now."""
+        if reply.has_news:
+            self.notice(reply)

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+from weakref import WeakSet
 
 from redis import exceptions as rx
 from redis.asyncio.client import Pipeline
+from redis.asyncio.connection import AbstractConnection
 
 from common.broker import BLOCK_MS, Broker, broker_errors
 from common.streams.jobs import flat
@@ -19,6 +21,8 @@ DOORBELL_MAXLEN = 1000
 ENTRIES_PER_PAGE = 256
 _RESTORE = Script("restore_reply")
 _BEFORE_ALL = b"0-0"
+_PASSING = ("LOADING", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY ")
+"""How errors of a whole server begin, not of one key: it loads its data, cannot save it, lacks its replicas, …"""
 
 
 class Written(Enum):
@@ -31,6 +35,8 @@ class Written(Enum):
     """The broker holds this entry or a later one: a newer attempt has begun, or this was written before."""
     REFUSED = "refused"
     """It will never take it: not allowed, or the key is something else."""
+    UNSENT = "unsent"
+    """The connection was made anew, and the broker may have forgotten things: nothing was said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +55,41 @@ class ReplyStreams:
 
     def __init__(self, broker: Broker) -> None:
         self._commands = broker.commands
+        self._reconnections = broker.reconnections
+        self._used: WeakSet[AbstractConnection] = WeakSet()
+        self._begun = 0
 
     # the provider's end
 
-    async def write(self, writes: Sequence[ReplyWrite]) -> list[Written]:
+    @property
+    def renewals(self) -> int:
+        """Rises with each connection that was lost and made again, or that `write` had not used before.
+
+        As long as it stays, the broker has everything that it said yes to.
+        """
+        return self._reconnections.count + self._begun
+
+    async def write(self, writes: Sequence[ReplyWrite], *, since: int | None = None) -> list[Written]:
         """Append entries and ring each hub once, in one round trip.
 
         NOMKSTREAM: a reply that is gone is not written again, and a hub that is gone is not rung. Ids are explicit, so
         the same call may be repeated after a lost answer.
+
+        Args:
+            writes: the entries; those of one reply in order.
+            since: `renewals` as it was when these replies were known to be whole. If it has risen, nothing is written:
+                a broker that has forgotten the end of a reply would take what comes next, and leave a hole before it.
         """
+        with broker_errors():
+            connection = await self._commands.connection_pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's is not typed
+        if connection not in self._used:
+            self._used.add(connection)
+            self._begun += 1
+        if since is not None and since != self.renewals:
+            await self._commands.connection_pool.release(connection)
+            return [Written.UNSENT] * len(writes)
         pipe = self._commands.pipeline(transaction=False)
+        pipe.connection = connection
         rings: dict[str, list[str]] = {}
         for write in writes:
             pipe.execute_command("XADD", write.reply, "NOMKSTREAM", str(write.id), *flat(write.entry.to_fields()))
@@ -92,15 +123,27 @@ class ReplyStreams:
                 return found
             start = f"({found[-1][0]}"
 
-    async def wanted(self, attempts: Sequence[tuple[str, int]]) -> list[bool]:
-        """Whether each of these (reply, attempt) is still waited for: no newer one is in it."""
+    async def newest(self, replies: Sequence[str]) -> list[tuple[EntryId, Fields] | None]:
+        """The newest entry of each reply; None for each that is gone, or cannot be read."""
+        pipe = self._commands.pipeline(transaction=False)
+        for reply in replies:
+            pipe.xrevrange(reply, count=1)
+        with broker_errors():
+            answers = await pipe.execute(raise_on_error=False)
+            return [_entry_of(answer) for answer in answers]
+
+    async def fates(self, attempts: Sequence[tuple[str, int]]) -> list[Written]:
+        """What would become of an entry of each of these (reply, attempt) now: YES, GONE or FENCED."""
         pipe = self._commands.pipeline(transaction=False)
         for reply, attempt in attempts:
             pipe.exists(reply)
             pipe.xrange(reply, f"{attempt + 1}-0", count=1)
         with broker_errors():
             answers = await pipe.execute()
-        return [bool(is_there) and not newer for is_there, newer in zip(answers[::2], answers[1::2], strict=True)]
+        return [
+            Written.GONE if not is_there else Written.FENCED if newer else Written.YES
+            for is_there, newer in zip(answers[::2], answers[1::2], strict=True)
+        ]
 
     # the hub's end
 
@@ -121,6 +164,15 @@ class ReplyStreams:
             args += [str(entry_id), len(fields), *fields]
         with broker_errors():
             return bool(await _RESTORE.run(self._commands, [reply], args))
+
+    async def last_ids(self, replies: Sequence[str]) -> list[EntryId | None]:
+        """Id of the newest entry of each reply; None for each that is gone."""
+        pipe = self._commands.pipeline(transaction=False)
+        for reply in replies:
+            pipe.xrevrange(reply, count=1)
+        with broker_errors():
+            found = await pipe.execute()
+        return [EntryId.parse(newest[0][0]) if newest else None for newest in found]
 
     async def keep(self, replies: Sequence[str], ttl_ms: int) -> list[bool]:
         """Renew open replies; False for each that the broker no longer has."""
@@ -160,6 +212,10 @@ class Doorbell:
             await self._commands.xadd(self._key, {"ids": ""}, maxlen=DOORBELL_MAXLEN)
             await self._commands.pexpire(self._key, ttl_ms)
 
+    def hear_again(self) -> None:
+        """Hear all that it still tells: a promoted replica may go on with lower ids than those that were heard."""
+        self._heard = _BEFORE_ALL
+
     async def wait(self, block_ms: int = BLOCK_MS) -> set[RequestId]:
         """Block until it rings or the time is up; the requests that have news."""
         with broker_errors():
@@ -177,8 +233,22 @@ def _written(result: object) -> Written:
         return Written.GONE
     if isinstance(result, rx.ResponseError) and "equal or smaller" in str(result):
         return Written.FENCED
-    if isinstance(result, rx.OutOfMemoryError | rx.ReadOnlyError):  # it passes, and concerns every write
-        raise result
     if isinstance(result, Exception):
+        _raise_if_it_passes(result)
         return Written.REFUSED
     return Written.YES
+
+
+def _entry_of(answer: Any) -> tuple[EntryId, Fields] | None:  # noqa: ANN401 - as redis-py brings it
+    if isinstance(answer, Exception):
+        _raise_if_it_passes(answer)
+        return None
+    return (EntryId.parse(answer[0][0]), answer[0][1]) if answer else None
+
+
+def _raise_if_it_passes(error: Exception) -> None:
+    """Raise what is no answer about one key: it concerns every command, and will be over."""
+    if isinstance(error, rx.OutOfMemoryError | rx.ReadOnlyError | rx.ConnectionError):
+        raise error
+    if str(error).startswith(_PASSING):
+        raise error

@@ -57,6 +57,20 @@ class TestWriting:
         await write(broker, a_write(1, 0), a_write(1, 1))
         assert await replies.last_id(REPLY) == EntryId(1, 1)
 
+    async def test_of_many_replies_the_newest_entries_are_told_and_which_are_gone(self, broker: Broker) -> None:
+        for request in ("r1", "r2"):
+            await publish(broker, request)
+        await write(broker, a_write(1, 0, b"0"), a_write(1, 1, b"1"))
+        asked = [a_job(request).reply for request in ("r1", "gone", "r2")]
+        told = [(EntryId(1, 1), {b"data": b"1"}), None, (EntryId(0, 1), {b"open": b"1"})]
+        assert await ReplyStreams(broker).newest(asked) == told
+
+    async def test_what_is_no_reply_cannot_be_read_and_hides_none(self, broker: Broker) -> None:
+        await publish(broker, "r1")
+        await raw(broker).set(a_job("odd").reply, "x")
+        asked = [a_job(request).reply for request in ("odd", "r1")]
+        assert await ReplyStreams(broker).newest(asked) == [None, (EntryId(0, 1), {b"open": b"1"})]
+
 
 class TestFence:
     async def test_an_entry_that_comes_twice_is_refused(self, broker: Broker) -> None:
@@ -88,6 +102,13 @@ class TestFence:
         await write(broker, *batch[:3])
         assert await write(broker, *batch) == [Written.FENCED] * 3 + [Written.YES] * 2
         assert await data_of(broker) == [b"0", b"1", b"2", b"3", b"4"]
+
+    async def test_the_fate_of_an_entry_is_known_before_it_is_written(self, broker: Broker) -> None:
+        await publish(broker, "r1")
+        await write(broker, a_write(2, 0))
+        asked = [(REPLY, 1), (REPLY, 2), (REPLY, 3), (a_job("gone").reply, 1)]
+        fates = [Written.FENCED, Written.YES, Written.YES, Written.GONE]
+        assert await ReplyStreams(broker).fates(asked) == fates
 
 
 class TestGone:

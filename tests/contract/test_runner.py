@@ -10,9 +10,11 @@ from common.signing import SigningKeys
 from common.streams.jobs import Delivery, JobLanes
 from common.streams.replies import ReplyStreams
 from common.types import NodeId, RequestId
+from common.wire import EntryId, Failure, ReplyEntry, Usage
 from provider.access import SharedAccess
 from provider.deliveries import Deliveries
 from provider.engines.watch import EngineWatch
+from provider.reopening import ReopenWindow
 from provider.runner import Runner
 from provider.settings import ProviderSettings
 from provider.slots import Slots
@@ -22,14 +24,20 @@ from tests.contract.story import (
     LANES,
     MODEL,
     NODE,
+    a_job,
     at_work,
     claim_all,
+    entries_of,
     eventually,
+    on_real_brokers,
     pending,
     publish,
+    raw,
 )
 
 R1 = RequestId("r1")
+REPLY = a_job().reply
+OTHER = NodeId("node-2")
 
 
 @pytest.fixture
@@ -42,7 +50,7 @@ async def runner(broker: Broker, slots: Slots) -> AsyncIterator[Runner]:
     """One slot, and an engine that was never found."""
     settings = ProviderSettings(name="node-1", slots=1)
     replies, lanes = ReplyStreams(broker), JobLanes(broker)
-    writer = ReplyWriter(replies, flush_gap_ms=2, broker_grace_s=5)
+    writer = ReplyWriter(replies, ReopenWindow(broker.reconnections), flush_gap_ms=2, broker_grace_s=5)
     engine = EngineWatch(settings.engine, settings.slots, lambda _: None)
     runner = Runner(
         node=NodeId(NODE),
@@ -103,3 +111,86 @@ async def test_a_job_given_back_to_a_hub_whose_client_has_left_is_off_its_lane_a
     assert runner.has(delivery.ticket), "its hub has yet to requeue it"
     runner.cancel(R1)
     await until_free(slots, broker)
+
+
+async def second_attempt_after(broker: Broker, *said: ReplyEntry) -> Delivery:
+    """A job just claimed whose first attempt, by another node, said this."""
+    ticket = await publish(broker, R1)
+    await claim_all(broker, node=OTHER)
+    entries = [(EntryId(1, n), entry) for n, entry in enumerate([ReplyEntry(claim=OTHER), *said])]
+    await ReplyStreams(broker).restore(REPLY, entries, 60_000)
+    await JobLanes(broker).requeue(ticket, a_job(R1, attempt=2))
+    (delivery,) = await claim_all(broker)
+    return delivery
+
+
+@pytest.mark.parametrize(
+    "last", [ReplyEntry(data=b"x", end=Usage()), ReplyEntry(error=Failure(400, "bad", "no"))], ids=["end", "error"]
+)
+async def test_what_an_earlier_attempt_has_ended_is_settled_and_its_engine_not_asked(
+    broker: Broker, runner: Runner, slots: Slots, last: ReplyEntry
+) -> None:
+    await runner.accept(await second_attempt_after(broker, last))
+    await until_free(slots, broker)
+    assert (await entries_of(broker, REPLY))[-1] == ("2-0", ReplyEntry(claim=NODE))
+    assert runner.outcomes == {"over": 1}
+
+
+@pytest.mark.parametrize(
+    "last", [ReplyEntry(release="gpu-busy"), ReplyEntry(error=Failure(502, "broke", "it broke", retryable=True))]
+)
+async def test_what_an_earlier_attempt_left_to_be_tried_again_is_tried(
+    broker: Broker, runner: Runner, last: ReplyEntry
+) -> None:
+    """Here the engine was never found, and that is what it comes to."""
+    await runner.accept(await second_attempt_after(broker, last))
+
+    async def is_tried() -> bool:
+        entry_id, entry = (await entries_of(broker, REPLY))[-1]
+        return entry_id == "2-1" and entry.error is not None and entry.error.code == "endpoint_not_supported"
+
+    await eventually(is_tried, "it is tried")
+
+
+@on_real_brokers
+async def test_a_first_attempt_asks_the_broker_nothing(broker: Broker, runner: Runner, slots: Slots) -> None:
+    delivery = await delivered(broker)
+    warm_up = ReplyStreams(broker)
+    before = await calls_of(broker, "xrange")
+    await warm_up.fates([(REPLY, 1)])
+    assert await calls_of(broker, "xrange") == before + 1, "such calls are counted"
+    await runner.accept(delivery)
+
+    async def has_ended() -> bool:
+        return slots.free == 1
+
+    await eventually(has_ended, "the job has ended")
+    assert await calls_of(broker, "xrange") == before + 1
+
+
+async def calls_of(broker: Broker, command: str) -> int:
+    """How often the broker has done a command."""
+    stats = await raw(broker).info("commandstats")
+    return int(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"])
+
+
+async def test_a_job_whose_claim_another_node_holds_is_dropped_and_off_this_node_s_list(
+    broker: Broker, runner: Runner, slots: Slots
+) -> None:
+    """A broker that has failed over may give out a job once more that runs already."""
+    delivery = await delivered(broker)
+    theirs = [(EntryId(1, 0), ReplyEntry(claim=OTHER))]
+    await ReplyStreams(broker).restore(REPLY, theirs, 60_000)
+    await runner.accept(delivery)
+    await until_free(slots, broker)
+    assert await entries_of(broker, REPLY) == [("1-0", ReplyEntry(claim=OTHER))]
+
+
+async def test_a_job_whose_request_is_over_frees_its_slot_and_its_lane(
+    broker: Broker, runner: Runner, slots: Slots
+) -> None:
+    delivery = await delivered(broker)
+    await raw(broker).delete(REPLY)
+    await runner.accept(delivery)
+    await until_free(slots, broker)
+    assert not await raw(broker).exists(REPLY)

@@ -5,7 +5,9 @@ from contextlib import asynccontextmanager
 
 from common.broker import Broker
 from common.streams.replies import ReplyStreams
-from provider.writer import Reply, ReplyState, ReplyWriter
+from provider.reopening import ReopenWindow
+from provider.reply import Reply, ReplyState
+from provider.writer import ReplyWriter
 from tests.contract.story import HUB, KEYS, a_job, at_work, entries_of
 
 BELL = KEYS.doorbell(HUB)
@@ -15,7 +17,8 @@ REPLY = a_job("r1").reply
 @asynccontextmanager
 async def writing(broker: Broker, *, flush_gap_ms: float = 2, grace_s: float = 20) -> AsyncIterator[ReplyWriter]:
     """A writer at work."""
-    writer = ReplyWriter(ReplyStreams(broker), flush_gap_ms=flush_gap_ms, broker_grace_s=grace_s)
+    window = ReopenWindow(broker.reconnections)
+    writer = ReplyWriter(ReplyStreams(broker), window, flush_gap_ms=flush_gap_ms, broker_grace_s=grace_s)
     async with at_work(writer.run()):
         yield writer
 

@@ -11,7 +11,7 @@ import redis
 from tests.doubles.process import EngineProcess
 from tests.doubles.reading import numbered
 from tests.support import leftovers
-from tests.support.call import Answer, get, post
+from tests.support.call import COMPLETIONS, Answer, Call, get, post
 from tests.support.grid import chat
 from tests.support.pair import Pair
 from tests.support.processes import until
@@ -27,6 +27,14 @@ def _is_free(engine: EngineProcess) -> bool:
 
 def _is_connected(client: redis.Redis, node: str) -> bool:
     return f"ghub-provider-{node}" in {one["name"] for one in client.client_list()}
+
+
+def _ask_for_one_node(pair: Pair) -> Call:
+    """A stream under way that no other node may go on with."""
+    body = chat(model=pair.model, tokens=1000, stream=True, double={"delay_ms": 20})
+    call = Call(pair.hub, body, headers={"X-GHub-Failover": "off"})
+    call.wait_for("t3 ")
+    return call
 
 
 def test_a_job_that_ends_within_the_limit_is_whole_and_the_provider_leaves_in_order(
@@ -60,9 +68,22 @@ def test_a_job_not_begun_by_the_limit_is_given_back_and_runs_elsewhere(pair: Pai
     pair.is_at_rest()
 
 
-def test_a_stream_not_ended_by_the_limit_ends_with_an_error_event(pair: Pair) -> None:
-    call = pair.ask_first(tokens=1000, stream=True, double={"delay_ms": 20})
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["limit", "kill"])
+def test_a_stream_that_its_provider_cannot_end_goes_on_elsewhere(pair: Pair, how: signal.Signals) -> None:
+    body = {"model": pair.model, "prompt": "hi", "max_tokens": 150, "stream": True, "double": {"delay_ms": 20}}
+    call = Call(pair.hub, body, path=COMPLETIONS)
     call.wait_for("t3 ")
+    pair.start_second()
+    pair.provider.signal(how)
+    answer = call.finish()
+    assert answer.said == numbered(0, 150)
+    assert answer.is_ended_once
+    until(lambda: _is_free(pair.first), 1, "the engine saw the connection end")
+    pair.is_at_rest()
+
+
+def test_a_stream_whose_client_wants_no_other_node_ends_with_an_error_event_at_the_limit(pair: Pair) -> None:
+    call = _ask_for_one_node(pair)
     pair.provider.signal(signal.SIGTERM)
     answer = call.finish()
     assert re.fullmatch(r"(t\d+ )+", answer.said)
@@ -106,9 +127,10 @@ def test_a_job_of_a_killed_provider_runs_elsewhere_when_its_lease_ends(pair: Pai
     pair.is_at_rest()
 
 
-def test_a_stream_of_a_killed_provider_ends_with_an_error_event(pair: Pair) -> None:
-    call = pair.ask_first(tokens=1000, stream=True, double={"delay_ms": 20})
-    call.wait_for("t3 ")
+def test_a_stream_of_a_killed_provider_ends_with_an_error_event_for_a_client_that_wants_no_other_node(
+    pair: Pair,
+) -> None:
+    call = _ask_for_one_node(pair)
     pair.provider.kill()
     answer = call.finish()
     assert answer.error["code"] == "provider_lost"

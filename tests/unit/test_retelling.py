@@ -1,0 +1,85 @@
+"""What a reply amounts to for those who read along: of streams all attempts, of whole answers the last one."""
+
+import pytest
+
+from common.types import NodeId
+from common.wire import LAST_WORD, EntryId, Failure, ReplyEntry, Start, Usage
+from hub.relay.log import LoggedEntry
+from hub.resume.retelling import Retelling
+
+A, B = NodeId("a"), NodeId("b")
+END = ReplyEntry(end=Usage(1, 3))
+
+
+def start(node: NodeId, after: str = "") -> Start:
+    return Start(200, "text/event-stream", node, after)
+
+
+def said(attempt: int, *entries: ReplyEntry) -> list[LoggedEntry]:
+    """An attempt from its beginning."""
+    return [(EntryId(attempt, n), entry) for n, entry in enumerate(entries)]
+
+
+def data(text: bytes) -> ReplyEntry:
+    return ReplyEntry(data=text)
+
+
+def test_a_stream_goes_on_where_its_last_attempt_ended() -> None:
+    told = Retelling(is_stream=True)
+    first = said(
+        1, ReplyEntry(claim=A), ReplyEntry(start=start(A), data=b"one "), data(b"two "), ReplyEntry(release="x")
+    )
+    second = said(2, ReplyEntry(claim=B), ReplyEntry(start=start(B, "1-2"), data=b"three"), END)
+    assert told.read_on(first) == [(EntryId(1, 1), b"one "), (EntryId(1, 2), b"two ")]
+    assert not told.is_over
+    assert told.read_on(second) == [(EntryId(2, 1), b"three")]
+    assert (told.is_over, told.usage, told.failure) == (True, Usage(1, 3), None)
+    assert (told.node, told.attempt, told.start) == (B, 2, start(A))
+
+
+def test_an_attempt_that_goes_on_elsewhere_is_not_heard_and_ends_nothing() -> None:
+    told = Retelling(is_stream=True)
+    told.read_on(said(1, ReplyEntry(claim=A), ReplyEntry(start=start(A), data=b"one ")))
+    for attempt, after in ((2, ""), (3, "1-0")):
+        wrong = ReplyEntry(start=start(B, after), data=b"one two", end=Usage(1, 2))
+        assert told.read_on(said(attempt, ReplyEntry(claim=B), wrong)) == []
+        assert not told.is_over
+    right = ReplyEntry(start=start(B, "1-1"), data=b"two")
+    assert told.read_on(said(4, ReplyEntry(claim=B), right)) == [(EntryId(4, 1), b"two")]
+
+
+def test_an_attempt_that_failed_before_it_said_anything_leaves_a_fresh_beginning() -> None:
+    told = Retelling(is_stream=True)
+    failed = ReplyEntry(error=Failure(502, "engine_failed", "broke", retryable=True))
+    assert told.read_on(said(1, ReplyEntry(claim=A), failed)) == []
+    assert not told.is_over
+    second = said(2, ReplyEntry(claim=B), ReplyEntry(start=start(B), data=b"one"))
+    assert told.read_on(second) == [(EntryId(2, 1), b"one")]
+
+
+def test_a_whole_answer_is_its_last_attempt_s() -> None:
+    told = Retelling(is_stream=False)
+    told.read_on(said(1, ReplyEntry(claim=A), ReplyEntry(start=start(A), data=b"half of")))
+    told.read_on(said(2, ReplyEntry(claim=B)))
+    assert (told.size_bytes, told.start) == (0, None)
+    told = Retelling(is_stream=False)
+    told.read_on(said(2, ReplyEntry(claim=B), ReplyEntry(start=start(B), data=b"the "), data(b"whole"), END))
+    assert (told.body, told.start, told.size_bytes) == (b"the whole", start(B), 9)
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_behind_a_part_that_was_lost_nothing_of_an_attempt_counts(lost: int, is_stream: bool) -> None:
+    told = Retelling(is_stream=is_stream)
+    whole = said(1, ReplyEntry(claim=A), ReplyEntry(start=start(A), data=b"one "), data(b"two "), data(b"three"), END)
+    del whole[lost]
+    assert told.read_on(whole) == [(EntryId(1, n), b"one ") for n in range(1, lost) if is_stream]
+    assert not told.is_over
+
+
+def test_after_a_last_word_nothing_counts() -> None:
+    cancelled = Failure(410, "cancelled_by_client", "over")
+    told = Retelling(is_stream=True)
+    late = said(1, ReplyEntry(claim=A), data(b"late"))
+    assert told.read_on([(LAST_WORD, ReplyEntry(error=cancelled)), *late]) == []
+    assert (told.is_over, told.failure) == (True, cancelled)
