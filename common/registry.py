@@ -265,8 +265,8 @@ class Registry:
         found = [report for text in texts if text is not None and (report := _report_of(text)) is not None]
         return {NodeId(report.node): report for report in found}
 
-    async def write_hub(self, record: HubRecord, ttl_ms: int) -> None:
-        """Renew a hub's entry."""
+    async def write_hub(self, record: HubRecord, ttl_ms: int) -> bool:
+        """Renew a hub's entry; whether it was still there."""
         key = self._keys.hub(record.hub)
         pipe = self._commands.pipeline(transaction=False)
         pipe.hset(key, mapping={name: getattr(record, name) for name in record.__slots__})
@@ -275,15 +275,16 @@ class Registry:
         pipe.pexpire(self._keys.hubs, INDEX_TTL_MS)
         pipe.pexpire(self._keys.dead, DEAD_TTL_MS)  # providers may add to it, and not say how long it lives
         with broker_errors():
-            await pipe.execute()
+            fields_added, *_ = await pipe.execute()
+        return bool(fields_added == 0)
 
-    async def live_hubs(self, now_ms: int) -> list[HubRecord]:
-        """Every hub whose entry lives, in name order; names long gone are swept from the index on the way."""
+    async def live_hubs(self) -> list[HubRecord]:
+        """Every hub whose entry lives, in name order.
+
+        The index is not swept here: it names dead hubs until somebody looks after their requests (`Leftovers`).
+        """
         with broker_errors():
-            pipe = self._commands.pipeline(transaction=False)
-            pipe.zremrangebyscore(self._keys.hubs, "-inf", now_ms - FORGET_NODE_MS)
-            pipe.zrange(self._keys.hubs, 0, -1)
-            _, names = await pipe.execute()
+            names: Any = await self._commands.zrange(self._keys.hubs, 0, -1)
             pipe = self._commands.pipeline(transaction=False)
             for name in sorted(names):
                 pipe.hgetall(self._keys.hub(HubId(name.decode(errors="replace"))))
@@ -291,8 +292,9 @@ class Registry:
         return [record for raw in hashes if (record := HubRecord.from_hash(raw)) is not None]
 
     async def remove_hub(self, hub: HubId) -> None:
-        """Take a hub out at once; its doorbell goes with it."""
+        """Take a hub out at once; its doorbell goes with it. Requests that it leaves are found by its name."""
         with broker_errors():
             await self._commands.delete(self._keys.hub(hub))
             await self._commands.delete(self._keys.doorbell(hub))
-            await self._commands.zrem(self._keys.hubs, hub)
+            if not await self._commands.exists(self._keys.open_requests(hub)):
+                await self._commands.zrem(self._keys.hubs, hub)

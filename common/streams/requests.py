@@ -103,13 +103,25 @@ class Requests:
             await self._broker.commands.pexpire(self._open, OPEN_TTL_MS)
 
     async def update(
-        self, changes: Mapping[RequestId, Facts], claimed: Mapping[RequestId, LaneName], over: Sequence[RequestId] = ()
+        self,
+        changes: Mapping[RequestId, Facts],
+        claimed: Mapping[RequestId, LaneName],
+        *,
+        held: Sequence[RequestId] = (),
+        over: Sequence[RequestId] = (),
     ) -> None:
         """Write what changed in these requests, and take those that were claimed out of the waiting index.
 
-        `over`: those that need nobody to look after them any more.
+        Args:
+            changes: new values of fields.
+            claimed: where those waited.
+            held: those whose names are to stand in this hub's list anew.
+            over: those that need nobody to look after them any more.
         """
         pipe = self._broker.commands.pipeline(transaction=False)
+        if held:
+            pipe.sadd(self._open, *held)
+            pipe.pexpire(self._open, OPEN_TTL_MS)
         if over:
             pipe.srem(self._open, *over)
         for request, facts in changes.items():

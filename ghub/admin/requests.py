@@ -1,4 +1,4 @@
-"""`ghub requests`: what clients wait for."""
+"""`ghub requests`: what clients wait for, and the jobs that failed for good."""
 
 from typing import Annotated
 
@@ -7,7 +7,13 @@ import typer
 from ghub.admin.options import HubUrl, Json, TokenFile
 from ghub.errors import StartRefused
 
-requests_app = typer.Typer(help="Show the open requests of the grid, and end one.", invoke_without_command=True)
+Entry = Annotated[str | None, typer.Argument(help="The dead job's id, as `ghub requests dead` shows it.")]
+All = Annotated[bool, typer.Option("--all", help="All of them.")]
+MOST_DEAD = 1000
+
+requests_app = typer.Typer(
+    help="Show the open requests of the grid, and those that failed for good.", invoke_without_command=True
+)
 
 
 @requests_app.callback()
@@ -21,7 +27,7 @@ def list_requests(
     admin_token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Show the open requests of the grid, and end one."""
+    """Show the open requests of the grid, and those that failed for good."""
     if context.invoked_subcommand is not None:
         if hub_url is not None or admin_token_file is not None or as_json:
             raise StartRefused(f"options stand behind {context.invoked_subcommand!r}")
@@ -60,3 +66,86 @@ def cancel(
 
     told = AdminHub.open(hub_url, admin_token_file).delete("requests", request)
     show_json(told) if as_json else typer.echo(f"{request} is being cancelled")
+
+
+@requests_app.command()
+def dead(
+    *,
+    limit: Annotated[int, typer.Option(help="Most to show.", min=1, max=MOST_DEAD)] = 100,
+    hub_url: HubUrl = None,
+    admin_token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Show jobs that failed on every attempt or were refused by a provider, the newest first."""
+    from ghub.admin.hub import AdminHub  # noqa: PLC0415
+    from ghub.admin.tables import tell, when  # noqa: PLC0415
+
+    told = AdminHub.open(hub_url, admin_token_file).get("dead", limit=limit)
+    columns = {
+        "ID": lambda letter: letter["id"],
+        "WHEN": lambda letter: when(letter["at"]),
+        "REQUEST": lambda letter: letter["request"],
+        "MODEL": lambda letter: letter["model"],
+        "ATTEMPTS": lambda letter: letter["attempt"],
+        "CODE": lambda letter: letter["code"],
+        "REASON": lambda letter: letter["reason"],
+    }
+    tell(told, told["dead"], columns, as_json=as_json)
+
+
+@requests_app.command()
+def retry(
+    entry: Entry = None,
+    *,
+    every: All = False,
+    hub_url: HubUrl = None,
+    admin_token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Run a dead job again, as a new request without a client; with --all every one that can be, the oldest first."""
+    from ghub.admin.hub import AdminHub, HubUnmoved  # noqa: PLC0415
+    from ghub.admin.tables import show_json  # noqa: PLC0415
+
+    hub = AdminHub.open(hub_url, admin_token_file)
+    if _one_of(entry, every=every) is not None:
+        told = hub.post("dead", str(entry), "retry")
+        show_json(told) if as_json else typer.echo(f"{entry} runs again as the request {told['request']}")
+        return
+    letters = reversed(hub.get("dead", limit=MOST_DEAD)["dead"])
+    wanted = [one["id"] for one in letters if one["is_retryable"] and one["retried_as"] is None]
+    retried = []
+    for one in wanted:
+        try:
+            retried.append(hub.post("dead", one, "retry"))
+        except HubUnmoved as exc:
+            raise HubUnmoved(f"{len(retried)} of {len(wanted)} run again; {one}: {exc}") from exc
+    show_json({"retried": retried}) if as_json else typer.echo(f"{len(retried)} run again")
+
+
+@requests_app.command()
+def drop(
+    entry: Entry = None,
+    *,
+    every: All = False,
+    hub_url: HubUrl = None,
+    admin_token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Forget a dead job; with --all every one."""
+    from ghub.admin.hub import AdminHub  # noqa: PLC0415
+    from ghub.admin.tables import show_json  # noqa: PLC0415
+
+    hub = AdminHub.open(hub_url, admin_token_file)
+    one = _one_of(entry, every=every)
+    told = hub.delete("dead") if one is None else hub.delete("dead", one)
+    if as_json:
+        show_json(told)
+    else:
+        typer.echo(f"{told['dropped']} dropped" if one is None else f"{one} is dropped")
+
+
+def _one_of(entry: str | None, *, every: bool) -> str | None:
+    """The dead job that is meant; None: all. StartRefused unless just one of the two was said."""
+    if (entry is None) != every:
+        raise StartRefused("expected a dead job's id (`ghub requests dead` shows them) or --all")
+    return entry

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from common.clock import BrokerClock
 from common.registry import NodeRecord, Registry
 from common.report import StoredReport
 from common.streams.jobs import JobLanes, LaneLoad, LaneName, lanes_of
@@ -19,13 +18,10 @@ class GridPicture:
     Raises BrokerAway from every method.
     """
 
-    def __init__(
-        self, view: RegistryView, lanes: JobLanes, registry: Registry, clock: BrokerClock, settings: HubSettings
-    ) -> None:
+    def __init__(self, view: RegistryView, lanes: JobLanes, registry: Registry, settings: HubSettings) -> None:
         self._view = view
         self._lanes = lanes
         self._registry = registry
-        self._clock = clock
         self._retry_after_s = settings.retry_after_s
 
     async def take(self) -> dict[str, Any]:
@@ -57,7 +53,7 @@ class GridPicture:
     async def hubs(self) -> list[dict[str, Any]]:
         """Every live hub process."""
         with asking_broker("hubs", self._retry_after_s):
-            hubs = await self._registry.live_hubs(self._clock.now_ms())
+            hubs = await self._registry.live_hubs()
         shown = [{name: getattr(hub, name) for name in hub.__slots__} for hub in hubs]
         return sorted(shown, key=lambda hub: str(hub["hub"]))
 

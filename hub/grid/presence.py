@@ -1,4 +1,4 @@
-"""Tells the registry that this hub is there, and keeps its doorbell and its clock."""
+"""Tells the registry that this hub is there, and keeps its doorbell, its clock and the list of what it looks after."""
 
 import asyncio
 
@@ -8,18 +8,31 @@ from common import __version__
 from common.clock import BrokerClock
 from common.errors import BrokerError
 from common.registry import HubRecord, Registry
+from common.settings import SharedSettings
 from common.streams.replies import Doorbell
+from common.streams.requests import Requests
 from common.types import HubId
+from hub.grid.steadiness import Steadiness
 from hub.requests.dispatcher import Dispatcher
 from hub.settings import HubSettings
 
 log = structlog.get_logger()
 
 DOORBELL_TTL_MS = 60_000
+BEATS_PER_HEARTBEAT = 2
+
+
+def hub_lease_ms(settings: SharedSettings) -> int:
+    """How long a hub's entry lives after its last beat, ms: half as long as a node's.
+
+    What a killed hub's clients asked for runs on until the entry is gone, on machines that others wait for. Hubs are
+    few, so they can beat twice as often, and their entries live three beats like those of nodes.
+    """
+    return settings.lease_ms // BEATS_PER_HEARTBEAT
 
 
 class Presence:
-    """Writes the hub's hash at each heartbeat."""
+    """Writes the hub's hash twice in each heartbeat."""
 
     def __init__(
         self,
@@ -28,24 +41,32 @@ class Presence:
         clock: BrokerClock,
         registry: Registry,
         doorbell: Doorbell,
+        requests: Requests,
         dispatcher: Dispatcher,
+        steadiness: Steadiness,
     ) -> None:
         self._hub = hub
         self._settings = settings
         self._clock = clock
         self._registry = registry
         self._doorbell = doorbell
+        self._requests = requests
         self._dispatcher = dispatcher
+        self._steadiness = steadiness
         self._started_at = 0
 
     async def run(self) -> None:
         """Renew until cancelled."""
+        is_away = False
         while True:
             try:
                 await self.beat()
+                is_away = False
             except BrokerError as exc:
-                log.warning("broker_unavailable", doing="heartbeat", error=str(exc))
-            await asyncio.sleep(self._settings.heartbeat_s)
+                if not is_away:
+                    log.warning("broker_unavailable", doing="heartbeat", error=str(exc))
+                is_away = True
+            await asyncio.sleep(self._settings.heartbeat_s / BEATS_PER_HEARTBEAT)
 
     async def beat(self) -> None:
         """Renew once; BrokerError if that fails."""
@@ -60,10 +81,12 @@ class Presence:
             started_at=self._started_at,
             heartbeat_at=self._clock.now_ms(),
         )
-        await self._registry.write_hub(record, self._settings.lease_ms)
+        if not await self._registry.write_hub(record, hub_lease_ms(self._settings)):
+            self._steadiness.shake()  # what befell this hub's entry may have befallen that of others
+        await self._requests.keep_open()
 
     async def leave(self) -> None:
-        """Take the entry out at once; if that fails it ends by itself."""
+        """Take the entry out at once; if that fails it ends by itself. What is still open another hub takes over."""
         try:
             await self._registry.remove_hub(self._hub)
         except BrokerError as exc:

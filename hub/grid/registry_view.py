@@ -21,6 +21,8 @@ SETTLE_S = 3.0
 """After the broker was away, nodes that live need so long to stand in the registry again; at least two heartbeats."""
 MIN_REFRESH_GAP_S = 0.2
 """Least time between two refreshes that unknown models can provoke."""
+HANG_S = 1.0
+"""A broker that takes so long to answer, s, at least a heartbeat, has made nodes miss theirs."""
 PROBE_S = 60.0
 """How long a node that was seen is looked for where the index has lost it: a broker that came back empty."""
 MOST_REMEMBERED = 20_000
@@ -46,6 +48,7 @@ class RegistryView:
         self.names = names or ModelNames()
         self._refresh_s = min(REFRESH_S, heartbeat_s / 2)
         self._settle_s = max(SETTLE_S, 2 * heartbeat_s)
+        self._hang_s = max(HANG_S, heartbeat_s)
         self._reconnections = reconnections or Reconnections()
         self._seen_reconnections = self._reconnections.count
         self._shaken_at = float("-inf")
@@ -110,9 +113,10 @@ class RegistryView:
         there = models.keys() | {lane.model for lane in lanes}
         known = self.known | there  # a broker that came back empty forgets them
         self.known = known if len(known) <= len(there) + MOST_REMEMBERED else frozenset(there)
-        if self._reconnections.count != self._seen_reconnections:
+        now = asyncio.get_running_loop().time()
+        if self._reconnections.count != self._seen_reconnections or now - began_at > self._hang_s:
             self._seen_reconnections = self._reconnections.count
-            self._shaken_at = asyncio.get_running_loop().time()
+            self._shaken_at = now
         self._refreshed_at = began_at
 
     def _found(self, asked: ModelId) -> ModelId | None:

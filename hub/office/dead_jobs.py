@@ -5,8 +5,9 @@ from typing import Any
 
 import structlog
 
-from common.errors import ClientGone
+from common.errors import BrokerError, ClientGone
 from common.streams.dead import DeadLetter, DeadLetters, is_entry
+from common.types import RequestId
 from hub.asking import asking_broker
 from hub.errors import Conflict, NotFound, RequestFailed
 from hub.requests.burial import DeadJobs
@@ -31,6 +32,8 @@ class DeadDesk:
         self._dispatcher = dispatcher
         self._retry_after_s = settings.retry_after_s
         self._retries: set[asyncio.Task[None]] = set()
+        self._retried_as: dict[str, RequestId | None] = {}
+        """Letters whose job runs again at this hub; None: it is being published."""
 
     async def newest(self, limit: int) -> list[dict[str, Any]]:
         """The last letters, the newest first; never a body."""
@@ -46,15 +49,17 @@ class DeadDesk:
         return shown
 
     async def retry(self, entry: str) -> dict[str, Any]:
-        """Publish a letter's job as a new request without a client, and drop the letter.
+        """Publish a letter's job as a new request without a client; the letter goes when that has an end of its own.
 
-        Of several that retry one letter at once, one does. The answer is read and not kept; what became of the request
-        is told by its own entry, and if it fails for good again, by a new letter.
+        So no hub that dies in between takes the job with it: the letter is still there, and can be retried again. At
+        worst a job is run twice: where two hubs are asked at once, or the hub dies before it drops the letter. The
+        answer is read and not kept; what became of the request is told by its own entry, and if it fails for good
+        again, by a new letter.
 
         Raises:
             NotFound: there is no such letter.
-            Conflict: no hub of this grid wrote it with a body.
-            RequestFailed: a new request for that model is not admitted now; the letter stays.
+            Conflict: no hub of this grid wrote it with a body, or this hub retries it already.
+            RequestFailed: a new request for that model is not admitted now.
         """
         letter = await self._read(entry)
         job = self._dead_jobs.sealed_job(letter)
@@ -63,21 +68,21 @@ class DeadDesk:
                 f"The dead job {entry} cannot be retried: it was refused by a provider, or kept without its body.",
                 code="not_retryable",
             )
-        with asking_broker("retry", self._retry_after_s):
-            if not await self._letters.drop(entry):
-                raise _unknown(entry)
+        if entry in self._retried_as:
+            raise Conflict(f"The dead job {entry} is being retried already.", code="being_retried")
+        self._retried_as[entry] = None
         submission = Submission(endpoint=job.endpoint, model=job.model, body=job.body, stream=job.stream)
         try:
             opened = await self._dispatcher.submit(submission)
-        except RequestFailed:
-            with asking_broker("retry", self._retry_after_s):
-                await self._letters.add(letter.fields)
+        except BaseException:  # a cancellation too
+            del self._retried_as[entry]
             raise
-        task = asyncio.create_task(self._read_to_end(opened), name=f"retry-{opened.job.id}")
+        self._retried_as[entry] = opened.id
+        task = asyncio.create_task(self._read_to_end(opened, entry), name=f"retry-{opened.id}")
         self._retries.add(task)
         task.add_done_callback(self._retries.discard)
-        log.info("dead_job_retried", entry=entry, was=job.id, request=opened.job.id)
-        return {"id": entry, "retried": True, "request": opened.job.id}
+        log.info("dead_job_retried", entry=entry, was=job.id, request=opened.id)
+        return {"id": entry, "retried": True, "request": opened.id}
 
     async def drop(self, entry: str) -> dict[str, Any]:
         """Delete a letter; NotFound without it."""
@@ -102,7 +107,7 @@ class DeadDesk:
             raise _unknown(entry)
         return letter
 
-    async def _read_to_end(self, request: OpenRequest) -> None:
+    async def _read_to_end(self, request: OpenRequest, entry: str) -> None:
         """Be the client of a retry, as far as a request needs one; a hub that stops ends it as it ends any other."""
         try:
             while not request.is_finished:
@@ -111,9 +116,19 @@ class DeadDesk:
         except RequestFailed as exc:
             request.failed_with = exc
         except ClientGone:
-            log.info("client_gone", request=request.job.id)
+            log.info("client_gone", request=request.id)
         finally:
             self._dispatcher.close(request)
+            del self._retried_as[entry]
+        try:
+            if request.is_finished or await self._is_buried(request):
+                await self._letters.drop(entry)
+        except BrokerError as exc:
+            log.warning("broker_unavailable", doing="drop", entry=entry, error=str(exc))
+
+    async def _is_buried(self, request: OpenRequest) -> bool:
+        """Whether a letter of its own tells how a retry failed; else the old one must stay."""
+        return any(letter.text(b"id") == request.id for letter in await self._letters.newest(BATCH))
 
     def _shown(self, letter: DeadLetter) -> dict[str, Any]:
         fields = {"request": b"id", "model": b"model", "endpoint": b"endpoint", "code": b"code", "reason": b"reason"}
@@ -125,6 +140,7 @@ class DeadDesk:
             "attempt": int(attempt) if attempt.isascii() and attempt.isdigit() and len(attempt) < 11 else None,
             "body_bytes": len(letter.fields.get(b"body", b"")),
             "is_retryable": self._dead_jobs.sealed_job(letter) is not None,
+            "retried_as": self._retried_as.get(letter.entry),
         }
 
 

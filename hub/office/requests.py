@@ -142,7 +142,7 @@ def _cancelling(name: str) -> dict[str, Any]:
 
 
 def _shown(request: RequestId, fields: Mapping[str, str]) -> dict[str, Any]:
-    texts = {name: fields.get(name) for name in _TEXTS}
+    texts = {name: fields.get(name) or None for name in _TEXTS}
     return {"id": request, **texts, **{name: _number(fields.get(name)) for name in _NUMBERS}}
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import structlog
 
-from common.endpoints import ENDPOINTS, Capability
+from common.endpoints import CONTINUABLE, ENDPOINTS, Capability
 from common.errors import BrokerError
 from common.streams.jobs import LaneName, Ticket
 from common.types import Lane, NodeId
@@ -84,6 +84,8 @@ class Attempts:
     def shaken(self) -> None:
         """The broker may have lost the job: nobody is blamed for what happens to it until it is well again."""
         self._was_shaken = True
+        if self._place.may_be_published:
+            self._record.restored(self.job, self._place.ticket, self.node)
         self._clocks.node_found(self._stage.clock.now_ms())
 
     async def failed(self, failure: Failure, *, has_begun: bool) -> None:
@@ -174,6 +176,8 @@ class Attempts:
 
     def _may_be_continued(self) -> bool:
         """Whether some node can go on with an answer that has begun, or none says that it cannot."""
+        if self.job.endpoint not in CONTINUABLE:
+            return False
         needed = Capability.PREFILL if ENDPOINTS.get(self.job.endpoint) is Capability.CHAT else None
         told = [node.engine.get("capabilities") for node in self._stage.view.models.get(self.job.model, ())]
         return needed is None or not told or any(not isinstance(can, list) or needed in can for can in told)

@@ -197,7 +197,7 @@ class Dispatcher:
         """End these with an error, or hand them on; return when they have been told, or time is up."""
         stopping = ShuttingDown("this hub is stopping", retry_after_s=self._stage.settings.retry_after_s)
         for request in requests:
-            if request.wishes.is_resumable and request.place.ticket is not None:
+            if request.wishes.is_resumable and request.place.may_be_published:
                 request.hand_on()
             else:
                 request.end(stopping)

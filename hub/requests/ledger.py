@@ -29,6 +29,7 @@ class Ledger:
         self._books = books
         self._changes: dict[RequestId, dict[str, str | int | float]] = {}
         self._claimed: dict[RequestId, LaneName] = {}
+        self._held: set[RequestId] = set()
         self._over: set[RequestId] = set()
         self._used: Portion = {}
         self._sent: Portion = {}
@@ -47,8 +48,14 @@ class Ledger:
         self._used.setdefault((key, day), {}).setdefault(model, ModelUsage()).add(usage)
         self._rung.set()
 
+    def hold(self, request: RequestId) -> None:
+        """The broker may have lost that this hub looks after it."""
+        self._held.add(request)
+        self._rung.set()
+
     def over(self, request: RequestId) -> None:
         """Nobody need look after it any more: nothing of it is left in the broker but what ends by itself."""
+        self._held.discard(request)
         self._over.add(request)
         self._rung.set()
 
@@ -96,13 +103,15 @@ class Ledger:
     async def _write_changes(self) -> None:
         changes, self._changes = self._changes, {}
         claimed, self._claimed = self._claimed, {}
+        held, self._held = self._held, set()
         over, self._over = self._over, set()
-        if not (changes or claimed or over):
+        if not (changes or claimed or held or over):
             return
         try:
-            await self._requests.update(changes, claimed, [*over])
+            await self._requests.update(changes, claimed, held=[*held], over=[*over])
         except BrokerError:
             self._over |= over
+            self._held |= held - self._over
             for request, facts in changes.items():
                 self._changes[request] = facts | self._changes.get(request, {})
             self._claimed = claimed | self._claimed

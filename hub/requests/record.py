@@ -10,7 +10,7 @@ from hub.requests.clocks import RequestClocks
 from hub.requests.place import Place
 from hub.requests.wishes import Wishes
 
-CANCELLED_BY_OPERATOR = "cancelled_by_operator"
+CANCELLED = frozenset({"cancelled_by_operator", "cancelled_by_client"})
 
 
 class RequestRecord:
@@ -72,6 +72,16 @@ class RequestRecord:
         self.status = status
         self._stage.ledger.note(job.id, status=status.value, **facts)
 
+    def restored(self, job: Job, ticket: Ticket | None, node: NodeId | None) -> None:
+        """The broker may have lost all that was written down of it, or another hub took it for lost."""
+        facts = {**self.facts(job), "error": ""}
+        if ticket is not None:
+            facts |= {"lane": ticket.lane.lane.value, "entry": ticket.entry.decode()}
+        if node is not None:
+            facts["node"] = node
+        self._stage.ledger.hold(job.id)
+        self.note(job, self.status, **facts)
+
     def ended(self, job: Job, usage: Usage | None, error: RequestFailed | None) -> None:
         """It is over, with an answer, an error, or neither: then its client has left."""
         now_ms = self._stage.clock.now_ms()
@@ -89,6 +99,6 @@ class RequestRecord:
 def _status_of(usage: Usage | None, error: RequestFailed | None) -> RequestStatus:
     if usage is not None:
         return RequestStatus.DONE
-    if error is None or error.code == CANCELLED_BY_OPERATOR:
+    if error is None or error.code in CANCELLED:
         return RequestStatus.CANCELLED
     return RequestStatus.EXPIRED if isinstance(error, QueueTimeout | DeadlineExceeded) else RequestStatus.FAILED

@@ -81,12 +81,16 @@ class Watch:
             await self._attempts.job_lost(has_begun=has_begun)
 
     async def _has_late_news(self) -> bool:
-        """Whether the node has said something that was not read yet, its last word perhaps; so too if nobody knows."""
+        """Whether the node has said something that was not read yet, its last word perhaps; so too if nobody knows.
+
+        If the reply is gone that comes first: it is given back, and the next look is at what became of the node since.
+        """
         try:
+            await self._stage.reader.check(self._inbox)
             await self._stage.reader.fetch([self._inbox])
         except BrokerError:
             return True
-        return self._inbox.has_news or self._inbox.is_full
+        return self._inbox.was_shaken or self._inbox.has_news or self._inbox.is_full
 
     def _was_shaken(self) -> bool:
         """Whether the broker may have lost things since the last look."""

@@ -225,7 +225,7 @@ class TestOutOfMemory:
             client.config_set("maxmemory", "1")
             assert delivery.ticket == ticket
             await lanes.settle(ticket)
-            await Requests(own_broker, TTLS).call_off(RequestId("r2"), a_job("r2").reply, None, None)
+            await Requests(own_broker, TTLS, HUB).call_off(RequestId("r2"), a_job("r2").reply, None, None)
             await lanes.settle(waiting)
             assert await held_by(own_broker, NODE) == []
             client.config_set("maxmemory", "0")

@@ -137,7 +137,7 @@ class TestTheLastWord:
         assert await write(EntryId(attempt, 0), ReplyEntry(claim=NODE)) is Written.YES
         assert await write(LAST_WORD, ReplyEntry(error=CANCELLED)) is Written.YES
         assert await write(EntryId(attempt, 1), ReplyEntry(data=b"x", end=Usage())) is Written.FENCED
-        assert await replies.wanted([(reply, attempt)]) == [False]
+        assert await replies.fates([(reply, attempt)]) == [Written.FENCED]
         assert await write(LAST_WORD, ReplyEntry(error=CANCELLED)) is Written.FENCED
 
     async def test_it_is_not_written_to_a_request_that_is_over(self, broker: Broker) -> None:

@@ -15,6 +15,7 @@ from common.types import Lane, NodeId
 from common.wire import CANNOT_CONTINUE, LAST_WORD, EntryId, Failure, Job, ReplyEntry, Start, Usage
 from hub.app import Hub
 from hub.errors import RequestFailed
+from hub.relay import reader as reader_module
 from hub.requests.request import OpenRequest
 from hub.requests.wishes import Wishes
 from hub.settings import HubSettings
@@ -33,6 +34,12 @@ def says(text: str) -> ReplyEntry:
 
 def begins(text: str, node: NodeId = NODE, after: str = "") -> ReplyEntry:
     return ReplyEntry(start=Start(200, EVENTS, node, after), data=text.encode())
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub that looks after its replies ten times a second: these tests lose them all the time."""
+    monkeypatch.setattr(reader_module, "KEEP_S", 0.1)
 
 
 class Client:

@@ -9,7 +9,7 @@ from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
 from common.streams.requests import Published, QueueFull, Requests
 from common.types import RequestId
-from tests.contract.story import LANES, NODE, TTLS, a_job, all_keys, claim_all, publish, raw, requests_of, try_publish
+from tests.contract.story import HUB, LANES, NODE, TTLS, a_job, all_keys, claim_all, publish, raw, requests_of, try_publish
 
 R1 = RequestId("r1")
 
@@ -53,7 +53,7 @@ async def test_a_requeue_adds_one_attempt(broker: Broker) -> None:
 async def test_calling_off_takes_back_a_waiting_job_and_tells_nobody(broker: Broker) -> None:
     ticket = await publish(broker, "r1")
     await forget(broker)
-    await Requests(broker, TTLS).call_off(R1, a_job("r1").reply, ticket, None)
+    await Requests(broker, TTLS, HUB).call_off(R1, a_job("r1").reply, ticket, None)
     assert await claim_all(broker) == []
     assert await ControlStreams(broker).newest(NODE) == b"0-0"
 
@@ -62,7 +62,7 @@ async def test_calling_off_a_claimed_job_tells_its_node_once(broker: Broker) -> 
     ticket = await publish(broker, "r1")
     await claim_all(broker)
     await forget(broker)
-    await Requests(broker, TTLS).call_off(R1, a_job("r1").reply, ticket, NODE)
+    await Requests(broker, TTLS, HUB).call_off(R1, a_job("r1").reply, ticket, NODE)
     _, orders = await ControlStreams(broker).wait(NODE, b"0-0")
     assert len(orders) == 1
     assert a_job("r1").reply not in await all_keys(broker)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ghub.admin.hub import AdminHub
-from tests.support.call import Call
+from tests.support.call import Call, post
 from tests.support.grid import Chain, Grid, chat
 from tests.support.operator import ADMIN, ADMIN_TOKEN, ghub
 from tests.support.processes import python, until
@@ -49,6 +49,57 @@ def test_requests_are_listed_and_cancelled(chain: Chain) -> None:
         assert request["id"] in run(chain, "requests", "--model", "tiny:1b")
         assert run(chain, "requests", "cancel", request["id"]) == f"{request['id']} is being cancelled\n"
         assert call.finish().error["code"] == "cancelled_by_operator"
+
+
+FAILS = chat(tokens=3, double={"status": 500, "error_body": "broken"})
+
+
+def dead(chain: Chain) -> list[dict[str, object]]:
+    return list(json.loads(run(chain, "requests", "dead", "--json"))["dead"])
+
+
+def test_jobs_that_failed_for_good_are_listed_retried_and_dropped(chain: Chain) -> None:
+    assert run(chain, "requests", "dead").split() == ["ID", "WHEN", "REQUEST", "MODEL", "ATTEMPTS", "CODE", "REASON"]
+    assert post(chain.hub, FAILS).status >= 500
+    until(lambda: len(dead(chain)) == 1, 5, "the job is buried")
+    (letter,) = dead(chain)
+    _, row = run(chain, "requests", "dead", "--limit", "5").splitlines()
+    assert row.split()[0] == letter["id"]
+    assert row.split()[3:6] == [letter["request"], "tiny:1b", "3"]
+    assert "broken" in row
+    said = run(chain, "requests", "retry", str(letter["id"]))
+    request = said.split()[-1]
+    assert said == f"{letter['id']} runs again as the request {request}\n"
+    until(
+        lambda: [one["request"] for one in dead(chain)] == [request], 5, "it failed again, and has a letter of its own"
+    )
+    assert run(chain, "requests", "drop", str(dead(chain)[0]["id"])).endswith(" is dropped\n")
+    assert dead(chain) == []
+
+
+def test_all_jobs_that_failed_for_good_can_be_retried_or_dropped_at_once(chain: Chain, module_grid: Grid) -> None:
+    for _ in range(2):
+        assert post(chain.hub, FAILS).status >= 500
+    with module_grid.redis() as client:
+        client.xadd("ghub:dead", {"id": "x", "reason": "refused by a provider, so nobody can run it"})
+    until(lambda: len(dead(chain)) == 3, 5, "both are buried")
+    were = {one["request"] for one in dead(chain)}
+    assert run(chain, "requests", "retry", "--all") == "2 run again\n"
+    until(lambda: len({one["request"] for one in dead(chain)} & were) == 1, 10, "both failed again")
+    assert run(chain, "requests", "drop", "--all") == "3 dropped\n"
+    assert json.loads(run(chain, "requests", "retry", "--all", "--json")) == {"retried": []}
+    assert json.loads(run(chain, "requests", "drop", "--all", "--json")) == {"dropped": 0}
+
+
+@pytest.mark.parametrize("order", ["retry", "drop"])
+def test_an_order_for_dead_jobs_says_which_ones(chain: Chain, order: str) -> None:
+    env = {"GHUB_HUB_URL": chain.hub, "GHUB_HUB_ADMIN_TOKEN": ADMIN_TOKEN}
+    for words in ([], ["1-1", "--all"]):
+        done = ghub("requests", order, *words, **env)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    done = ghub("requests", order, "1-1", **env)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "There is no dead job '1-1'" in done.stderr
 
 
 def test_models_and_queues_are_shown(chain: Chain) -> None:

@@ -24,7 +24,10 @@ def dead_router(gatekeeper: Gatekeeper, desk: DeadDesk) -> APIRouter:
 
     @router.post("/api/dead/{entry}/retry", status_code=202)
     async def retry(entry: str) -> dict[str, Any]:
-        """Publish it as a new request without a client, which `/api/requests/<request>` then tells of."""
+        """Publish it as a new request without a client, and drop it when that has ended.
+
+        `/api/requests/<request>` tells how it ended; if it failed for good again, a new dead job does.
+        """
         return await desk.retry(entry)
 
     @router.delete("/api/dead/{entry}")

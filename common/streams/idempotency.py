@@ -1,0 +1,90 @@
+"""Idempotency-Keys: which request each stands for, whichever hub is asked."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from redis.exceptions import NoScriptError
+
+from common.broker import Broker, broker_errors
+from common.streams.scripts import Script
+from common.types import KeyId, RequestId
+
+_CLAIM = Script("claim_idempotency_key")
+_KEEP = Script("keep_idempotency_key")
+
+
+class Asked(NamedTuple):
+    """The request that a key stands for, and the digest of what that asks for."""
+
+    request: RequestId
+    body: str
+
+
+class Held(NamedTuple):
+    """A key by its digest, and what it stands for."""
+
+    digest: str
+    asked: Asked
+
+    def to_text(self) -> str:
+        """What the request's hash says of it, for whoever takes the request over."""
+        return f"{self.digest}:{self.asked.body}"
+
+    @classmethod
+    def parse(cls, request: RequestId, text: str) -> "Held | None":
+        """Read the same; None if it says nothing."""
+        digest, colon, body = text.partition(":")
+        return cls(digest, Asked(request, body)) if digest and colon and body else None
+
+
+def key_digest(owner: KeyId | None, key: str) -> str:
+    """The name of an Idempotency-Key's record, in hex; each client key has keys of its own."""
+    return hashlib.sha256(f"{owner or ''}\n{key}".encode()).hexdigest()
+
+
+def body_digest(endpoint: str, body: bytes) -> str:
+    """What tells requests apart that may share an Idempotency-Key, in hex."""
+    return hashlib.sha256(endpoint.encode() + b"\n" + body).hexdigest()
+
+
+class IdempotencyKeys:
+    """The records of all keys. Raises BrokerUnavailable or BrokerRefused from every method."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._commands = broker.commands
+        self._keys = broker.keys
+
+    async def claim(self, wanted: Held, *, now_ms: int, ttl_ms: int, instead_of: RequestId | None = None) -> Asked:
+        """What a key stands for: this, unless it stands for something else. May be repeated.
+
+        Args:
+            wanted: the key, and the request that is to be made.
+            now_ms: Unix ms on the broker's clock, for people to look at.
+            ttl_ms: how long the record lives without being kept.
+            instead_of: the request that is given up and may be replaced.
+        """
+        with broker_errors():
+            request, body = await _CLAIM.run(
+                self._commands,
+                [self._keys.idempotency(wanted.digest)],
+                [*wanted.asked, now_ms, ttl_ms, instead_of or ""],
+            )
+        return Asked(RequestId(request.decode(errors="replace")), body.decode(errors="replace"))
+
+    async def keep(self, held: Sequence[Held], ttl_ms: int) -> None:
+        """Have these keys stand for these requests for so long from now, but for those that stand for others now."""
+        pipe = self._commands.pipeline(transaction=False)
+        for one in held:
+            _KEEP.queue(pipe, [self._keys.idempotency(one.digest)], [*one.asked, ttl_ms])
+        with broker_errors():
+            answers = await pipe.execute(raise_on_error=False) if held else []
+            for one, answer in zip(held, answers, strict=True):
+                if isinstance(answer, NoScriptError):
+                    await _KEEP.run(self._commands, [self._keys.idempotency(one.digest)], [*one.asked, ttl_ms])
+                elif isinstance(answer, Exception):
+                    raise answer
+
+    async def drop(self, held: Held) -> None:
+        """Have a key stand for a request no longer, if it does."""
+        await self.keep([held], 0)

@@ -1,0 +1,36 @@
+"""Puts the reaper of a hub together."""
+
+from common.broker import Broker
+from common.clock import BrokerClock
+from common.streams.jobs import JobLanes
+from common.streams.lane_looks import LaneLooks
+from common.streams.leftovers import Leftovers
+from common.streams.request_book import RequestBook
+from common.streams.requests import Requests
+from common.types import HubId
+from hub.grid.registry_view import RegistryView
+from hub.grid.steadiness import Steadiness
+from hub.recovery.complaints import Complaints
+from hub.recovery.lane_sweep import LaneSweep
+from hub.recovery.orphans import Adopt, Orphans
+from hub.recovery.reaper import Holder, Reaper
+from hub.settings import HubSettings
+
+
+def make_reaper(
+    *,
+    hub: HubId,
+    settings: HubSettings,
+    broker: Broker,
+    requests: Requests,
+    view: RegistryView,
+    clock: BrokerClock,
+    holder: Holder,
+    steadiness: Steadiness,
+    adopt: Adopt,
+) -> Reaper:
+    """A reaper that does not work yet: see `Reaper.run`."""
+    complaints, leftovers, book = Complaints(), Leftovers(broker), RequestBook(broker)
+    orphans = Orphans(hub, broker.keys, leftovers, requests, book, view, clock, adopt, complaints)
+    sweep = LaneSweep(LaneLooks(broker), JobLanes(broker), book, view, clock, complaints, settings.lease_ms)
+    return Reaper(hub, settings, leftovers, orphans, sweep, steadiness, complaints, holder)

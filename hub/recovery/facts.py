@@ -1,0 +1,41 @@
+"""What a request's hash tells those who take it over. They read it with care: its hub may have died in the midst."""
+
+from collections.abc import Mapping
+
+from common.keys import Keys
+from common.streams.dead import is_entry
+from common.streams.jobs import LaneName, Ticket
+from common.types import HubId, Lane, ModelId, RequestId, RequestStatus
+
+Facts = Mapping[str, str]
+OVER = frozenset({RequestStatus.DONE, RequestStatus.FAILED, RequestStatus.CANCELLED, RequestStatus.EXPIRED})
+
+
+def reply_of(facts: Facts, request: RequestId, hub: HubId, keys: Keys) -> str:
+    """A request's reply, which is about to be deleted: nothing but a reply of this request, whatever the hash says.
+
+    Args:
+        facts: its hash.
+        request: whose hash it is.
+        hub: who looked after it last, for a hash that does not tell.
+        keys: how replies are named.
+    """
+    told = facts.get("reply", "")
+    try:
+        keys.doorbell_of(told)
+    except ValueError:
+        told = ""
+    return told if told.endswith(f"}}:{request}") else keys.reply(HubId(facts.get("hub") or hub), request)
+
+
+def ticket_of(facts: Facts) -> Ticket | None:
+    """Where its job lies. None: it was written so shortly before its hub died that nobody knows.
+
+    Once that job's reply is gone, whoever claims it drops it, and if nobody does it is withdrawn from its lane.
+    """
+    entry = facts.get("entry", "")
+    try:
+        lane = LaneName(Lane(facts["lane"]), ModelId(facts["model"]))
+    except (KeyError, ValueError):
+        return None
+    return Ticket(lane, entry.encode()) if is_entry(entry) else None

@@ -1,0 +1,151 @@
+"""Requests whose hub died: another hub takes each over, goes on with it or ends it.
+
+Of several hubs that take one, the broker lets one have it. What a hub has taken stands in its own list of open
+requests until it is dealt with, so should that hub die too, the next one finds it there.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from common.clock import BrokerClock
+from common.errors import BrokerError, BrokerUnavailable
+from common.keys import Keys
+from common.streams.leftovers import Leftovers
+from common.streams.request_book import RequestBook
+from common.streams.requests import Requests
+from common.types import HubId, NodeId, RequestId, RequestStatus
+from hub.errors import BrokerAway, HubLost
+from hub.grid.registry_view import RegistryView
+from hub.recovery.complaints import Complaints
+from hub.recovery.facts import OVER, Facts, reply_of, ticket_of
+
+log = structlog.get_logger()
+
+BATCH = 50
+"""So many requests are taken and dealt with at once."""
+LOST = HubLost("the hub that looked after this request is gone")
+HEARD_MS = 60_000
+"""How long the last word in the reply of a request that can be resumed stays for who comes back."""
+
+
+class Adopt(Protocol):
+    """Goes on with a request of a dead hub that can be resumed."""
+
+    async def __call__(self, request: RequestId, facts: Facts, /) -> bool:
+        """Look after it from now on; False if that cannot be. BrokerError: try again later."""
+
+
+class Orphans:
+    """The requests of dead hubs, and those of them that this hub has taken and not dealt with yet."""
+
+    def __init__(
+        self,
+        hub: HubId,
+        keys: Keys,
+        leftovers: Leftovers,
+        requests: Requests,
+        book: RequestBook,
+        view: RegistryView,
+        clock: BrokerClock,
+        adopt: Adopt,
+        complaints: Complaints,
+    ) -> None:
+        self._hub = hub
+        self._keys = keys
+        self._leftovers = leftovers
+        self._requests = requests
+        self._book = book
+        self._view = view
+        self._clock = clock
+        self._adopt = adopt
+        self._complaints = complaints
+        self._taken: dict[RequestId, HubId] = {}
+
+    @property
+    def taken(self) -> Sequence[RequestId]:
+        """What this hub has taken and not dealt with yet."""
+        return [*self._taken]
+
+    async def take_from(self, hub: HubId) -> None:
+        """Take over what a dead hub has left, and deal with it.
+
+        Raises:
+            BrokerError: what was taken and not dealt with is kept for `deal`.
+        """
+        while found := await self._leftovers.open_of(hub, BATCH):
+            mine = await self._leftovers.take(found, hub, self._hub)
+            if mine:
+                log.info("requests_taken_over", hub=hub, requests=len(mine))
+            self.accept(mine, hub)
+            await self.deal()
+            if not mine:  # others are at it, and faster
+                return
+        await self._leftovers.forget(hub, self._clock.now_ms())
+
+    def accept(self, requests: Sequence[RequestId], hub: HubId) -> None:
+        """Deal with these from the next `deal` on; they stand in this hub's own list."""
+        self._taken |= dict.fromkeys(requests, hub)
+
+    async def deal(self) -> None:
+        """Go on with what was taken, or end it. BrokerUnavailable: what is left is for the next time."""
+        names = self.taken
+        for start in range(0, len(names), BATCH):
+            batch = names[start : start + BATCH]
+            for failed in await asyncio.gather(*(self._deal_with(one) for one in batch), return_exceptions=True):
+                if failed is not None:
+                    raise failed
+
+    async def _deal_with(self, request: RequestId) -> None:
+        try:
+            facts = (await self._book.read([request])).get(request, {})
+            is_over = facts.get("status") in OVER
+            if facts.get("resumable") != "1":
+                await self._call_off(request, facts, is_over=is_over)
+            elif is_over:  # its answer stays for those who come back for it
+                await self._requests.update({}, {}, over=[request])
+            elif not await self._adopted(request, facts):
+                await self._call_off(request, facts, is_over=False)
+        except BrokerUnavailable:
+            raise
+        except BrokerError as exc:  # of this request alone: a key of it is not what it should be
+            self._complaints.tell(f"request {request}", exc)
+            return
+        self._complaints.withdraw(f"request {request}")
+        self._taken.pop(request, None)
+
+    async def _adopted(self, request: RequestId, facts: Facts) -> bool:
+        try:
+            return await self._adopt(request, facts)
+        except BrokerError:
+            raise
+        except BrokerAway as exc:
+            raise BrokerUnavailable(str(exc)) from exc
+        except Exception:  # one request that cannot be read must not end this hub, and then the next one
+            log.exception("adoption_failed", request=request)
+            return False
+
+    async def _call_off(self, request: RequestId, facts: Facts, *, is_over: bool) -> None:
+        """Free whoever works on it, and take it out of the broker; those who may come back for it hear why."""
+        reply = reply_of(facts, request, self._taken[request], self._keys)
+        is_resumable = facts.get("resumable") == "1"
+        if is_resumable:
+            await self._requests.say_last_word(reply, LOST.as_failure(), HEARD_MS)
+        node = self._node_of(request, facts)
+        await self._requests.call_off(request, None if is_resumable else reply, ticket_of(facts), node)
+        changes: dict[RequestId, dict[str, str | int]] = {}
+        if facts and not is_over:
+            ended_at = self._clock.now_ms()
+            changes[request] = {"status": RequestStatus.FAILED.value, "error": LOST.code, "ended_at": ended_at}
+            log.info("request_lost_its_hub", request=request, model=facts.get("model"), node=facts.get("node"))
+        await self._requests.update(changes, {}, over=[request])
+
+    def _node_of(self, request: RequestId, facts: Facts) -> NodeId | None:
+        """Who works on it, as far as is known here; the lane may know of another one."""
+        for node in self._view.nodes.values():
+            if request in node.requests:
+                return node.node
+        told = NodeId(facts.get("node", ""))
+        return told if told in self._view.nodes else None

@@ -1,0 +1,119 @@
+"""The reaper: a root task of every hub that deals with what dead hubs and dead nodes left behind.
+
+Any number of them may run at once, without a lock: each step is one that the broker lets only one of them take, or one
+that does no harm twice.
+"""
+
+import asyncio
+from typing import Protocol
+
+from common.errors import BrokerError, BrokerUnavailable
+from common.streams.leftovers import Leftovers
+from common.types import HubId, RequestId
+from hub.grid.presence import hub_lease_ms
+from hub.grid.steadiness import Steadiness
+from hub.recovery.complaints import Complaints
+from hub.recovery.lane_sweep import LaneSweep
+from hub.recovery.orphans import Orphans
+from hub.settings import HubSettings
+
+ROUND_S = 0.5
+"""Between two looks for dead hubs; each is two reads while there are none."""
+LANES_S = 5.0
+"""Between two looks at lanes: what lies there too long is in nobody's way."""
+LANES_STEADY_S = 10.0
+"""So long after a break of the broker a reply that is missing is gone for good: its hub would have restored it."""
+OWN_S = 10.0
+"""Between two looks for requests that stand in this hub's list and that it does not know."""
+STRAY_S = 60.0
+"""So long it does not know them: it needs a while to publish a request and to take one out of the broker again."""
+
+
+class Holder(Protocol):
+    """Knows the requests that this hub looks after."""
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether this hub takes no more."""
+
+    def find(self, request: RequestId, /) -> object | None:
+        """One of them; None if it is not there."""
+
+
+class Reaper:
+    """Looks around until cancelled. A hub that is stopping takes nothing over any more."""
+
+    def __init__(
+        self,
+        hub: HubId,
+        settings: HubSettings,
+        leftovers: Leftovers,
+        orphans: Orphans,
+        lanes: LaneSweep,
+        steadiness: Steadiness,
+        complaints: Complaints,
+        holder: Holder,
+    ) -> None:
+        self._hub = hub
+        self._hub_lease_s = hub_lease_ms(settings) / 1000
+        self._leftovers = leftovers
+        self._orphans = orphans
+        self._lanes = lanes
+        self._steadiness = steadiness
+        self._complaints = complaints
+        self._holder = holder
+        self._strays: dict[RequestId, float] = {}
+        """Since when requests of this hub's list are not known to it."""
+        self._due_at: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """One round after the other until cancelled."""
+        while True:
+            await asyncio.sleep(ROUND_S)
+            await self.round()
+
+    async def round(self) -> None:
+        """Look once at all that is due. Never raises: what failed comes again in the next round."""
+        if self._holder.is_draining:
+            return
+        try:
+            await self._orphans.deal()
+            await self.look_for_dead_hubs()
+            if self._is_due("own", OWN_S):
+                await self.look_for_strays()
+            if self._steadiness.lasts(LANES_STEADY_S) and self._is_due("lanes", LANES_S):
+                await self._lanes.look()
+        except BrokerError as exc:
+            if isinstance(exc, BrokerUnavailable):
+                self._steadiness.shake()
+            self._complaints.tell("round", exc)
+        else:
+            self._complaints.withdraw("round")
+
+    async def look_for_dead_hubs(self) -> None:
+        """Take over the requests of hubs that are gone, once all who live have had the time to say so."""
+        for hub in await self._leftovers.dead_hubs():
+            if hub == self._hub or not self._steadiness.lasts(self._hub_lease_s):
+                continue
+            try:
+                await self._orphans.take_from(hub)
+            except BrokerUnavailable:
+                raise
+            except BrokerError as exc:  # of this hub's keys alone
+                self._complaints.tell(f"hub {hub}", exc)
+
+    async def look_for_strays(self) -> None:
+        """Requests in this hub's list that it has not known for long: publishing or taking over was cut short."""
+        now = asyncio.get_running_loop().time()
+        taken = set(self._orphans.taken)
+        mine = [one for one in await self._leftovers.open_of(self._hub) if one not in taken]
+        self._strays = {one: self._strays.get(one, now) for one in mine if self._holder.find(one) is None}
+        lost = [one for one, since in self._strays.items() if now - since > STRAY_S]
+        self._orphans.accept(lost, self._hub)
+
+    def _is_due(self, what: str, every_s: float) -> bool:
+        now = asyncio.get_running_loop().time()
+        if now < self._due_at.get(what, 0.0):
+            return False
+        self._due_at[what] = now + every_s
+        return True
