@@ -4,21 +4,24 @@ redis-py's own retries are off: it repeats a command whose answer was lost, whic
 (pitfalls: redis-py#3554). Each caller knows what it may repeat.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from typing import Any
 from weakref import WeakSet
 
 from redis import exceptions as rx
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 
+from common.broker_connections import connection_class
+from common.broker_url import SENTINEL_PORT, BrokerUrl
 from common.errors import BrokerDenied, BrokerRefused, BrokerUnavailable, SettingsError
 from common.keys import Keys
+from common.sentinel import SENTINEL_TIMEOUT_S, Sentinels
 
 BLOCK_MS = 2000
 """Longest block of one read, ms: how late an idle process notices a connection that died without a word."""
@@ -30,6 +33,12 @@ BLOCKING_CONNECTIONS = 4
 
 UserAndPassword = tuple[str, str]
 
+_ALIKE: Mapping[str, Any] = {
+    "driver_info": None,  # no CLIENT SETINFO: Redis 7.0 knows none, so a provider's broker user may not say it
+    "protocol": 2,  # one reply shape on every server and proxy; nothing here needs RESP3
+    "retry": Retry(NoBackoff(), 0),
+}
+
 
 class Reconnections:
     """Counts how often a connection that had been lost was made again: the broker may have forgotten things since."""
@@ -37,13 +46,17 @@ class Reconnections:
     def __init__(self) -> None:
         self.count = 0
         self._seen: WeakSet[AbstractConnection] = WeakSet()
+        self._place: object = None
 
     async def note(self, connection: AbstractConnection) -> None:
         """A connection of the pool is made; redis-py lets us greet the broker in its stead."""
         await connection.on_connect()
-        if connection in self._seen:
+        place = (getattr(connection, "host", None), getattr(connection, "port", None))
+        # With sentinels even a connection that is new can lead to a server that never heard of what was written.
+        if connection in self._seen or self._place not in (None, place):
             self.count += 1
         self._seen.add(connection)
+        self._place = place
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +72,15 @@ class Broker:
     keys: Keys
     reconnections: Reconnections = field(default_factory=Reconnections)
     """Of `commands`."""
+    sentinels: Sentinels | None = None
+    """Who names the server, where it is not the URL."""
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self.blocking.aclose()
         await self.commands.aclose()
+        if self.sentinels is not None:
+            await self.sentinels.aclose()
 
 
 def connect(
@@ -81,15 +98,21 @@ def connect(
         SettingsError: the URL is of no kind that is known here.
     """
     try:
-        scheme = urlsplit(url).scheme
-        if scheme not in ("redis", "rediss", "unix"):
-            raise SettingsError(f"broker URL: {scheme or 'no'}:// is not one of redis://, rediss://, unix://")
+        parsed = BrokerUrl.parse(url)
+        options: dict[str, Any] = dict(parse_url(parsed.server_url))
+        kind = options.pop("connection_class", AbstractConnection)
+        options["connection_class"] = connection_class(kind, follows=parsed.has_sentinels)
+        sentinels = _sentinels(parsed, client_name, options) if parsed.has_sentinels else None
+        if sentinels is not None:
+            options["sentinels"] = sentinels
+        common = {"client_name": client_name, "credential_provider": credentials and _Current(credentials), **options}
         reconnections = Reconnections()
         return Broker(
-            _client(url, client_name, COMMAND_CONNECTIONS, COMMAND_TIMEOUT_S, 15, credentials, reconnections),
-            _client(url, client_name, BLOCKING_CONNECTIONS, BLOCK_MS / 1000 + 6, 0, credentials, Reconnections()),
+            _client(COMMAND_CONNECTIONS, COMMAND_TIMEOUT_S, 15, reconnections, common),
+            _client(BLOCKING_CONNECTIONS, BLOCK_MS / 1000 + 6, 0, Reconnections(), common),
             Keys(prefix),
             reconnections,
+            sentinels,
         )
     except ValueError as exc:
         raise SettingsError(f"broker URL: {exc}") from exc
@@ -109,29 +132,43 @@ class _Current(CredentialProvider):
 
 
 def _client(
-    url: str,
-    name: str,
     connections: int,
     timeout_s: float,
     health_check_interval_s: int,
-    credentials: Callable[[], UserAndPassword] | None,
     reconnections: Reconnections,
+    options: Mapping[str, Any],
 ) -> Redis:
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,
-        timeout=COMMAND_TIMEOUT_S,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
-        health_check_interval=health_check_interval_s,
-        client_name=name,
-        driver_info=None,  # no CLIENT SETINFO: Redis 7.0 knows none, so a provider's broker user may not say it
-        protocol=2,  # one reply shape on every server and proxy; nothing here needs RESP3
-        retry=Retry(NoBackoff(), 0),
-        redis_connect_func=reconnections.note,
-        credential_provider=None if credentials is None else _Current(credentials),
+    ours = {
+        "max_connections": connections,
+        "timeout": COMMAND_TIMEOUT_S,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "health_check_interval": health_check_interval_s,
+        "redis_connect_func": reconnections.note,
+        **_ALIKE,
+    }
+    return Redis.from_pool(BlockingConnectionPool(**{**ours, **options}))  # what the URL says counts
+
+
+def _sentinels(url: BrokerUrl, client_name: str, options: Mapping[str, Any]) -> Sentinels:
+    """The sentinels of a URL; with TLS where the servers have it, by the same certificates."""
+    tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    more: dict[str, Any] = {**_ALIKE, **url.sentinel_secrets, **tls}
+    return Sentinels(
+        url.service,
+        [
+            Redis(
+                host=address.host,
+                port=address.port or SENTINEL_PORT,
+                ssl=url.has_tls,
+                socket_timeout=SENTINEL_TIMEOUT_S,
+                socket_connect_timeout=SENTINEL_TIMEOUT_S,
+                client_name=client_name,
+                **more,
+            )
+            for address in url.addresses
+        ],
     )
-    return Redis.from_pool(pool)
 
 
 @contextmanager

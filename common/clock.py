@@ -10,6 +10,8 @@ class BrokerClock:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        self._synced_at: int | None = None
+        """How many reconnections there had been at the last `sync`."""
         self._offset_ms = time.time() * 1000 - time.monotonic() * 1000
 
     def now_ms(self) -> int:
@@ -22,8 +24,19 @@ class BrokerClock:
         Raises:
             BrokerError: it did not answer; the last estimate stays.
         """
+        reconnections = self._broker.reconnections.count
         before = time.monotonic()
         with broker_errors():
             seconds, micros = await self._broker.commands.time()
         middle = (before + time.monotonic()) / 2
         self._offset_ms = seconds * 1000 + micros / 1000 - middle * 1000
+        self._synced_at = reconnections
+
+    async def keep(self) -> None:
+        """Ask for the time unless that was done since the last reconnection: another server has another clock.
+
+        Raises:
+            BrokerError: as `sync`.
+        """
+        if self._synced_at != self._broker.reconnections.count:
+            await self.sync()

@@ -40,6 +40,8 @@ class Announcer:
         names = {part.name for part in stack.parts}
         if "broker" not in names:
             self._say(f"broker    {escape(stack.broker.shown)}  [dim]runs already[/]")
+        for concern in stack.broker.concerns:
+            self._say(f"[yellow]broker {escape(concern.text)}[/]: {escape(concern.advice)}")
         if "engine" not in names:
             self._say(f"engine    {escape(stack.engine.url)}  [dim]runs already: {escape(stack.engine.about)}[/]")
         else:

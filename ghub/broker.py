@@ -9,14 +9,15 @@ import importlib
 import os
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from common.broker import broker_errors, connect
+from common.broker import connect
+from common.broker_facts import Concern, concerns, read_facts
+from common.broker_url import BrokerUrl
 from common.errors import BrokerError
 from ghub import ports, probes
 from ghub.child import Part
@@ -70,6 +71,8 @@ class BrokerChoice:
     """The beginning of a command line that reaches it; shows no password either."""
     part: Part | None = None
     """None: it runs already, and is not ours to end."""
+    concerns: tuple[Concern, ...] = ()
+    """What can be lost with one that is not ours."""
 
 
 def embedded_broker(settings: UpSettings, data_dir: DataDir, prefix: str, *, anyone_may_look: bool) -> BrokerChoice:
@@ -128,19 +131,24 @@ async def running_broker(url: str) -> BrokerChoice:
     broker = connect(url, prefix="ghub:", client_name="ghub-up")
     shown = without_password(url)
     try:
-        with broker_errors():
-            await broker.commands.ping()
+        facts = await read_facts(broker)
     except BrokerError as exc:
         raise StartRefused(f"broker {shown} cannot be used: {exc} (--redis-url)") from exc
     finally:
         await broker.aclose()
-    return BrokerChoice(url=url, shown=shown, redis_cli=f"redis-cli -u {shlex.quote(shown)}")
+    server = shown
+    if broker.sentinels is not None:  # redis-cli asks none: where the master is now
+        parsed = BrokerUrl.parse(url)
+        scheme = "rediss" if parsed.has_tls else "redis"
+        server = f"{scheme}://{broker.sentinels.master}/{parsed.database or 0}"
+    return BrokerChoice(
+        url=url, shown=shown, redis_cli=f"redis-cli -u {shlex.quote(server)}", concerns=tuple(concerns(facts))
+    )
 
 
 def without_password(url: str) -> str:
     """Return a URL as it may be shown."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+    return str(replace(BrokerUrl.parse(url), who="", query=""))
 
 
 def _quotable(prefix: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 import httpx2
 
 from common.broker import connect
-from common.broker_facts import read_facts
+from common.broker_facts import concerns, read_facts
 from common.errors import BrokerError, SettingsError
 from ghub import probes
 from ghub.checking.findings import Finding
@@ -103,10 +103,9 @@ async def check_broker(configuration: Configuration) -> Finding:
         return Finding.fail(f"{url}: {exc}", "is redis.url (GHUB_REDIS_URL) right, and the broker running?")
     finally:
         await broker.aclose()
-    what = f"{facts.product} {facts.version}".strip()
-    if facts.eviction not in ("", "noeviction"):
-        return Finding.warn(
-            f"{what} at {url} evicts keys when its memory is full ({facts.eviction})",
-            "answers would vanish: set maxmemory-policy noeviction",
-        )
-    return Finding.ok(f"{what} at {url}")
+    what = f"{facts.product} {facts.version}".strip() + f" at {url}"
+    if found := [*concerns(facts)]:
+        text, advice = ", ".join(one.text for one in found), "; ".join(one.advice for one in found)
+        return Finding.warn(f"{what} {text}", advice)
+    untold = f"; it does not tell its {', '.join(facts.untold)}" if facts.untold else ""
+    return Finding.ok(what + untold)

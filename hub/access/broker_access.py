@@ -126,7 +126,7 @@ class BrokerAccess:
     def _url(self, reached_as: str | None) -> str:
         shared = self._settings.acl is AclMode.OFF
         if self._settings.provider_redis_url is not None:
-            return broker_url_for(self._settings.provider_redis_url, None, shared=shared)
+            return broker_url_for(self._settings.provider_redis_url, None, shared=shared, is_own=False)
         return broker_url_for(self._settings.redis_url, reached_as, shared=shared)
 
     def _derived_password(self, node: NodeId, token: TokenId) -> str:

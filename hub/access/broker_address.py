@@ -1,10 +1,10 @@
 """Where a provider finds the broker: the URL that a hub tells it."""
 
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from dataclasses import replace
+from urllib.parse import urlsplit
 
+from common.broker_url import SENTINEL_SECRETS, Address, BrokerUrl
 from common.settings import is_loopback
-
-_SECRETS = frozenset({"username", "password"})
 
 
 def host_of(header: str) -> str | None:
@@ -15,38 +15,29 @@ def host_of(header: str) -> str | None:
         return None
 
 
-def broker_url_for(hub_url: str, reached_as: str | None, *, shared: bool = False) -> str:
+def broker_url_for(hub_url: str, reached_as: str | None, *, shared: bool = False, is_own: bool = True) -> str:
     """The broker's URL as a provider elsewhere can use it.
 
     Args:
-        hub_url: the hub's own broker URL.
+        hub_url: the hub's own broker URL, or the one that was set for providers.
         reached_as: the host under which the provider reaches the hub. It stands in for a loopback address, which leads
             nowhere from another machine: the broker then runs beside the hub.
         shared: keep user and password in it.
+        is_own: it is the hub's own: what the hub shows sentinels is not handed on, since who may command them may
+            make any server the master. One set for providers keeps it.
     """
-    parts = urlsplit(hub_url)
-    if parts.scheme == "unix" or parts.hostname is None:
-        return hub_url if shared else _without_secrets(hub_url)
-    host, at = parts.hostname, ""
-    if shared:
-        user, sign, _ = parts.netloc.rpartition("@")
-        at = user + sign
-    if is_loopback(host) and reached_as is not None and not is_loopback(reached_as):
-        host = reached_as
-    literal = f"[{host}]" if ":" in host else host
-    port = f":{parts.port}" if parts.port is not None else ""
-    url = _joined(parts._replace(netloc=f"{at}{literal}{port}"))
-    return url if shared else _without_secrets(url)
+    url = BrokerUrl.parse(hub_url)
+
+    def seen(host: str) -> str:
+        is_near = is_loopback(host) and reached_as is not None and not is_loopback(reached_as)
+        return reached_as if is_near and reached_as is not None else host
+
+    url = url.moved(seen)
+    if url.has_sentinels:  # hubs that list them in another order mean the same broker
+        url = replace(url, addresses=tuple(sorted(url.addresses, key=_in_order)))
+        url = url.without(SENTINEL_SECRETS) if is_own and not shared else url
+    return str(url if shared else url.without_who())
 
 
-def _without_secrets(url: str) -> str:
-    """Without user and password, which redis-py takes in a URL's query too."""
-    parts = urlsplit(url)
-    netloc = parts.netloc.rpartition("@")[2]
-    kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in _SECRETS]
-    return _joined(parts._replace(netloc=netloc, query=urlencode(kept)))
-
-
-def _joined(parts: SplitResult) -> str:
-    """The URL; urlunsplit leaves out the slashes where there is no host."""
-    return f"{parts.scheme}://{parts.netloc}{parts.path}{'?' if parts.query else ''}{parts.query}"
+def _in_order(address: Address) -> tuple[str, int]:
+    return address.host, address.port or 0

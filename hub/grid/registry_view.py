@@ -97,6 +97,7 @@ class RegistryView:
     async def refresh(self) -> None:
         """Take the picture anew; BrokerError if that fails, and the old one stays."""
         began_at = asyncio.get_running_loop().time()
+        await self._clock.keep()
         revoked = await self._registry.revoked()
         seen = await self._registry.live_nodes(self._clock.now_ms(), self._seen_at)
         nodes = [node for node in seen if node.node not in revoked]

@@ -66,6 +66,8 @@ class Check:
 def parts(module_grid: Grid) -> dict[str, Any]:
     """An engine, and a hub that knows the token."""
     engine = module_grid.engine("tiny:1b")
+    with module_grid.redis() as client:
+        client.config_set("save", "3600 1")  # a broker that keeps nothing is warned of
     hub = module_grid.hub(GHUB_HUB_PROVIDER_TOKENS=TOKEN)
     return {
         "engine": {"url": engine.url},
@@ -251,6 +253,8 @@ def test_a_broker_that_evicts_is_warned_of(tmp_path: Path, parts: dict[str, Any]
     assert check.found("broker")["verdict"] == "warn"
     assert "allkeys-lru" in check.found("broker")["text"]
     assert "noeviction" in check.found("broker")["advice"]
+    assert "keeps nothing on disk" in check.found("broker")["text"]
+    assert "appendonly yes" in check.found("broker")["advice"]
 
 
 class TestGpu:

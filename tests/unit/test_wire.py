@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from common.errors import WireError
 from common.types import ModelId, NodeId, Order, RequestId
-from common.wire import SIGNED_FIELDS, ControlEntry, EntryId, Failure, Job, ReplyEntry, Start, Usage
+from common.wire import (
+    LAST_WORD,
+    SIGNED_FIELDS,
+    ControlEntry,
+    EntryId,
+    Failure,
+    Job,
+    ReplyEntry,
+    Start,
+    Succession,
+    Usage,
+)
 from tests.unit.strategies import CONTROL_ENTRIES, JOBS, REPLY_ENTRIES, UNKNOWN_FIELDS
 
 JOB = Job(
@@ -226,3 +237,21 @@ class TestEntryId:
             EntryId(2, 0),
             EntryId(10, 0),
         ]
+
+
+@pytest.mark.parametrize(
+    ("ids", "counted"),
+    [
+        ("1-0 1-1 1-2", "1-0 1-1 1-2"),
+        ("1-0 1-1 2-0 2-1", "1-0 1-1 2-0 2-1"),
+        ("1-0 1-2 1-3", "1-0"),
+        ("1-1 1-2", ""),
+        ("1-0 1-2 2-0 2-1 4-0", "1-0 2-0 2-1 4-0"),
+        ("1-0 2-1 2-2 3-0", "1-0 3-0"),
+        (f"1-0 1-1 {LAST_WORD}", f"1-0 1-1 {LAST_WORD}"),
+    ],
+)
+def test_of_each_attempt_what_stands_before_the_first_gap_counts(ids: str, counted: str) -> None:
+    succession = Succession()
+    read = [EntryId.parse(one.encode()) for one in ids.split()]
+    assert [str(one) for one in read if succession.counts(one)] == counted.split()

@@ -1,0 +1,151 @@
+"""A grid whose broker fails over under it: what is under way ends with its own tokens, and all goes on by itself."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ghub.broker import running_broker
+from ghub.errors import StartRefused
+from tests.doubles.reading import numbered
+from tests.integration.registering import ADMIN_TOKEN, FIXED_TOKEN, joined
+from tests.support import leftovers
+from tests.support.call import Call, post
+from tests.support.grid import Grid, chat
+from tests.support.processes import until
+from tests.support.sentinel import SentinelBroker
+
+QUICK = {"GHUB_HEARTBEAT_S": "0.5"}
+STREAMS = 12
+TOKENS, GAP_MS = 400, 25
+"""10 s of an answer: longer than a failover takes."""
+BACK_WITHIN_S = 10.0
+READY_WITHIN_S = 2.0
+"""After the sentinels name the new master."""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[SentinelBroker]:
+    broker = SentinelBroker(tmp_path)
+    yield broker
+    broker.kill()
+
+
+@pytest.fixture
+def grid(broker: SentinelBroker, tmp_path: Path) -> Iterator[Grid]:
+    """An empty grid on a service that sentinels look after."""
+    grid = Grid(broker, tmp_path)
+    yield grid
+    grid.close()
+
+
+def _streams(hub: str) -> list[Call]:
+    """Streams that have begun."""
+    body = chat(tokens=TOKENS, stream=True, double={"delay_ms": GAP_MS})
+    calls = [Call(hub, body, within_s=60) for _ in range(STREAMS)]
+    for call in calls:
+        call.wait_for("t3 ")
+    return calls
+
+
+def _all_end_with_their_own_tokens(calls: list[Call]) -> None:
+    for call in calls:
+        answer = call.finish()
+        assert answer.said == numbered(0, TOKENS), answer.text[-500:]
+        assert answer.is_ended_once
+
+
+def _ready_soon(grid: Grid, hub: str) -> None:
+    took_s = until(lambda: grid.status(hub, "/health/ready") == 200, BACK_WITHIN_S, grid.hubs[hub].tail)
+    print(f"figure: ready {took_s:.2f} s after the failover")
+    assert took_s < READY_WITHIN_S
+
+
+def test_streams_under_way_outlive_the_death_of_the_master(grid: Grid, broker: SentinelBroker) -> None:
+    hub, _, engine = grid.chain(slots=STREAMS, **QUICK)
+    calls = _streams(hub)
+    old = broker.kill_master()
+    print(f"figure: failed over in {broker.wait_for_failover(old):.1f} s")
+    _ready_soon(grid, hub)
+    _all_end_with_their_own_tokens(calls)
+    assert post(hub, chat(tokens=5)).said == numbered(0, 5)
+    until(lambda: engine.state()["open"] == 0, 5, engine.state)
+    with grid.redis() as client:
+        leftovers.until_at_rest(client, 5)
+
+
+def test_streams_under_way_outlive_a_master_that_hangs_and_wakes_as_a_replica(
+    grid: Grid, broker: SentinelBroker
+) -> None:
+    hub, _, _ = grid.chain(slots=STREAMS, **QUICK)
+    calls = _streams(hub)
+    old = broker.hang_master()
+    try:
+        broker.wait_for_failover(old)
+        until(lambda: grid.status(hub, "/health/ready") == 200, BACK_WITHIN_S, grid.hubs[hub].tail)
+    finally:
+        broker.wake(old)
+    _all_end_with_their_own_tokens(calls)
+    assert post(hub, chat(tokens=5)).said == numbered(0, 5)
+
+
+def test_while_no_master_is_there_requests_are_refused_at_once(grid: Grid, broker: SentinelBroker) -> None:
+    hub, _, _ = grid.chain(**QUICK)
+    for sentinel in broker.sentinels[1:]:  # one alone may not choose another
+        sentinel.kill()
+    broker.kill_master()
+    until(lambda: grid.status(hub, "/health/ready") == 503, BACK_WITHIN_S, grid.hubs[hub].tail)
+    assert grid.status(hub, "/health/live") == 200
+    began = time.monotonic()
+    answer = post(hub, chat(stream=True))
+    assert (answer.status, answer.error["code"]) == (503, "broker_unavailable")
+    assert "retry-after" in answer.headers
+    assert time.monotonic() - began < 1
+
+
+async def test_a_stack_of_its_own_is_told_where_the_master_is_and_what_can_be_lost(broker: SentinelBroker) -> None:
+    choice = await running_broker(broker.url)
+    assert choice.shown == broker.url
+    assert choice.redis_cli == f"redis-cli -u redis://127.0.0.1:{broker.master_port()}/0"
+    assert "keeps nothing on disk" in [concern.text for concern in choice.concerns]
+    for sentinel in broker.sentinels:
+        sentinel.kill()
+    with pytest.raises(StartRefused, match="no sentinel tells"):
+        await running_broker(broker.url)
+
+
+class TestRegistered:
+    """Providers that joined by the hub have users at the broker, which a new master does not know."""
+
+    def test_they_are_let_in_again_at_the_new_master(self, grid: Grid, broker: SentinelBroker) -> None:
+        hub, node = self._grid_of(grid)
+        old = broker.kill_master()
+        broker.wait_for_failover(old)
+        _works_again(hub, BACK_WITHIN_S)
+        with broker.client() as client:
+            assert [user for user in client.acl_users() if user.endswith(node)], client.acl_users()
+
+    def test_their_streams_outlive_it_too(self, grid: Grid, broker: SentinelBroker) -> None:
+        hub, _ = self._grid_of(grid)
+        calls = _streams(hub)
+        broker.wait_for_failover(broker.kill_master())
+        _all_end_with_their_own_tokens(calls)
+
+    def _grid_of(self, grid: Grid) -> tuple[str, str]:
+        engine = grid.engine(slots=STREAMS)
+        secrets = {"GHUB_HUB_PROVIDER_TOKENS": FIXED_TOKEN, "GHUB_HUB_ADMIN_TOKEN": ADMIN_TOKEN}
+        hub = grid.hub(GHUB_HUB_AUTH="off", **secrets, **QUICK)
+        node = joined(grid, hub, FIXED_TOKEN, engine.url, "anna")
+        grid.wait_for_model(hub, "tiny:1b")
+        return hub, node
+
+
+def _works_again(hub: str, within_s: float) -> None:
+    def works() -> bool:
+        answer = post(hub, chat(tokens=5))
+        return answer.status == 200 and answer.said == numbered(0, 5)
+
+    print(f"figure: a request was served {until(works, within_s, hub):.1f} s after the failover")
