@@ -111,7 +111,11 @@ class Keys:
         return f"{self.prefix}doorbell:{{{hub}}}"
 
     def doorbell_of(self, reply: str) -> str:
-        """Doorbell of the hub that a reply key belongs to.
+        """Doorbell of the hub that a reply key belongs to; ValueError as `hub_of`."""
+        return self.doorbell(self.hub_of(reply))
+
+    def hub_of(self, reply: str) -> HubId:
+        """The hub whose name a reply key carries: the one that published the request.
 
         Raises:
             ValueError: `reply` is no reply key under this prefix.
@@ -120,7 +124,7 @@ class Keys:
         hub, closing, request = reply.removeprefix(head).partition("}:")
         if not reply.startswith(head) or not (hub and closing and request):
             raise ValueError(f"no reply key: {reply[:120]!r}")
-        return self.doorbell(HubId(hub))
+        return HubId(hub)
 
     def control(self, node: NodeId) -> str:
         """Stream of orders to one provider."""

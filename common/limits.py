@@ -142,10 +142,12 @@ class Limits:
             if hub != self._hub:
                 bell = self._keys.doorbell(hub)
                 pipe.execute_command("XADD", bell, "NOMKSTREAM", "MAXLEN", "~", DOORBELL_MAXLEN, "*", "ids", request)
-        for request, hub in standing.orphans:
-            pipe.delete(self._keys.reply(hub, request))
-        if len(pipe):
-            with broker_errors():
+        with broker_errors():
+            for request, hub in standing.orphans:
+                # One that can be resumed goes on under the care of another hub, and so does its reply.
+                if await self._commands.hget(self._keys.request(request), "resumable") != b"1":
+                    pipe.delete(self._keys.reply(hub, request))
+            if len(pipe):
                 await pipe.execute()
 
 

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from common import __version__
 from common.broker import Broker
 from common.broker_users import BrokerUsers
+from common.broker_watch import BrokerWatch
 from common.clock import BrokerClock
 from common.credentials import Credentials
 from common.limits import Limits
@@ -49,6 +50,8 @@ from hub.api.operations import operations_router
 from hub.api.provider.health import health_router
 from hub.api.provider.hmac import hmac_router
 from hub.api.provider.register import register_router
+from hub.api.resumable_intake import ResumableIntake
+from hub.api.resumption import resumption_router
 from hub.direct.calls import DirectCalls
 from hub.direct.tickets import DirectTickets
 from hub.grid.model_names import ModelNames
@@ -56,11 +59,13 @@ from hub.grid.picture import GridPicture
 from hub.grid.presence import Presence
 from hub.grid.registry_view import RegistryView
 from hub.grid.reports import Reports
+from hub.grid.steadiness import Steadiness
 from hub.office.dead_jobs import DeadDesk
 from hub.office.keys import KeyOffice
 from hub.office.nodes import NodeDesk
 from hub.office.requests import RequestDesk
 from hub.office.tokens import TokenOffice
+from hub.recovery.assembly import make_reaper
 from hub.relay.reader import ReplyReader
 from hub.requests.backstage import Backstage
 from hub.requests.burial import DeadJobs
@@ -69,6 +74,7 @@ from hub.requests.ledger import Ledger
 from hub.requests.limits import limit_settings
 from hub.requests.rounds import Rounds
 from hub.requests.turns import Turns
+from hub.resume.assembly import make_resumption
 from hub.settings import HubSettings
 
 log = structlog.get_logger()
@@ -85,14 +91,25 @@ class Hub:
         replies, lanes, registry = ReplyStreams(broker), JobLanes(broker), Registry(broker)
         doorbell = Doorbell(broker, self.id)
         reply_ttl_ms = int(settings.reply_ttl_s * 1000)
-        ttls = RequestTtls(int(settings.request_ttl_s * 1000), reply_ttl_ms)
+        ttls = RequestTtls(int(max(settings.request_ttl_s, settings.answer_keep_s) * 1000), reply_ttl_ms)
         requests = Requests(broker, ttls, self.id)
         clock = BrokerClock(broker)
         self._names = ModelNames(settings.aliases)
-        self._view = RegistryView(registry, lanes, clock, self._names)
+        self._view = RegistryView(
+            registry,
+            lanes,
+            clock,
+            self._names,
+            heartbeat_s=settings.heartbeat_s,
+            reconnections=broker.reconnections,
+        )
         self._catalog = Catalog(self._view, registry)
         self._reader = ReplyReader(
-            doorbell, replies, reply_ttl_ms=reply_ttl_ms, inbox_bytes=settings.client_buffer_bytes
+            doorbell,
+            replies,
+            reply_ttl_ms=reply_ttl_ms,
+            inbox_bytes=settings.client_buffer_bytes,
+            reconnections=broker.reconnections,
         )
         self._ledger = Ledger(self.id, requests, UsageBooks(broker))
         self._turns = Turns(Limits(broker, self.id, limit_settings(settings)), settings)
@@ -118,10 +135,24 @@ class Hub:
         )
         self.dispatcher = Dispatcher(broker.keys, backstage)
         self._rounds = Rounds(self.dispatcher, backstage, lambda: self._credentials.keys)
-        self._presence = Presence(self.id, settings, clock, registry, doorbell, self.dispatcher)
+        self._resumption = make_resumption(broker, self.dispatcher, backstage, self._gatekeeper)
+        steadiness = Steadiness(broker.reconnections)
+        self._reaper = make_reaper(
+            hub=self.id,
+            settings=settings,
+            broker=broker,
+            requests=requests,
+            view=self._view,
+            clock=clock,
+            holder=self.dispatcher,
+            steadiness=steadiness,
+            adopt=self._resumption.guards.adopt,
+        )
+        self._presence = Presence(self.id, settings, clock, registry, doorbell, requests, self.dispatcher, steadiness)
+        self._broker_watch = BrokerWatch(broker)
         self.crew = Crew()
         self.app = self._make_app(settings)
-        picture = GridPicture(self._view, lanes, registry, clock, settings)
+        picture = GridPicture(self._view, lanes, registry, settings)
         self.app.include_router(operations_router(self.dispatcher, self._view, picture, self._gatekeeper, settings))
         self._add_admin_routes(settings, broker, picture, dead_jobs, clock)
         self._add_provider_routes(settings, clock, registry, Nonces(broker))
@@ -140,6 +171,9 @@ class Hub:
         self.crew.start("turns", self._turns.run())
         self.crew.start("turn keeper", self._turns.keep())
         self.crew.start("presence", self._presence.run())
+        self.crew.start("broker watch", self._broker_watch.run())
+        self._resumption.start(self.crew)
+        self.crew.start("reaper", self._reaper.run())
 
     async def stop(self) -> None:
         """End the background tasks after a drain, the last words first."""
@@ -147,12 +181,15 @@ class Hub:
         await self._turns.finish(2)
         await self._ledger.finish(2)
         await self.crew.stop()
+        await self._resumption.stop()
         await self._presence.leave()
 
     def _make_app(self, settings: HubSettings) -> FastAPI:
         app = FastAPI(title="GhubAi hub", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
         install_error_handlers(app)
-        intake = Intake(self._gatekeeper, self.dispatcher, settings)
+        resumption = self._resumption
+        resumable = ResumableIntake(resumption.guards, resumption.followings, resumption.idempotency, settings)
+        intake = Intake(self._gatekeeper, self.dispatcher, resumable, settings)
         app.include_router(inference_router(intake))
         app.include_router(messages_router(intake))
         app.include_router(ollama_inference_router(intake))
@@ -177,6 +214,8 @@ class Hub:
             settings,
         )
         self.app.include_router(requests_router(gatekeeper, requests))
+        resumption = self._resumption
+        self.app.include_router(resumption_router(resumption.own, resumption.followings, requests, settings))
         dead = DeadDesk(DeadLetters(broker), dead_jobs, self.dispatcher, settings)
         self.app.include_router(dead_router(gatekeeper, dead))
         keys = KeyOffice(credentials, self._credentials, UsageBooks(broker), clock, settings)

@@ -9,10 +9,13 @@ RequestFailed
 ├── Conflict           409  the name is taken, or what is asked does not go with how things stand
 ├── BodyTooLarge       413
 ├── BodyTimeout        408  the body did not come in time
+├── RequestGone        410  the request is over, and nothing of its answer is kept any more
+├── KeyReused          422  this Idempotency-Key stands for a request with another body
 ├── ModelNotFound      404  no node ever served it
 ├── ApiNotServed       404  nodes serve the model, but none of them this API
 ├── QueueFull          429  the model's queue takes no more
 ├── KeyQueueFull       429  as many requests of this client's key wait as may
+├── TooManyReaders     429  as many read this answer, or answers of other hubs, as may
 ├── RateLimited        429  this client's key has used up its minute
 ├── DeadlineExceeded   504  the time that the client gave has passed
 ├── HubFull            503  this process holds as many requests as it may
@@ -20,6 +23,7 @@ RequestFailed
 ├── QueueTimeout       503  no slot came free in time
 ├── BrokerAway         503
 ├── ShuttingDown       503
+├── HubLost            502  the hub that looked after the request died before its job was published
 ├── JobLost            502  refused by a provider, or lost by the broker, before anyone ran it
 ├── ProviderLost       502  the node died or gave the job back, and no other attempt is possible
 ├── AnswerTooLarge     502
@@ -55,6 +59,10 @@ class RequestFailed(GHubError):
         self.type = type or self.type
         self.param = param
         self.retry_after_s = retry_after_s
+
+    def as_failure(self) -> Failure:
+        """The same, as a reply's last word."""
+        return Failure(self.status, self.code, self.message, type=self.type, param=self.param)
 
 
 class InvalidRequest(RequestFailed):
@@ -93,6 +101,18 @@ class Conflict(RequestFailed):
     status, code, type = 409, "conflict", "invalid_request_error"
 
 
+class RequestGone(RequestFailed):
+    """The request is over, and nothing of its answer is kept any more."""
+
+    status, code, type = 410, "request_gone", "invalid_request_error"
+
+
+class KeyReused(RequestFailed):
+    """This Idempotency-Key stands for a request with another body."""
+
+    status, code, type = 422, "idempotency_key_reused", "invalid_request_error"
+
+
 class BodyTimeout(RequestFailed):
     """The body did not come in time."""
 
@@ -127,6 +147,12 @@ class KeyQueueFull(RequestFailed):
     """As many requests of this client's key wait as may."""
 
     status, code, type = 429, "key_queue_full", "rate_limit_error"
+
+
+class TooManyReaders(RequestFailed):
+    """As many read this answer, or answers of other hubs, as may."""
+
+    status, code, type = 429, "too_many_readers", "rate_limit_error"
 
 
 class RateLimited(RequestFailed):
@@ -169,6 +195,18 @@ class ShuttingDown(RequestFailed):
     """This hub is stopping."""
 
     status, code = 503, "shutting_down"
+
+
+class HandedOn(RequestFailed):
+    """This hub is stopping, and another one looks after the request, which can be resumed there."""
+
+    status, code = 503, "handed_on"
+
+
+class HubLost(RequestFailed):
+    """The hub that looked after the request died before its job was published."""
+
+    status, code = 502, "hub_lost"
 
 
 class JobLost(RequestFailed):

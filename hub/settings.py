@@ -5,9 +5,10 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import orjson
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from common.broker_url import checked
 from common.registration import AclMode
 from common.settings import ProcessName, SharedSettings, is_loopback
 
@@ -78,9 +79,11 @@ class HubSettings(SharedSettings):
     acl: AclMode = AclMode.ON
     """What providers that register get of the broker. `on`: a user of their own, made by the hub; `print`: the hub
     tells the rules, the broker's operator makes the user; `off`: all share `provider_redis_url`."""
-    provider_redis_url: str | None = Field(None, examples=["rediss://broker.example.org:6379"])
+    provider_redis_url: Annotated[str, AfterValidator(checked)] | None = Field(
+        None, examples=["rediss://broker.example.org:6379"]
+    )
     """Where providers reach the broker. Default: where the hub does, and if that is loopback, the host under which they
-    reach the hub."""
+    reach the hub. What sentinels ask for, they are told only where it stands here."""
     public_url: str | None = Field(None, pattern=r"^https?://[^\s/]+(/[^\s]*)?$", examples=["https://hub.example.org"])
     """Where others reach this hub, for the line that a new provider is started with. Default: as the request for that
     line came in."""

@@ -7,12 +7,12 @@ from common.errors import BrokerError, BrokerUnavailable
 from common.streams.replies import ReplyStreams
 from common.tasks import backoff_s
 from common.types import NodeId
-from common.wire import EntryId
+from common.wire import EntryId, Succession
 from provider.reply import LoggedEntry, Reply
 
 
 async def read_earlier(streams: ReplyStreams, reply: Reply, node: NodeId, limit_s: float) -> list[LoggedEntry]:
-    """All that earlier attempts have said, in order, once this node's claim stands behind it.
+    """What counts of all that earlier attempts have said, in order, once this node's claim stands behind it.
 
     A broker that has just forgotten things may lack the claim, and with it more: then the writer and the hub bring back
     what they know, and it is read once more.
@@ -36,7 +36,8 @@ async def read_earlier(streams: ReplyStreams, reply: Reply, node: NodeId, limit_
         try:
             found = await streams.before(job.reply, job.attempt + 1)
             if found and found[-1][0] == claim and found[-1][1].claim == node:
-                return found[:-1]
+                succession = Succession()
+                return [one for one in found[:-1] if succession.counts(one[0])]
         except BrokerError as exc:
             error = exc
         pause = next(waits)

@@ -1,7 +1,6 @@
 """The one way in for whatever becomes a job: who asks, what the body says, what the headers wish for."""
 
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from fastapi import Request, Response
 from pydantic import BaseModel
@@ -11,13 +10,13 @@ from hub.access.gatekeeper import Gatekeeper
 from hub.api.bodies import check_body, read_body
 from hub.api.errors import error_response
 from hub.api.relay_response import RelayResponse
+from hub.api.resumable_intake import ResumableIntake
 from hub.api.shape import ApiShape
-from hub.errors import InvalidRequest, RequestFailed
+from hub.api.wishes import read_header, wishes_in
+from hub.errors import RequestFailed
 from hub.requests.dispatcher import Dispatcher, Submission
 from hub.requests.limits import quota_headers
 from hub.settings import HubSettings
-
-Value = TypeVar("Value")
 
 LANE_HEADER = "x-ghub-lane"
 DEADLINE_HEADER = "x-ghub-deadline-s"
@@ -34,9 +33,12 @@ class JobBody(Protocol):
 class Intake:
     """Turns HTTP requests into submissions, and submissions into answers, the same for every API."""
 
-    def __init__(self, gatekeeper: Gatekeeper, dispatcher: Dispatcher, settings: HubSettings) -> None:
+    def __init__(
+        self, gatekeeper: Gatekeeper, dispatcher: Dispatcher, resumable: ResumableIntake, settings: HubSettings
+    ) -> None:
         self._gatekeeper = gatekeeper
         self._dispatcher = dispatcher
+        self._resumable = resumable
         self._settings = settings
 
     async def serve(
@@ -56,36 +58,25 @@ class Intake:
         caller = await self._gatekeeper.client(request.headers)  # before the body: strangers send none
         body = await read_body(request, self._settings.max_body_bytes, self._settings.body_timeout_s)
         checked: JobBody = check_body(body_shape, body)  # type: ignore[assignment]
+        said = wishes_in(request.headers)
         submission = Submission(
             endpoint=request.url.path,
             model=ModelId(checked.model),
             body=body,
             stream=streams_by_default if checked.stream is None else checked.stream,
             caller=caller,
-            lane=_header(request, LANE_HEADER, _lane),
-            deadline_s=_header(request, DEADLINE_HEADER, _seconds),
+            lane=read_header(request.headers, LANE_HEADER, _lane),
+            deadline_s=read_header(request.headers, DEADLINE_HEADER, _seconds),
             trace=request.headers.get("traceparent", "")[:256],
+            wishes=said.wishes,
         )
         try:
+            if said.wishes.is_resumable:
+                return await self._resumable.serve(submission, shape, said.idempotency_key)
             opened = await self._dispatcher.submit(submission)
         except RequestFailed as exc:
             return error_response(exc, shape, quota_headers(self._dispatcher.quota(caller.key)))
         return RelayResponse(opened, self._dispatcher, shape, self._settings)
-
-
-def _header(request: Request, name: str, read: Callable[[str], Value]) -> Value | None:
-    """What a header says; None without it.
-
-    Raises:
-        InvalidRequest: it says something else than it may.
-    """
-    said = request.headers.get(name)
-    if said is None:
-        return None
-    try:
-        return read(said)
-    except ValueError as exc:
-        raise InvalidRequest(f"The header {name}: {exc}", code="invalid_header", param=name) from exc
 
 
 def _lane(said: str) -> Lane:

@@ -12,12 +12,13 @@ from starlette.types import Receive, Scope, Send
 
 from common.errors import ClientGone
 from common.serving import Sender
+from hub.api.answer_head import Provenance, missing_end, stream_head, whole_head
 from hub.api.errors import error_response
 from hub.api.shape import ApiShape
 from hub.errors import AnswerTooLarge, RequestFailed
 from hub.requests.dispatcher import Dispatcher
-from hub.requests.limits import quota_headers
 from hub.requests.request import OpenRequest
+from hub.resume.following import standing
 from hub.settings import HubSettings
 
 log = structlog.get_logger()
@@ -67,10 +68,11 @@ class RelayResponse(Response):
                 continue
             else:
                 await self._begin(sender)
-                await sender.body(self._shape.keep_alive(self._standing(), request.job.model), more=True)
+                await sender.body(self._shape.keep_alive(standing(request), request.job.model), more=True)
             speak_at = now + self._settings.comment_interval_s
         await self._begin(sender)
-        await sender.body(self._missing_end(), more=False)
+        shape = self._shape
+        await sender.body(missing_end(request.start, shape.stream_type, shape.stream_end, self._tail), more=False)
 
     async def _whole(self, sender: Sender) -> None:
         request = self._request
@@ -80,64 +82,23 @@ class RelayResponse(Response):
             if request.untaken_bytes > limit:
                 raise AnswerTooLarge(f"the answer is longer than {limit} bytes")
         body = request.take()
-        start = request.start
-        headers = [
-            (b"content-type", self._content_type("application/json")),
-            (b"content-length", b"%d" % len(body)),
-        ]
-        await sender.begin(start.status if start else 200, headers + self._own_headers())
+        await sender.begin(*whole_head(request.start, len(body), self._provenance()))
         await sender.body(body, more=False)
 
     async def _fail(self, error: RequestFailed, sender: Sender, scope: Scope, receive: Receive, send: Send) -> None:
         if sender.has_begun:  # what came together with the failure was said before it
             await sender.body(self._request.take() + self._shape.error_event(error), more=False)
         else:
-            headers = {name.decode(): value.decode() for name, value in self._own_headers()}
-            await error_response(error, self._shape, headers)(scope, receive, send)
+            await error_response(error, self._shape, self._provenance().headers())(scope, receive, send)
 
     async def _begin(self, sender: Sender) -> None:
         """Send the head of a stream, once."""
-        if sender.has_begun:
-            return
-        start = self._request.start
-        headers = [
-            (b"content-type", self._content_type(self._shape.stream_type)),
-            (b"cache-control", b"no-cache"),
-            (b"x-accel-buffering", b"no"),
-        ]
-        await sender.begin(start.status if start else 200, headers + self._own_headers())
+        if not sender.has_begun:
+            await sender.begin(*stream_head(self._request.start, self._shape.stream_type, self._provenance()))
 
-    def _content_type(self, default: str) -> bytes:
-        """What the engine calls its answer, where that can stand in a header."""
-        start = self._request.start
-        told = start.content_type if start else default
-        return (told if told.isascii() and told.isprintable() else "application/octet-stream").encode()
-
-    def _own_headers(self) -> list[tuple[bytes, bytes]]:
+    def _provenance(self) -> Provenance:
         request = self._request
-        headers = [(b"x-request-id", request.id.encode()), (b"request-id", request.id.encode())]
-        headers += [(name.encode(), said.encode()) for name, said in quota_headers(request.place.quota).items()]
-        if request.node is not None:
-            headers.append((b"x-ghub-node", request.node.encode()))
-            headers.append((b"x-ghub-attempt", b"%d" % request.job.attempt))
-        if request.queued_ms is not None:
-            headers.append((b"x-ghub-queue-ms", b"%d" % request.queued_ms))
-        return headers
-
-    def _standing(self) -> str:
-        """Where the request stands, in words."""
-        request, place = self._request, self._request.place
-        if not request.is_waiting:
-            return f"running on {request.node}"
-        about = "" if place.wait_s is None else f", about {max(1, round(place.wait_s))} s"
-        return f"queued, {place.ahead} ahead{about}"
-
-    def _missing_end(self) -> bytes:
-        """The end of the stream, if its engine left it out."""
-        start = self._request.start
-        is_stream = start is None or start.content_type.startswith(self._shape.stream_type)
-        ended = self._tail.rstrip().endswith(self._shape.stream_end.rstrip())
-        return b"" if ended or not is_stream else self._shape.stream_end
+        return Provenance(request.id, request.place.quota, request.node, request.job.attempt, request.queued_ms)
 
     async def _watch_client(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from common.types import RequestId
-from common.wire import EntryId, ReplyEntry
+from common.wire import EntryId, ReplyEntry, Succession
 from hub.relay.log import ReplyLog
 
 
@@ -36,6 +36,7 @@ class Inbox:
         """The doorbell named this request though its reply is not opened yet: its turn may have come."""
         self.was_skipped = False
         """The reader left news in the broker because the client is behind."""
+        self._succession = Succession()
         self._limit_bytes = limit_bytes
         self._entries: list[tuple[EntryId, ReplyEntry]] = []
         self._bytes = 0
@@ -53,6 +54,11 @@ class Inbox:
         return self.log.bytes // max(1, self._all_entries)
 
     @property
+    def broken_attempt(self) -> int:
+        """The attempt some of whose words were lost, so that its further ones don't count; 0 if there is none."""
+        return self._succession.broken_attempt
+
+    @property
     def has_news(self) -> bool:
         """Whether there are entries to take."""
         return bool(self._entries)
@@ -62,6 +68,8 @@ class Inbox:
         for entry_id, entry in entries:
             if entry_id > self.last:
                 self.last = entry_id
+                if not self._succession.counts(entry_id):
+                    continue
                 self._entries.append((entry_id, entry))
                 self._bytes += len(entry.data)
                 self._all_entries += 1

@@ -25,6 +25,7 @@ REPLIES_PER_READ = 100
 ENTRIES_PER_READ = 16
 """Of one reply: an entry may be as large as a provider's reply buffer, and all are held at once."""
 KEEP_S = 5.0
+"""Between two renewals, at most; three come within a reply's TTL."""
 TICK_S = 0.5
 SLEPT_S = 2.0
 """A tick that comes so late, s, shows that this process was stopped, or its machine asleep."""
@@ -115,7 +116,7 @@ class ReplyReader:
     async def keep(self) -> None:
         """Renew the open replies until cancelled; those that are gone are restored."""
         while True:
-            await asyncio.sleep(KEEP_S)
+            await asyncio.sleep(min(KEEP_S, self._reply_ttl_ms / 3000))
             inboxes = [inbox for inbox in self._all() if inbox.is_own and not inbox.is_unborn]
             try:
                 kept = (

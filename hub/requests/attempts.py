@@ -119,6 +119,10 @@ class Attempts:
         """The node that had it lives, and does not run it."""
         await self._try_again(ProviderLost(f"the node {self.node} no longer runs this request"), has_begun=has_begun)
 
+    async def broken(self, *, has_begun: bool) -> None:
+        """Some of its words were lost, so that its further ones don't count."""
+        await self._try_again(ProviderLost("parts of the answer were lost"), has_begun=has_begun)
+
     async def job_lost(self, *, has_begun: bool) -> None:
         """Its job is nowhere, and nobody has claimed it: the broker lost it, or a provider refused it."""
         error = JobLost("the job of this request was refused by a provider or lost by the broker")
@@ -162,6 +166,8 @@ class Attempts:
 
     async def _try_again(self, otherwise: RequestFailed, *, has_begun: bool) -> None:
         """Requeue as the next attempt where that may be, else raise what the client is to hear."""
+        if not self.job.body:  # taken over from a hub that died when the broker had forgotten it
+            raise otherwise
         if self._tries.is_failed:
             await self._stage.dead.bury(self.job, otherwise)
             raise otherwise

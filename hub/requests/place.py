@@ -35,8 +35,7 @@ class Place:
         self._inbox = inbox
         self._turn = turn
         self._stage = backstage
-        self.key = key if turn is None else turn.key.id
-        """The name for machines of the client key that it came with; None without one."""
+        self._key = key
         self._ahead = 0
         self.ticket: Ticket | None = None
         """Where its job lies; None before it is published."""
@@ -56,6 +55,11 @@ class Place:
     def client_key(self) -> ClientKey | None:
         """Whose request it is; None without a client key."""
         return None if self._turn is None else self._turn.key
+
+    @property
+    def key(self) -> KeyId | None:
+        """The name for machines of the client key that it came with; None without one."""
+        return self._key if self._turn is None else self._turn.key.id
 
     @property
     def quota(self) -> Quota | None:

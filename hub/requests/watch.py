@@ -56,6 +56,9 @@ class Watch:
         node, request = self._attempts.node, self._attempts.job.id
         if node is None:
             return
+        if self._inbox.broken_attempt == self._attempts.job.attempt:
+            await self._attempts.broken(has_begun=has_begun)
+            return
         is_gone = self._clocks.is_node_gone(node)
         is_forgotten = self._clocks.is_forgotten(node, request, self._stage.clock.now_ms())
         if not (is_gone or is_forgotten) or await self._has_late_news():

@@ -286,6 +286,17 @@ class TestAnAttemptThatEnds:
 
 
 class TestALostBroker:
+    async def test_what_stands_behind_a_hole_is_not_heard(self, broker: Broker) -> None:
+        """A reply vanished with an entry that its hub had not read; the provider does not know that."""
+        async with a_stage(broker) as stage:
+            client, _, job = await begun(stage)
+            await stage.say(job, 4, says("four "))
+            await stage.say(job, 5, ReplyEntry(data=b"five", end=Usage()))
+            await finish(stage, after="1-2")
+            assert await client.end() is None
+            assert client.heard == "one two three"
+            await is_clean(stage)
+
     async def test_what_it_forgot_of_an_answer_is_given_back(self, broker: Broker) -> None:
         async with a_stage(broker) as stage:
             client, _, job = await begun(stage)

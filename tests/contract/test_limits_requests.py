@@ -2,15 +2,20 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from common.broker import Broker
+from common.errors import BrokerUnavailable
 from common.keys import Keys
+from common.streams.requests import Published, Requests
+from common.streams.requests import QueueFull as QueueIsFull
 from common.types import Lane
 from common.wire import Failure
 from hub.access.gatekeeper import Caller
 from hub.errors import ApiNotServed, AttemptFailed, LaneForbidden, QueueFull, ShuttingDown
+from hub.requests.request import OpenRequest
 from tests.contract.stage import OTHER_NODE, a_stage
 from tests.contract.story import LANES, MODEL, NODE, all_keys, eventually, on_real_brokers, raw
 from tests.contract.test_limits import KEY, NOTHING
@@ -68,6 +73,32 @@ class TestWaitingForItsTurn:
             assert await stage.lanes.claim(OTHER_NODE, LANES, 1) == []
             assert (first.place.ticket is not None, second.place.ticket) == (True, None)
             first.abandon()
+            await stage.answer(OTHER_NODE)
+            assert await endings[1] is None
+        assert await stage.turns() == NOTHING
+
+    async def test_if_nobody_hears_that_its_job_was_published_it_is_not_published_again(
+        self, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with a_stage(broker) as stage:
+            first, second = await stage.submit(ONE_AT_A_TIME), await stage.submit(ONE_AT_A_TIME)
+            endings = [asyncio.create_task(stage.end_of(one)) for one in (first, second)]
+            delivery, job = await stage.claim()
+            publish, tries = Requests.publish, 0
+
+            async def publish_unheard(*args: Any, **options: Any) -> Published | QueueIsFull:
+                nonlocal tries
+                published, tries = await publish(*args, **options), tries + 1
+                if tries < 3:
+                    raise BrokerUnavailable("the answer was lost")
+                return published
+
+            monkeypatch.setattr(Requests, "publish", publish_unheard)
+            first.abandon()
+            await stage.lanes.settle(delivery.ticket, job.id)
+            await eventually(lambda: _has_ticket(second), "the hub to know where its job lies")
+            assert not second.inbox.is_unborn, "its reply is kept"
+            assert sum([await raw(broker).xlen(Keys().lane(*lane)) for lane in LANES]) == 1
             await stage.answer(OTHER_NODE)
             assert await endings[1] is None
         assert await stage.turns() == NOTHING
@@ -150,3 +181,7 @@ async def test_a_key_for_batch_may_not_ask_for_more(broker: Broker) -> None:
         assert request.place.lane is Lane.BATCH
         request.abandon()
         await stage.end_of(request)
+
+
+async def _has_ticket(request: OpenRequest) -> bool:
+    return request.place.ticket is not None

@@ -40,6 +40,15 @@ class TestPublished:
         (delivery,) = await claim_all(broker)
         assert delivery.ticket == ticket
 
+    async def test_publishing_once_more_adds_nothing(self, broker: Broker) -> None:
+        first = await try_publish(broker, "r1", max_waiting=1)
+        assert await try_publish(broker, "r1", max_waiting=1) == first
+        (delivery,) = await claim_all(broker)
+        assert await try_publish(broker, "r1", max_waiting=1) == first
+        assert isinstance(first, Published)
+        assert delivery.ticket == first.ticket
+        assert await claim_all(broker) == []
+
     async def test_the_request_has_its_hash_and_its_open_reply(self, broker: Broker) -> None:
         await publish(broker, "r1")
         shown = await hash_of(broker, KEYS.request(RequestId("r1")))

@@ -9,7 +9,19 @@ from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
 from common.streams.requests import Published, QueueFull, Requests
 from common.types import RequestId
-from tests.contract.story import HUB, LANES, NODE, TTLS, a_job, all_keys, claim_all, publish, raw, requests_of, try_publish
+from tests.contract.story import (
+    HUB,
+    LANES,
+    NODE,
+    TTLS,
+    a_job,
+    all_keys,
+    claim_all,
+    publish,
+    raw,
+    requests_of,
+    try_publish,
+)
 
 R1 = RequestId("r1")
 

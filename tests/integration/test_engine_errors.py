@@ -122,28 +122,41 @@ def test_a_stream_that_breaks_before_its_first_event_keeps_a_true_status(
     assert chain.engine.state()["started"] == ATTEMPTS
 
 
-@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
-@pytest.mark.parametrize(
-    ("double", "code"),
-    [
-        ({"cut_after": 5}, "engine_disconnected"),
-        ({"error_event_after": 5}, "engine_error"),
-        ({"error_event_after": 5, "close_without_done": True}, "engine_error"),
-        ({"error_event_after": 5, "crlf": True, "per_write": 2}, "engine_error"),
-        ({"error_event_after": 5, "split_bytes": 3}, "engine_error"),
-    ],
-)
-def test_a_stream_that_breaks_later_ends_with_an_error_event_after_all_that_was_said(
-    chain: Chain, double: dict[str, object], code: str, path: str
+BREAKS: list[tuple[dict[str, object], str]] = [
+    ({"cut_after": 5}, "engine_disconnected"),
+    ({"error_event_after": 5}, "engine_error"),
+    ({"error_event_after": 5, "close_without_done": True}, "engine_error"),
+    ({"error_event_after": 5, "crlf": True, "per_write": 2}, "engine_error"),
+    ({"error_event_after": 5, "split_bytes": 3}, "engine_error"),
+]
+
+
+@pytest.mark.parametrize(("double", "code"), BREAKS)
+def test_a_chat_that_breaks_later_ends_with_an_error_event_after_all_that_was_said(
+    chain: Chain, double: dict[str, object], code: str
 ) -> None:
+    """Engines of this kind do not go on with a chat that has begun."""
     double = {"delay_ms": 20, **double}  # the first tokens are on their way when it breaks
-    body = completion(**double) if path == COMPLETIONS else chat(stream=True, double=double)
-    answer = post(chain.hub, body, path=path)
+    answer = post(chain.hub, chat(stream=True, double=double), path=CHAT)
     assert answer.status == 200
     assert answer.said == numbered(0, 5)
     assert answer.error["code"] == code
     assert answer.is_ended_once
     assert chain.engine.state()["started"] == 1
+
+
+@pytest.mark.parametrize(("double", "code"), BREAKS)
+def test_a_completion_that_breaks_later_is_gone_on_with_until_it_was_tried_too_often(
+    chain: Chain, double: dict[str, object], code: str
+) -> None:
+    """Attempts that bring something count half: six of five tokens each, and then it is over."""
+    double = {"delay_ms": 20, **double}
+    answer = post(chain.hub, completion(tokens=100, **double), path=COMPLETIONS)
+    assert answer.status == 200
+    assert answer.said == numbered(0, 2 * ATTEMPTS * 5)
+    assert answer.error["code"] == code
+    assert answer.is_ended_once
+    assert chain.engine.state()["started"] == 2 * ATTEMPTS
 
 
 @pytest.mark.parametrize(

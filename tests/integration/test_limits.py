@@ -100,8 +100,11 @@ def test_one_that_waits_outlives_a_broker_that_comes_back_empty(mortal_grid: Gri
         waiting.wait_for(": queued, 0 ahead\n")
     mortal_grid.broker.kill()
     mortal_grid.broker.start()
+    mortal_grid.wait_for_node(chain.node)
+    waiting.wait_for(": queued, 0 ahead\n")
+    assert chain.engine.state()["started"] == 1, "the one that runs goes on, and it has the only turn"
+    running.drop()
     assert waiting.finish().said == numbered(0, 2)
-    running.close()
     with mortal_grid.redis() as client:
         key.until_at_rest(client, 10)
 

@@ -1,0 +1,1 @@
+"""Requests that outlive their connections: who looks after them, who reads along, which of them a client means."""

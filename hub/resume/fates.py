@@ -1,0 +1,109 @@
+"""What becomes of requests that other hubs look after, as far as the broker tells."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+
+from common.errors import BrokerError, WireError
+from common.registry import Registry
+from common.streams.replies import ReplyStreams
+from common.streams.request_book import RequestBook
+from common.types import RequestStatus
+from common.wire import EntryId, ReplyEntry
+from hub.errors import BrokerAway, HubLost, RequestFailed, RequestGone
+from hub.grid.presence import hub_lease_ms
+from hub.office.requests import OPEN
+from hub.relay.inbox import Inbox
+from hub.relay.reader import ReplyReader
+from hub.settings import HubSettings
+
+ORPHAN_LEASES = 2
+"""So many leases of a hub: within one it may still live, within the other somebody takes over from it."""
+RETRY_S = 1
+"""When to come back to a hub that lives, s."""
+_HIGHEST = 2**63
+"""No entry has so high a number."""
+_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+
+
+class Fates:
+    """Tells whether anything more will come. Raises BrokerError where that cannot be told."""
+
+    def __init__(
+        self,
+        book: RequestBook,
+        replies: ReplyStreams,
+        registry: Registry,
+        reader: ReplyReader,
+        settings: HubSettings,
+    ) -> None:
+        self._book = book
+        self._replies = replies
+        self._registry = registry
+        self._reader = reader
+        self._settings = settings
+        self.orphan_s = ORPHAN_LEASES * hub_lease_ms(settings) / 1000
+        """How long a request may have neither hub nor reply before it counts as lost."""
+
+    async def is_kept(self, facts: Mapping[str, str]) -> bool:
+        """Whether an open request has a hub that lives, or a reply that one may look after."""
+        if await self.has_reply(facts):
+            return True
+        return any(one.hub == facts.get("hub") for one in await self._registry.live_hubs())
+
+    async def has_reply(self, facts: Mapping[str, str]) -> bool:
+        """Whether its reply is in the broker."""
+        return bool(facts.get("reply")) and await self._replies.last_id(facts["reply"]) is not None
+
+    async def has_failed(self, facts: Mapping[str, str]) -> bool:
+        """Whether its reply says that there will be no whole answer: that is there before its hash says so."""
+        newest = await self._replies.last_id(facts["reply"]) if facts.get("reply") else None
+        if newest is None:
+            return False
+        before = EntryId(newest.attempt, newest.n - 1) if newest.n else EntryId(newest.attempt - 1, _HIGHEST)
+        for _, fields in (await self._replies.read({facts["reply"]: before}, 1)).get(facts["reply"], ()):
+            try:
+                error = ReplyEntry.from_fields(fields).error
+            except WireError:
+                return True
+            return error is not None and not error.retryable
+        return False
+
+    def watch(self, inbox: Inbox) -> Callable[[], Awaitable[None]]:
+        """What a reader calls to whom nothing comes: raises RequestFailed once nothing will."""
+        loop = asyncio.get_running_loop()
+        seen_at = told_at = loop.time()
+        was_over = False
+
+        async def look() -> None:
+            nonlocal seen_at, told_at, was_over
+            try:
+                facts = (await self._book.read([inbox.request])).get(inbox.request, {})
+                status = facts.get("status")
+                if status is not None and status not in OPEN:
+                    if was_over:  # what came before that has been read since
+                        raise ending(facts)
+                    was_over = True
+                    await self._reader.fetch([inbox])
+                elif await self.is_kept({"reply": inbox.reply, **facts}):
+                    seen_at = loop.time()
+                told_at = loop.time()
+            except BrokerError as exc:
+                seen_at = loop.time()
+                if seen_at - told_at > self._settings.broker_grace_s:
+                    raise BrokerAway("the broker is away for too long", retry_after_s=RETRY_S) from exc
+            if loop.time() - seen_at > self.orphan_s:
+                raise HubLost("the hub that looked after this request is gone", retry_after_s=RETRY_S)
+
+        return look
+
+
+def ending(facts: Mapping[str, str]) -> RequestFailed:
+    """What is said of a request that is over, where its reply does not tell."""
+    status, said = facts.get("status"), facts.get("error", "")
+    code = said if _CODE.fullmatch(said) else "request_failed"
+    if status == RequestStatus.DONE or status in OPEN:
+        return RequestGone("This request is over, and its answer is not kept any more.")
+    if status == RequestStatus.CANCELLED:
+        return RequestFailed("This request was cancelled.", status=410, code=code if said else "request_cancelled")
+    return RequestFailed("This request failed.", status=502, code=code)

@@ -1,0 +1,75 @@
+"""A client's own requests: those that were made with its key, or with none where none is needed."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from common.streams.request_book import RequestBook
+from common.types import RequestId
+from hub.access.gatekeeper import Caller, Gatekeeper
+from hub.asking import asking_broker
+from hub.errors import NotFound, Unauthorized
+from hub.settings import HubSettings
+
+_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_TEXTS = ("status", "model", "endpoint", "node")
+_NUMBERS = ("attempt", "queued_at", "claimed_at", "first_data_at", "ended_at")
+_TOKENS = ("prompt_tokens", "completion_tokens")
+
+
+class OwnRequests:
+    """Finds requests for those who may know of them."""
+
+    def __init__(self, gatekeeper: Gatekeeper, book: RequestBook, settings: HubSettings) -> None:
+        self._gatekeeper = gatekeeper
+        self._book = book
+        self._settings = settings
+
+    async def find(self, headers: Mapping[str, str], name: str) -> Mapping[str, str]:
+        """The facts of a request.
+
+        Raises:
+            Unauthorized: who asks is not known.
+            NotFound: there is no such request, or another key made it: which of the two is not told.
+            BrokerAway: nobody can tell.
+        """
+        caller = None if self._is_operator(headers) else await self._gatekeeper.client(headers)
+        facts: Mapping[str, str] | None = None
+        if _ID.fullmatch(name):
+            with asking_broker("request", self._settings.retry_after_s):
+                facts = (await self._book.read([RequestId(name)])).get(RequestId(name))
+        if not facts or "status" not in facts or (caller is not None and not self._is_own(caller, facts)):
+            raise NotFound("There is no such request, or it ended too long ago.", code="request_not_found")
+        return facts
+
+    def _is_own(self, caller: Caller, facts: Mapping[str, str]) -> bool:
+        key = facts.get("key")
+        if key is None:
+            return not self._settings.needs_client_keys
+        return key == caller.key_id
+
+    def _is_operator(self, headers: Mapping[str, str]) -> bool:
+        try:
+            self._gatekeeper.check_admin(headers)
+        except Unauthorized:
+            return False
+        return True
+
+
+def shown(request: RequestId, facts: Mapping[str, str]) -> dict[str, Any]:
+    """A request as its client sees it. Times are Unix ms on the broker's clock."""
+    tokens = {name: _number(facts.get(name)) for name in _TOKENS}
+    return {
+        "id": request,
+        "object": "request",
+        **{name: facts.get(name) for name in _TEXTS},
+        **{name: _number(facts.get(name)) for name in _NUMBERS},
+        "stream": facts.get("stream") == "1",
+        "resumable": facts.get("resumable") == "1",
+        "usage": tokens if any(count is not None for count in tokens.values()) else None,
+        "error": {"code": facts["error"]} if facts.get("error") else None,
+    }
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() else None
