@@ -38,7 +38,7 @@ class Grid:
         self.provider_urls: dict[str, str] = {}
         """Where each provider serves its own HTTP."""
         self.replaced: list[Process] = []
-        """Former processes of nodes that were started again."""
+        """Former processes of nodes and hubs that were started again."""
         self.engines: list[EngineProcess] = []
         self._starts = 0
         self._stack = ExitStack()
@@ -55,9 +55,13 @@ class Grid:
         self.engines.append(engine)
         return engine
 
-    def hub(self, *, wait: bool = True, **env: str) -> str:
-        """Start a hub; its base URL. It is ready when this returns, unless told not to wait."""
-        url = f"http://127.0.0.1:{free_port()}"
+    def hub(self, *, wait: bool = True, url: str = "", **env: str) -> str:
+        """Start a hub; its base URL. It is ready when this returns, unless told not to wait.
+
+        `url` is where a former one served, which is over: this one takes its place.
+        """
+        self.replaced += [former] if (former := self.hubs.get(url)) else []
+        url = url or f"http://127.0.0.1:{free_port()}"
         env = {"GHUB_HUB_PORT": url.rpartition(":")[2], **self._env(), **env}
         self._starts += 1
         process = Process("hub", python("-m", "hub"), self.folder / f"hub-{self._starts}.log", env)
@@ -88,9 +92,11 @@ class Grid:
             self.wait_for_node(name)
         return name
 
-    def chain(self, *models: str, slots: int = 4, provider_slots: int | None = None, **env: str) -> Chain:
+    def chain(
+        self, *models: str, slots: int = 4, provider_slots: int | None = None, kind: str = "openai", **env: str
+    ) -> Chain:
         """Start one of each at once, and wait until they work together. `env` goes to hub and provider."""
-        engine = self.engine(*models, slots=slots)
+        engine = self.engine(*models, slots=slots, kind=kind)
         hub = self.hub(wait=False, **env)
         node = self.provider(engine.url, wait=False, **{"GHUB_PROVIDER_SLOTS": str(provider_slots or slots), **env})
         self.wait_for_node(node)

@@ -1,6 +1,5 @@
 """What a reply amounts to for those who read along: of streams all attempts, of whole answers the last one."""
 
-import pytest
 
 from common.types import NodeId
 from common.wire import LAST_WORD, EntryId, Failure, ReplyEntry, Start, Usage
@@ -65,16 +64,6 @@ def test_a_whole_answer_is_its_last_attempt_s() -> None:
     told = Retelling(is_stream=False)
     told.read_on(said(2, ReplyEntry(claim=B), ReplyEntry(start=start(B), data=b"the "), data(b"whole"), END))
     assert (told.body, told.start, told.size_bytes) == (b"the whole", start(B), 9)
-
-
-@pytest.mark.parametrize("is_stream", [True, False])
-@pytest.mark.parametrize("lost", [0, 1, 2])
-def test_behind_a_part_that_was_lost_nothing_of_an_attempt_counts(lost: int, is_stream: bool) -> None:
-    told = Retelling(is_stream=is_stream)
-    whole = said(1, ReplyEntry(claim=A), ReplyEntry(start=start(A), data=b"one "), data(b"two "), data(b"three"), END)
-    del whole[lost]
-    assert told.read_on(whole) == [(EntryId(1, n), b"one ") for n in range(1, lost) if is_stream]
-    assert not told.is_over
 
 
 def test_after_a_last_word_nothing_counts() -> None:
