@@ -28,6 +28,8 @@ class Inbox:
         """All that came."""
         self.is_unborn = False
         """The reply is still to be opened in the broker: it is not lost because it is not there."""
+        self.is_unread = False
+        """What the reply says already was said to another hub, and may not have been read here yet."""
         self.is_lost = False
         """The reply cannot be read."""
         self.was_shaken = False

@@ -146,6 +146,7 @@ class Dispatcher:
         left_s = None if gives_up_at_ms is None else (gives_up_at_ms - self._stage.clock.now_ms()) / 1000
         clocks = RequestClocks(self._stage.settings, self._stage.view, left_s)
         inbox = self._stage.reader.open(job.id, job.reply, log_bytes=self._log_bytes(wishes))
+        inbox.is_unread = True
         lane = ticket.lane if ticket is not None else LaneName(Lane.RETRY, job.model)
         place = Place(lane, inbox, None, self._stage, key=key)
         place.taken_over(ticket)

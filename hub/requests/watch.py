@@ -43,6 +43,10 @@ class Watch:
             await self._look_at_node(has_begun=has_begun)
 
     async def _look_at_queue(self, *, has_begun: bool) -> None:
+        if self._inbox.is_unread:  # it may run for long, and have waited long enough before that
+            if await self._has_late_news():
+                return
+            self._inbox.is_unread = False
         try:
             self._clocks.check_queue(self._attempts.job, self._stage.clock.now_ms(), has_begun=has_begun)
         except RequestFailed as exc:

@@ -368,6 +368,31 @@ class TestHandingOn:
             finally:
                 await other.stop()
 
+    async def test_one_that_runs_for_longer_than_it_might_have_waited_is_looked_after_too(self, broker: Broker) -> None:
+        async with a_stage(broker) as stage:
+            client, delivery, job = await begun(stage, is_resumable=True)
+            await stage.hub.dispatcher.drain(0)
+            await client.end()
+            other = Hub(HubSettings(max_attempts=2, name="other"), broker)
+            other.start()
+            try:
+                await eventually(lambda: _knows_nodes(other), "the other hub's picture of the grid")
+                adopted = other.dispatcher.adopt(
+                    replace(job, deadline_ms=1),
+                    delivery.ticket,
+                    wishes=Wishes(is_resumable=True),
+                    key=None,
+                    gives_up_at_ms=None,
+                )
+                adopted.inbox.poke()
+                heir = Client(Stage(broker, other), adopted)
+                await heir.has_heard("one two ")
+                assert adopted.node == NODE
+                await stage.say(job, 3, ReplyEntry(data=b"three", end=Usage(1, 3)))
+                assert await heir.end() is None
+            finally:
+                await other.stop()
+
     async def test_one_that_fails_says_so_in_its_reply(self, broker: Broker) -> None:
         async with a_stage(broker) as stage:
             client, _, job = await begun(stage, is_resumable=True)
@@ -401,3 +426,7 @@ async def _is_told(stage: Stage) -> bool:
 
 async def _exists(stage: Stage, job: Job) -> bool:
     return bool(await raw(stage.broker).exists(job.reply))
+
+
+async def _knows_nodes(hub: Hub) -> bool:
+    return bool(hub.dispatcher._stage.view.nodes)

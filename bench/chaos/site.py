@@ -1,0 +1,232 @@
+"""The grid under test: real processes that can be killed, stopped and started again, each at its old place."""
+
+import json
+import os
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from subprocess import TimeoutExpired
+
+import redis
+
+from bench.chaos.client import MODEL
+from tests.doubles.process import EngineProcess, EngineProcessError
+from tests.support.brokers import BrokerProcess
+from tests.support.client_keys import AUTH, TestKey
+from tests.support.client_keys import wait_for_model as wait_for_keyed_model
+from tests.support.grid import Grid
+from tests.support.processes import Process
+from tests.support.sentinel import SentinelBroker
+
+ENGINE_KINDS = ("llamacpp", "vllm", "llamacpp")
+"""Two kinds, so that one goes on with what another began."""
+PROVIDERS = len(ENGINE_KINDS)
+HUBS = 2
+ANSWER_KEEP_S = 10
+"""How long answers that can be resumed stay after their end: as short as may be, since a run waits for it."""
+SETTINGS = {"GHUB_HUB_REPLY_LINGER_S": "1", "GHUB_HUB_ANSWER_KEEP_S": str(ANSWER_KEEP_S), "GHUB_LOG_FORMAT": "json"}
+
+LIMITS = {"rpm": 10**6, "tpm": 10**9, "concurrency": 10**4}
+
+
+class BrokerKind(StrEnum):
+    """What a broker that was killed still knows."""
+
+    FORGETFUL = "forgetful"
+    """Nothing: it keeps nothing on disk."""
+    APPENDONLY = "appendonly"
+    """What stands in its file, written to disk every second."""
+    SENTINEL = "sentinel"
+    """What its replica had heard, which the sentinels make the master."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a run's grid is made of."""
+
+    heartbeat_s: float = 2.0
+    broker: BrokerKind = BrokerKind.FORGETFUL
+    slots: int = 16
+    """Of each provider; two of the three must be able to hold all streams."""
+    env: dict[str, str] = field(default_factory=dict)
+    """More settings of hubs and providers."""
+    is_keyed: bool = False
+    """Whether clients show a key, whose limits are so wide that only their books are of interest."""
+
+
+class Site:
+    """Three engines, each with a provider, two hubs and one broker."""
+
+    def __init__(self, folder: Path, shape: Shape) -> None:
+        self._shape = shape
+        self._folder = folder
+        self._sentinel = SentinelBroker(folder) if shape.broker is BrokerKind.SENTINEL else None
+        has_file = shape.broker is BrokerKind.APPENDONLY
+        options = ("--appendonly", "yes", "--appendfsync", "everysec") if has_file else ()
+        self.broker = self._sentinel or BrokerProcess("valkey", folder, *options)
+        self._dead_port = 0
+        self.grid = Grid(self.broker, folder)
+        self.engines: list[EngineProcess] = []
+        self.urls: list[str] = []
+        """Of the hubs."""
+        self._killed: list[tuple[str, float]] = []
+        self._broker_urls: dict[int, str] = {}
+        self.headers: dict[str, str] = {}
+        """What every client sends: its key, where it needs one."""
+
+    def open(self, broker_urls: dict[int, str] | None = None) -> None:
+        """Start everything and wait until it works; some providers may reach the broker by an address of their own."""
+        self._broker_urls = broker_urls or {}
+        for kind in ENGINE_KINDS:
+            self.engines.append(self.grid.engine(MODEL, kind=kind, slots=self._shape.slots))
+        self.urls += [self.grid.hub(wait=False, **self._env()) for _ in range(HUBS)]
+        for nth in range(PROVIDERS):
+            self.start_provider(nth)
+        for nth in range(PROVIDERS):
+            self.grid.wait_for_node(_node(nth))
+        if self._shape.is_keyed:
+            with self.grid.redis() as client:
+                self.headers = TestKey(client, **LIMITS).headers
+        wait_for_model = wait_for_keyed_model if self._shape.is_keyed else Grid.wait_for_model
+        for url in self.urls:
+            self.grid.wait_for_hub(url)
+            wait_for_model(self.grid, url, MODEL)
+
+    def close(self) -> None:
+        """End everything."""
+        self.grid.close()
+        self.broker.kill()
+
+    # Providers, hubs, engines, the broker
+
+    def start_provider(self, nth: int) -> None:
+        """Start a provider, without waiting for it."""
+        env = self._env() | {"GHUB_PROVIDER_SLOTS": str(self._shape.slots)}
+        env |= {"GHUB_PROVIDER_ENGINE__PROBE_INTERVAL_S": "1"}
+        if url := self._broker_urls.get(nth):
+            env["GHUB_REDIS_URL"] = url
+        self.grid.provider(self.engines[nth].url, _node(nth), wait=False, **env)
+
+    def kill_provider(self, nth: int) -> None:
+        self.provider(nth).kill()
+
+    def provider(self, nth: int) -> Process:
+        return self.grid.providers[_node(nth)]
+
+    def start_hub(self, nth: int) -> None:
+        """Start a hub again where its former process served, without waiting for it."""
+        self.grid.hub(wait=False, url=self.urls[nth], **self._env())
+
+    def kill_hub(self, nth: int) -> None:
+        self._killed.append((self.urls[nth], time.monotonic()))
+        self.hub(nth).kill()
+
+    def hub(self, nth: int) -> Process:
+        return self.grid.hubs[self.urls[nth]]
+
+    def was_killed(self, url: str, since_s: float) -> bool:
+        """Whether this hub was killed since then."""
+        return any(killed == url and at_s >= since_s for killed, at_s in self._killed)
+
+    def start_engine(self, nth: int) -> None:
+        """Start a killed engine again."""
+        self.engines[nth].start()
+
+    def start_broker(self) -> None:
+        """Start a killed broker again, with what its file still holds, or empty; a former master as a replica."""
+        if self._sentinel is None:
+            self.broker.start()
+            return
+        self._sentinel.wait_for_failover(self._dead_port)
+        self._sentinel.revive(self._dead_port)
+
+    def raise_engines(self) -> int:
+        """Start each engine again that ended by itself; how many did."""
+        ended = 0
+        for engine in self.engines:
+            with suppress(TimeoutExpired, EngineProcessError):
+                engine.wait_exit(0)
+                engine.start()
+                ended += 1
+        return ended
+
+    def log_size_bytes(self) -> int:
+        """How long the broker's file of commands is."""
+        return self._log().stat().st_size
+
+    def kill_broker(self, keep_bytes: int | None = None) -> None:
+        """Kill the broker; of its file of commands only so much is left, as after a power cut."""
+        if self._sentinel is not None:
+            self._dead_port = self._sentinel.kill_master()
+            return
+        self.broker.kill()
+        if keep_bytes is not None:
+            os.truncate(self._log(), keep_bytes)
+
+    def flush_broker(self) -> None:
+        """Take all its keys from a broker that goes on."""
+        with self.grid.redis() as client:
+            client.flushall()
+
+    # Looking
+
+    def running_on(self, nth: int) -> set[str]:
+        """Ids of the requests that a provider runs, as the requests' own hashes say."""
+        names, facts = [], []
+        with suppress(redis.RedisError), self.grid.redis() as client:  # a broker that is down tells nothing
+            names = [str(name) for name in client.scan_iter("ghub:request:*", count=1000)]
+            pipe = client.pipeline(transaction=False)
+            for name in names:
+                pipe.hmget(name, "node", "status")
+            facts = pipe.execute()
+        return {
+            name.rpartition(":")[2]
+            for name, (node, status) in zip(names, facts, strict=False)
+            if node == _node(nth) and status in ("claimed", "streaming")
+        }
+
+    def open_generations(self) -> int:
+        """How many generations all engines have open; engines that are down have none."""
+        return sum(self._open(engine) for engine in self.engines)
+
+    def started_generations(self) -> int:
+        """How many generations the engines have begun since they were started."""
+        return sum(int(engine.state()["started"]) for engine in self.engines)
+
+    def is_at_rest(self) -> bool:
+        """Whether every provider is there with all its slots free, and every hub works."""
+        with self.grid.redis() as client:
+            states = {self.grid.node(client, _node(nth)).get("state") for nth in range(PROVIDERS)}
+        return states == {"idle"} and all(self.grid.status(url, "/health/ready") == 200 for url in self.urls)
+
+    def nodes(self, client: redis.Redis) -> dict[str, list[str]]:
+        """What each provider says it runs."""
+        return {
+            _node(nth): json.loads(self.grid.node(client, _node(nth)).get("requests", '["gone"]'))
+            for nth in range(PROVIDERS)
+        }
+
+    def _open(self, engine: EngineProcess) -> int:
+        with suppress(OSError):
+            return int(engine.state()["open"])
+        return 0
+
+    def _log(self) -> Path:
+        return max(self._folder.glob("appendonlydir/*.incr.aof"))
+
+    def _env(self) -> dict[str, str]:
+        auth = AUTH if self._shape.is_keyed else {}
+        return {"GHUB_HEARTBEAT_S": str(self._shape.heartbeat_s), **SETTINGS, **auth, **self._shape.env}
+
+
+def send_signal(pid: int, number: signal.Signals) -> None:
+    """Signal a process, if it is still there."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _node(nth: int) -> str:
+    return f"node-{nth}"
