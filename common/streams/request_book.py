@@ -5,7 +5,7 @@ from typing import Any
 
 from common.broker import Broker, broker_errors
 from common.streams.jobs import LaneName
-from common.types import RequestId
+from common.types import HubId, RequestId
 
 
 class RequestBook:
@@ -23,6 +23,12 @@ class RequestBook:
         with broker_errors():
             hashes = await pipe.execute() if requests else []
         return {request: _texts(raw) for request, raw in zip(requests, hashes, strict=True) if raw}
+
+    async def is_looked_after(self, request: RequestId, hub: HubId) -> bool:
+        """Whether a hub's list of what it looks after names a request."""
+        looking: Any = self._commands.sismember(self._keys.open_requests(hub), request)
+        with broker_errors():
+            return bool(await looking)
 
     async def waiting(self, lanes: Iterable[LaneName], most: int) -> list[RequestId]:
         """Requests that wait in these lanes, at most so many of each, the first in each lane first."""

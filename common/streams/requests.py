@@ -169,9 +169,7 @@ class Requests:
             for (_, entry_bytes), told, length in zip(replies, answers[::2], answers[1::2], strict=True)
         ]
 
-    async def call_off(
-        self, request: RequestId, reply: str | None, ticket: Ticket | None, node: NodeId | None
-    ) -> None:
+    async def call_off(self, request: RequestId, reply: str | None, ticket: Ticket | None, node: NodeId | None) -> None:
         """End a request nobody waits for: its reply goes, its job goes if unclaimed, else its node is told.
 
         Without `reply` that stays, and has been told its last word.

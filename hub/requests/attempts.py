@@ -117,10 +117,13 @@ class Attempts:
 
     async def forgotten(self, *, has_begun: bool) -> None:
         """The node that had it lives, and does not run it."""
+        if not self._was_shaken:
+            self._tries.forgotten()
         await self._try_again(ProviderLost(f"the node {self.node} no longer runs this request"), has_begun=has_begun)
 
     async def broken(self, *, has_begun: bool) -> None:
         """Some of its words were lost, so that its further ones don't count."""
+        self._tries.forgotten()
         await self._try_again(ProviderLost("parts of the answer were lost"), has_begun=has_begun)
 
     async def job_lost(self, *, has_begun: bool) -> None:

@@ -41,6 +41,10 @@ class Tries:
         else:
             self._blame += HALF_BLAME if brought_any else FULL_BLAME
 
+    def forgotten(self) -> None:
+        """Nobody runs it, or its words came behind a hole. As a release: nobody is blamed, but not for ever."""
+        self._releases += 1
+
     def released(self, reason: str, *, was_running: bool) -> None:
         """A node gave it back. One that did not run came to a node in the moment that it closed: nobody tried it."""
         self._releases += was_running

@@ -8,7 +8,7 @@ from common.errors import BrokerError, WireError
 from common.registry import Registry
 from common.streams.replies import ReplyStreams
 from common.streams.request_book import RequestBook
-from common.types import RequestStatus
+from common.types import HubId, RequestId, RequestStatus
 from common.wire import EntryId, ReplyEntry
 from hub.errors import BrokerAway, HubLost, RequestFailed, RequestGone
 from hub.grid.presence import hub_lease_ms
@@ -45,11 +45,18 @@ class Fates:
         self.orphan_s = ORPHAN_LEASES * hub_lease_ms(settings) / 1000
         """How long a request may have neither hub nor reply before it counts as lost."""
 
-    async def is_kept(self, facts: Mapping[str, str]) -> bool:
-        """Whether an open request has a hub that lives, or a reply that one may look after."""
-        if await self.has_reply(facts):
+    async def is_kept(self, request: RequestId, facts: Mapping[str, str]) -> bool:
+        """Whether an open request has a hub that lives and knows it, or a reply that one may look after.
+
+        A broker may have lost that it ended: then its hub, which has forgotten it, would be waited for in vain.
+        """
+        hub = HubId(facts.get("hub", ""))
+        if not any(one.hub == hub for one in await self._registry.live_hubs()):
+            return await self.has_reply(facts)
+        if await self._book.is_looked_after(request, hub):
             return True
-        return any(one.hub == facts.get("hub") for one in await self._registry.live_hubs())
+        # One that waits for its turn has no job yet, and is in no hub's list before that.
+        return facts.get("status") == RequestStatus.QUEUED and "entry" not in facts
 
     async def has_reply(self, facts: Mapping[str, str]) -> bool:
         """Whether its reply is in the broker."""
@@ -85,7 +92,7 @@ class Fates:
                         raise ending(facts)
                     was_over = True
                     await self._reader.fetch([inbox])
-                elif await self.is_kept({"reply": inbox.reply, **facts}):
+                elif await self.is_kept(inbox.request, {"reply": inbox.reply, **facts}):
                     seen_at = loop.time()
                 told_at = loop.time()
             except BrokerError as exc:

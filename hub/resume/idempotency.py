@@ -124,7 +124,7 @@ class Idempotency:
             if await self._fates.has_failed(facts):
                 return None, True
             if status in OPEN:
-                is_kept = await self._fates.is_kept(facts)
+                is_kept = await self._fates.has_reply(facts) or await self._fates.is_kept(request, facts)
                 return (await self._followings.read(request, facts) if is_kept else None), False
             if status == RequestStatus.DONE and await self._fates.has_reply(facts):
                 return await self._followings.read(request, facts), False

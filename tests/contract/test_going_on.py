@@ -203,6 +203,19 @@ class TestALostNode:
             await stage.lanes.settle(delivery.ticket, job.id)
             await is_clean(stage)
 
+    async def test_nodes_that_claim_it_and_never_run_it_are_not_asked_for_ever(self, broker: Broker) -> None:
+        async with a_stage(broker, max_releases=2) as stage:
+            client = await a_client(stage)
+            for attempt in (1, 2):
+                await stage.claim(NODE if attempt == 1 else OTHER_NODE)
+                await eventually(lambda: _has_claimed(client), "the hub to hear of the claim")
+                await register(broker, int(time.time() * 1000) + 1500 * attempt)
+            error = await client.end()
+            assert error is not None
+            assert error.code == "provider_lost"
+            await stage.hub.dispatcher.finish_closing(5)
+            await eventually(lambda: _nothing_open(stage), "the hub to look after nothing")
+
 
 class TestAnAttemptThatEnds:
     @pytest.mark.parametrize("last", [ReplyEntry(release="gpu-busy"), ReplyEntry(error=CRASH)])
@@ -430,3 +443,7 @@ async def _exists(stage: Stage, job: Job) -> bool:
 
 async def _knows_nodes(hub: Hub) -> bool:
     return bool(hub.dispatcher._stage.view.nodes)
+
+
+async def _has_claimed(client: Client) -> bool:
+    return client.request.node is not None

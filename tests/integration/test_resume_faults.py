@@ -191,6 +191,21 @@ def test_what_nobody_can_go_on_with_is_said_to_be_lost(parts: Parts) -> None:
     assert (lost.status, lost.error["code"]) == (502, "hub_lost")
 
 
+def test_nobody_waits_for_ever_for_the_end_of_one_that_the_broker_lost(parts: Parts) -> None:
+    """The last things that were written, as when it was killed; the hub lives, and has forgotten the request."""
+    hub = parts.hub()
+    request = parts.ask(hub, 5).finish().headers["x-request-id"]
+    until(lambda: get(hub, f"/v1/requests/{request}").json["status"] == "done", 3, "done")
+    with parts.grid.redis() as client:
+        reply = client.hget(f"ghub:request:{request}", "reply")
+        (newest, _), *_ = client.xrevrange(reply, count=1)
+        client.xdel(reply, newest)
+        client.hdel(f"ghub:request:{request}", "ended_at", "prompt_tokens", "completion_tokens")
+        client.hset(f"ghub:request:{request}", "status", "streaming")
+    with follow(hub, request) as call:
+        call.wait_for("hub_lost")
+
+
 def test_one_that_never_came_into_its_lane_is_asked_for_anew_by_its_key(parts: Parts) -> None:
     """It waited for its turn at a hub, which took that with it."""
     env = {**AUTH, **QUICK, "GHUB_HUB_LIMIT_LEASE_S": "3"}

@@ -1,6 +1,5 @@
 """What a reply amounts to for those who read along: of streams all attempts, of whole answers the last one."""
 
-
 from common.types import NodeId
 from common.wire import LAST_WORD, EntryId, Failure, ReplyEntry, Start, Usage
 from hub.relay.log import LoggedEntry
