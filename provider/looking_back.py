@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from common.errors import BrokerError, BrokerUnavailable
 from common.streams.replies import ReplyStreams
+from common.succession import Succession
 from common.tasks import backoff_s
 from common.types import NodeId
-from common.wire import EntryId, Succession
+from common.wire import EntryId
 from provider.reply import LoggedEntry, Reply
 
 

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 
+from common.succession import Succession
 from common.types import RequestId
-from common.wire import EntryId, ReplyEntry, Succession
+from common.wire import EntryId, ReplyEntry
 from hub.relay.log import ReplyLog
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import WireError
+from common.succession import Succession
 from common.types import ModelId, NodeId, Order, RequestId
 from common.wire import (
     LAST_WORD,
@@ -20,7 +21,6 @@ from common.wire import (
     Job,
     ReplyEntry,
     Start,
-    Succession,
     Usage,
 )
 from tests.unit.strategies import CONTROL_ENTRIES, JOBS, REPLY_ENTRIES, UNKNOWN_FIELDS
