@@ -91,7 +91,7 @@ class Hub:
         replies, lanes, registry = ReplyStreams(broker), JobLanes(broker), Registry(broker)
         doorbell = Doorbell(broker, self.id)
         reply_ttl_ms = int(settings.reply_ttl_s * 1000)
-        ttls = RequestTtls(int(max(settings.request_ttl_s, settings.answer_keep_s) * 1000), reply_ttl_ms)
+        ttls = RequestTtls(int(settings.request_ttl_s * 1000), reply_ttl_ms)
         requests = Requests(broker, ttls, self.id)
         clock = BrokerClock(broker)
         self._names = ModelNames(settings.aliases)

@@ -151,7 +151,7 @@ class HubSettings(SharedSettings):
     resume_window_s: float = Field(60, ge=1, le=3600)
     """How long a request that can be resumed goes on without anybody who reads it."""
     answer_keep_s: float = Field(600, ge=10, le=86_400)
-    """How long the answer of such a request can be read after its end."""
+    """How long the answer of such a request can be read after its end, `request_ttl_s` at most."""
     request_ttl_s: float = Field(3600, ge=10)
     """How long a request's hash stays after its last change."""
     shutdown_timeout_s: float = Field(30, ge=0)

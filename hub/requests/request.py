@@ -213,7 +213,8 @@ class OpenRequest:
     async def leave_broker(self) -> None:
         """Take it out of the broker; may be repeated. BrokerError if that fails."""
         settings, requests, ticket = self._stage.settings, self._stage.requests, self.place.ticket
-        keep_ms = int((settings.answer_keep_s if self.wishes.is_resumable else settings.reply_linger_s) * 1000)
+        answer_keep_s = min(settings.answer_keep_s, settings.request_ttl_s)
+        keep_ms = int((answer_keep_s if self.wishes.is_resumable else settings.reply_linger_s) * 1000)
         if self.is_finished:
             if ticket is not None and self.is_waiting:  # an attempt that was given up ended it all the same
                 await self._stage.lanes.withdraw(ticket, self.id)
