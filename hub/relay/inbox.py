@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from common.succession import Succession
 from common.types import RequestId
 from common.wire import EntryId, ReplyEntry
-from hub.relay.log import ReplyLog
+from hub.relay.log import ReplyLog, held_bytes
 
 
 class Inbox:
@@ -38,7 +38,7 @@ class Inbox:
         self.was_rung = False
         """The doorbell named this request though its reply is not opened yet: its turn may have come."""
         self.was_skipped = False
-        """The reader left news in the broker because the client is behind."""
+        """The reader left news in the broker: the client is behind, or the reply says without end."""
         self._succession = Succession()
         self._limit_bytes = limit_bytes
         self._entries: list[tuple[EntryId, ReplyEntry]] = []
@@ -74,7 +74,7 @@ class Inbox:
                 if not self._succession.counts(entry_id):
                     continue
                 self._entries.append((entry_id, entry))
-                self._bytes += len(entry.data)
+                self._bytes += held_bytes(entry)
                 self._all_entries += 1
                 self.log.add(entry_id, entry)
         self._woken.set()

@@ -6,6 +6,13 @@ from collections.abc import Sequence
 from common.wire import EntryId, ReplyEntry
 
 LoggedEntry = tuple[EntryId, ReplyEntry]
+LEAST_BYTES = 200
+"""An entry takes so much even if it has less data, or none: a provider may write millions of those."""
+
+
+def held_bytes(entry: ReplyEntry) -> int:
+    """How much counts of an entry against what may be held."""
+    return max(LEAST_BYTES, len(entry.data))
 
 
 class ReplyLog:
@@ -19,6 +26,7 @@ class ReplyLog:
         self._limit_bytes = limit_bytes
         self._entries: list[LoggedEntry] = []
         self._grown = asyncio.Event()
+        self._held_bytes = 0
         self.bytes = 0
         """Of data, kept or not."""
         self.is_closed = False
@@ -27,7 +35,7 @@ class ReplyLog:
     @property
     def is_whole(self) -> bool:
         """Whether everything that came is still here."""
-        return self.bytes <= self._limit_bytes
+        return self._held_bytes <= self._limit_bytes
 
     @property
     def entries(self) -> Sequence[LoggedEntry]:
@@ -37,6 +45,7 @@ class ReplyLog:
     def add(self, entry_id: EntryId, entry: ReplyEntry) -> None:
         """Add the next one."""
         self.bytes += len(entry.data)
+        self._held_bytes += held_bytes(entry)
         if self.is_whole:
             self._entries.append((entry_id, entry))
         else:

@@ -24,6 +24,8 @@ REPLIES_PER_READ = 100
 """The broker's cost of one read grows with its keys; a hundred keep it near 0.1 ms (measured, pitfalls 3.2)."""
 ENTRIES_PER_READ = 16
 """Of one reply: an entry may be as large as a provider's reply buffer, and all are held at once."""
+READS_AT_ONCE = 16
+"""Of one reply: whoever says more than that at once is read on after the others had their turn."""
 KEEP_S = 5.0
 """Between two renewals, at most; three come within a reply's TTL."""
 TICK_S = 0.5
@@ -137,11 +139,19 @@ class ReplyReader:
                 inbox.poke()
 
     async def fetch(self, inboxes: Iterable[Inbox]) -> None:
-        """Bring all that is new in these replies, as far as their clients keep up."""
+        """Bring what is new in these replies, as far as their clients keep up.
+
+        All of it, but of one that says without end: its handler asks for more, and waits for its turn like others.
+        """
         async with self._fetching:
             left = list(inboxes)
-            while left:
+            for _ in range(READS_AT_ONCE):
+                if not left:
+                    return
                 left = await self._fetch_once(left)
+            for inbox in left:
+                inbox.was_skipped = True
+                inbox.poke()
 
     def _add(self, inbox: Inbox) -> Inbox:
         self._inboxes[inbox.request] = (*self._inboxes.get(inbox.request, ()), inbox)

@@ -249,9 +249,9 @@ class OpenRequest:
         self._answer.add(entry_id, entry)
         if entry.data:
             self._record.streaming(self.job)
-            if self.wishes.is_resumable and not self.log.is_whole:
-                limit = self._stage.settings.max_reply_bytes
-                raise AnswerTooLarge(f"an answer that can be resumed may be at most {limit} bytes long")
+        if self.wishes.is_resumable and not self.log.is_whole:
+            limit = self._stage.settings.max_reply_bytes
+            raise AnswerTooLarge(f"an answer that can be resumed may be at most {limit} bytes long")
         if self.is_finished:
             return
         if entry.error is not None and (is_current or not entry.error.retryable):

@@ -13,7 +13,7 @@ from hub.requests.backstage import Backstage
 from hub.resume.bells import Bells
 from hub.resume.fates import Fates, ending
 from hub.resume.following import Following, LocalFollowing
-from hub.resume.guard import MANY_RETRY_S, Guard
+from hub.resume.guard import MANY_RETRY_S, MOST_READERS, Guard, too_many_readers
 from hub.resume.guards import Guards, mark_every_s
 from hub.resume.reply_following import ReplyFollowing
 
@@ -39,7 +39,7 @@ class Followings:
         self._keys = keys
         self._read_here: Counter[RequestId] = Counter()
         """Readings of open requests that another hub looks after."""
-        self._elsewhere = 0
+        self._elsewhere: Counter[RequestId] = Counter()
         """Readings of all requests that this hub does not look after."""
 
     async def run(self) -> None:
@@ -79,11 +79,13 @@ class Followings:
 
     @contextmanager
     def _read_elsewhere(self, request: RequestId, facts: Mapping[str, str]) -> Iterator[Following]:
-        if self._elsewhere >= MOST_ELSEWHERE:
+        if self._elsewhere.total() >= MOST_ELSEWHERE:
             raise TooManyReaders("this hub reads as many answers of others as it may", retry_after_s=MANY_RETRY_S)
+        if self._elsewhere[request] >= MOST_READERS:
+            raise too_many_readers()
         reader, is_open = self._stage.reader, facts.get("status") in OPEN
         inbox = reader.follow(request, facts["reply"], log_bytes=0)
-        self._elsewhere += 1
+        self._elsewhere[request] += 1
         try:
             if is_open:
                 self._read_here[request] += 1
@@ -101,7 +103,7 @@ class Followings:
                 )
         finally:
             reader.close(inbox)
-            self._elsewhere -= 1
+            self._elsewhere -= Counter((request,))
             if is_open:
                 self._read_here -= Counter((request,))
 

@@ -27,6 +27,13 @@ ReadElsewhere = Callable[[RequestId], Awaitable[float | None]]
 """How many seconds ago somebody read a request at another hub; None: nobody did. BrokerError if nobody can tell."""
 
 
+def too_many_readers() -> TooManyReaders:
+    """What one hears who would be one too many."""
+    return TooManyReaders(
+        f"{MOST_READERS} connections of this hub read this answer already", retry_after_s=MANY_RETRY_S
+    )
+
+
 class Guard:
     """The handler of a request that can be resumed.
 
@@ -67,9 +74,7 @@ class Guard:
     def being_read(self) -> Iterator[None]:
         """Somebody reads along; TooManyReaders if as many do as may."""
         if self._readers >= MOST_READERS:
-            raise TooManyReaders(
-                f"{MOST_READERS} connections of this hub read this answer already", retry_after_s=MANY_RETRY_S
-            )
+            raise too_many_readers()
         self._readers += 1
         try:
             yield

@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
 from common.broker import Broker
 from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite, Written
+from common.streams.shapes import Fields
 from common.types import RequestId
 from common.wire import EntryId, ReplyEntry
 from hub.relay import reader as reader_module
@@ -320,6 +321,32 @@ class TestLosses:
                 await raw(broker).xadd(BELL, fields)
             await say(broker, 0, 3)
             assert await take(inbox, 3) == numbered(3)
+
+    async def test_one_that_says_without_end_does_not_hold_up_the_others(
+        self, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its provider is faster than this hub: whenever that has read on, there is more."""
+        await publish(broker, "r1")
+        await publish(broker, "r2")
+        read, said = ReplyStreams.read, 0
+
+        async def read_endless(
+            streams: ReplyStreams, after: Mapping[str, EntryId], count: int
+        ) -> dict[str, Sequence[tuple[EntryId, Fields]]]:
+            nonlocal said
+            for n in range(count) if REPLY in after else ():
+                await raw(broker).xadd(REPLY, {"unknown": "x"}, id=f"1-{said + n}")
+            said += count
+            return await read(streams, after, count)
+
+        monkeypatch.setattr(ReplyStreams, "read", read_endless)
+        async with reading(broker) as reader:
+            endless, other = (reader.open(RequestId(one), a_job(one).reply) for one in ("r1", "r2"))
+            await raw(broker).xadd(BELL, {"ids": "r1"})
+            await take(endless, 16)
+            await say(broker, 0, 3, "r2")
+            assert await take(other, 3) == numbered(3)
+            assert endless.was_skipped
 
 
 class TestBrokerAway:

@@ -11,7 +11,7 @@ REPLY = "ghub:reply:{h}:r1"
 
 
 def entries(*ids: Sequence[int]) -> list[tuple[EntryId, ReplyEntry]]:
-    return [(EntryId(*one), ReplyEntry(data=b"x" * 10)) for one in ids]
+    return [(EntryId(*one), ReplyEntry(data=b"x" * 1000)) for one in ids]
 
 
 def test_only_newer_entries_are_taken_in() -> None:
@@ -23,7 +23,7 @@ def test_only_newer_entries_are_taken_in() -> None:
 
 
 def test_it_is_full_at_its_limit_and_empty_after_a_take() -> None:
-    inbox = Inbox(RequestId("r1"), REPLY, 20)
+    inbox = Inbox(RequestId("r1"), REPLY, 2000)
     fullness = []
     for n in range(3):
         inbox.deliver(entries((1, n)))
@@ -31,6 +31,15 @@ def test_it_is_full_at_its_limit_and_empty_after_a_take() -> None:
     inbox.take()
     fullness.append(inbox.is_full)
     assert fullness == [False, True, True, False]
+
+
+def test_entries_without_data_fill_it_too_and_are_not_kept_without_end() -> None:
+    inbox = Inbox(RequestId("r1"), REPLY, 2000)
+    for n in range(100):
+        inbox.deliver([(EntryId(1, n), ReplyEntry())])
+    assert inbox.is_full
+    assert not inbox.log.is_whole
+    assert not inbox.log.entries
 
 
 async def test_a_poke_wakes_once() -> None:
