@@ -133,6 +133,17 @@ class Requests:
         with broker_errors():
             await pipe.execute()
 
+    async def counts(self, request: RequestId, hub: HubId) -> bool:
+        """Whether this hub is the one that counts what a request used: the first that asks. May be repeated."""
+        key = self._broker.keys.request(request)
+        pipe = self._broker.commands.pipeline(transaction=False)
+        pipe.hsetnx(key, "counted_by", hub)
+        pipe.hget(key, "counted_by")
+        pipe.pexpire(key, self._ttls.request_ms)
+        with broker_errors():
+            _, counted_by, _ = await pipe.execute()
+        return bool(counted_by == hub.encode())
+
     async def close(self, reply: str, linger_ms: int) -> None:
         """Let a reply that has been read to its end go, a little later so that people can look at it."""
         with broker_errors():

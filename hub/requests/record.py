@@ -1,5 +1,8 @@
 """What is written down of one request: its hash, for people to look at, and what its client key used, for good."""
 
+from contextlib import suppress
+
+from common.errors import BrokerError
 from common.streams.jobs import Ticket
 from common.types import NodeId, RequestStatus
 from common.usage import day_of
@@ -92,8 +95,17 @@ class RequestRecord:
         if error is not None:
             facts["error"] = error.code
         self.note(job, _status_of(usage, error), **facts)
-        if self._place.key is not None and self._place.may_be_published:
-            self._stage.ledger.count(self._place.key, day_of(now_ms), job.model, usage)
+
+    async def count(self, job: Job, usage: Usage | None) -> None:
+        """Add it to what its key used. Where two hubs looked after it, one of them does."""
+        key = self._place.key
+        if key is None or not self._place.may_be_published:
+            return
+        if self.wishes.is_resumable:
+            with suppress(BrokerError):  # who cannot ask counts it
+                if not await self._stage.requests.counts(job.id, self._stage.hub):
+                    return
+        self._stage.ledger.count(key, day_of(self._stage.clock.now_ms()), job.model, usage)
 
 
 def _status_of(usage: Usage | None, error: RequestFailed | None) -> RequestStatus:

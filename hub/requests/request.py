@@ -198,6 +198,7 @@ class OpenRequest:
             return
         if self.is_admitted:
             self._record.ended(self.job, self.usage, self.failed_with)
+            await self._record.count(self.job, self.usage)
         if self.is_finished or not self.place.may_be_published:
             self._end_turn()
         if not self.place.may_be_published:

@@ -12,7 +12,9 @@ from common.keys import Keys
 from common.registry import Registry
 from common.streams.jobs import Delivery
 from common.types import Lane, NodeId
+from common.usage import UsageBooks, day_of
 from common.wire import CANNOT_CONTINUE, LAST_WORD, EntryId, Failure, Job, ReplyEntry, Start, Usage
+from hub.access.gatekeeper import Caller
 from hub.app import Hub
 from hub.errors import RequestFailed
 from hub.relay import reader as reader_module
@@ -21,6 +23,7 @@ from hub.requests.wishes import Wishes
 from hub.settings import HubSettings
 from tests.contract.stage import OTHER_NODE, Stage, a_stage, register
 from tests.contract.story import LANES, MODEL, NODE, eventually, on_real_brokers, raw
+from tests.contract.test_limits import KEY
 
 pytestmark = on_real_brokers
 
@@ -405,6 +408,30 @@ class TestHandingOn:
                 assert await heir.end() is None
             finally:
                 await other.stop()
+
+    async def test_if_the_first_hub_was_only_stopped_its_key_pays_once(
+        self, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with a_stage(broker) as stage:
+            monkeypatch.setattr(stage.hub._rounds, "_good_keys", lambda: {KEY.digest})
+            request = await stage.submit(Caller(KEY), stream=True, wishes=Wishes(is_resumable=True))
+            delivery, job = await stage.claim()
+            other = Hub(HubSettings(max_attempts=2, name="other"), broker)
+            other.start()
+            try:
+                adopted = other.dispatcher.adopt(
+                    job, delivery.ticket, wishes=Wishes(is_resumable=True), key=KEY.id, gives_up_at_ms=None
+                )
+                await stage.say(job, 1, begins("one"))
+                await stage.say(job, 2, ReplyEntry(end=Usage(3, 1)))
+                for one in (Client(stage, request), Client(Stage(broker, other), adopted)):
+                    assert await one.end() is None
+                await other.dispatcher.finish_closing(5)
+            finally:
+                await other.stop()
+        now_ms = stage.hub.dispatcher._stage.clock.now_ms()
+        used = await UsageBooks(broker).read(KEY.id, [day_of(now_ms)])
+        assert used[day_of(now_ms)][MODEL].requests == 1
 
     async def test_one_that_fails_says_so_in_its_reply(self, broker: Broker) -> None:
         async with a_stage(broker) as stage:
