@@ -111,12 +111,14 @@ class Attempts:
 
     async def node_gone(self, *, has_begun: bool) -> None:
         """The node that has it is in the registry no more."""
+        self.is_running, self.is_handed_back = False, True
         if not self._was_shaken:
             self._tries.failed(brought_any=self._brought_any)
         await self._try_again(ProviderLost(f"the node {self.node} is gone"), has_begun=has_begun)
 
     async def forgotten(self, *, has_begun: bool) -> None:
         """The node that had it lives, and does not run it."""
+        self.is_running, self.is_handed_back = False, True
         if not self._was_shaken:
             self._tries.forgotten()
         await self._try_again(ProviderLost(f"the node {self.node} no longer runs this request"), has_begun=has_begun)
