@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from common.errors import BrokerError, BrokerUnavailable
 from common.streams.replies import ReplyStreams
-from common.succession import Succession
 from common.tasks import backoff_s
 from common.types import NodeId
 from common.wire import EntryId
@@ -37,8 +36,7 @@ async def read_earlier(streams: ReplyStreams, reply: Reply, node: NodeId, limit_
         try:
             found = await streams.before(job.reply, job.attempt + 1)
             if found and found[-1][0] == claim and found[-1][1].claim == node:
-                succession = Succession()
-                return [one for one in found[:-1] if succession.counts(one[0])]
+                return found[:-1]
         except BrokerError as exc:
             error = exc
         pause = next(waits)

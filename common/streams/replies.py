@@ -14,6 +14,7 @@ from common.broker import BLOCK_MS, Broker, broker_errors
 from common.streams.jobs import flat
 from common.streams.scripts import Argument, Script
 from common.streams.shapes import Fields, is_used_up, streams_of
+from common.succession import Succession
 from common.types import HubId, RequestId
 from common.wire import OPENING_ID, EntryId, ReplyEntry
 
@@ -108,7 +109,9 @@ class ReplyStreams:
         return EntryId.parse(newest[0][0]) if newest else None
 
     async def before(self, reply: str, attempt: int) -> list[tuple[EntryId, ReplyEntry]]:
-        """What earlier attempts said, in order. Complete once an entry of this attempt is in: they are fenced then.
+        """What counts of all that earlier attempts said, in order.
+
+        Complete once an entry of this attempt is in: they are fenced then.
 
         Raises:
             WireError: an entry is not what it should be.
@@ -120,7 +123,8 @@ class ReplyStreams:
                 entries: Any = await self._commands.xrange(reply, start, f"({attempt}-0", count=ENTRIES_PER_PAGE)
             found += [(EntryId.parse(one), ReplyEntry.from_fields(fields)) for one, fields in entries]
             if len(entries) < ENTRIES_PER_PAGE:
-                return found
+                succession = Succession()
+                return [one for one in found if succession.counts(one[0])]
             start = f"({found[-1][0]}"
 
     async def newest(self, replies: Sequence[str]) -> list[tuple[EntryId, Fields] | None]:

@@ -244,6 +244,17 @@ class TestLosses:
         assert not await ReplyStreams(broker).restore(REPLY, late, 30_000)
         assert await ReplyStreams(broker).before(REPLY, 2) == []
 
+    async def test_what_stands_behind_a_hole_counts_neither_here_nor_for_a_later_attempt(self, broker: Broker) -> None:
+        await publish(broker, "r1")
+        async with reading(broker) as reader:
+            inbox = reader.open(RequestId("r1"), REPLY)
+            await say(broker, 0, 2)
+            await say(broker, 3, 5)
+            await say(broker, 0, 1, attempt=2)
+            counted = [*numbered(2), EntryId(2, 0)]
+            assert await take(inbox, 3) == counted
+            assert [entry_id for entry_id, _ in await ReplyStreams(broker).before(REPLY, 3)] == counted
+
     async def test_a_reply_too_long_to_be_kept_is_opened_again_empty(
         self, broker: Broker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
