@@ -153,6 +153,7 @@ def registered_or_none(hub: str, node: str) -> bool:
 def test_metrics_are_in_prometheus_form(provider: tuple[Pair, str]) -> None:
     pair, url = provider
     assert pair.call().finish().said == numbered(0, 5)
+    until(lambda: "ghub_provider_jobs_total{" in get(url, "/metrics").text, 5, "the job is counted, once it is settled")
     answer = get(url, "/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     figures = dict(line.rsplit(" ", 1) for line in answer.text.splitlines() if line and not line.startswith("#"))
