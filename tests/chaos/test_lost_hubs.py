@@ -21,8 +21,3 @@ def test_slow_and_leaving_clients_cost_nobody_anything(tmp_path: Path) -> None:
     row = prove("clients", tmp_path)
     assert row.ends[End.LEFT]
     assert row.ends[End.FINISHED] == row.streams - row.ends[End.LEFT]
-
-
-def test_a_generation_longer_than_every_limit_of_time_is_run_once(tmp_path: Path) -> None:
-    # At the usual pace: a lease of 1.5 s would end where a busy machine gives a provider no core for so long.
-    prove("long", tmp_path, tokens=260, haste=1)

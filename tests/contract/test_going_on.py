@@ -22,10 +22,11 @@ from hub.requests.request import OpenRequest
 from hub.requests.wishes import Wishes
 from hub.settings import HubSettings
 from tests.contract.stage import OTHER_NODE, Stage, a_stage, register
-from tests.contract.story import LANES, MODEL, NODE, eventually, on_real_brokers, raw
+from tests.contract.story import LANES, MODEL, NODE, eventually, raw
 from tests.contract.test_limits import KEY
 
-pytestmark = on_real_brokers
+# What is tried here is the hub; that every kind of broker keeps its promises to it is tried beside this.
+pytestmark = pytest.mark.parametrize("broker", ["valkey"], indirect=True)
 
 EVENTS = "text/event-stream"
 CRASH = Failure(502, "engine_error", "it crashed", retryable=True)

@@ -10,7 +10,6 @@ from ghub.broker import running_broker
 from ghub.errors import StartRefused
 from tests.doubles.reading import numbered
 from tests.integration.registering import ADMIN_TOKEN, FIXED_TOKEN, joined
-from tests.support import leftovers
 from tests.support.call import Call, post
 from tests.support.grid import Grid, chat
 from tests.support.processes import until
@@ -62,19 +61,6 @@ def _ready_soon(grid: Grid, hub: str) -> None:
     took_s = until(lambda: grid.status(hub, "/health/ready") == 200, BACK_WITHIN_S, grid.hubs[hub].tail)
     print(f"figure: ready {took_s:.2f} s after the failover")
     assert took_s < READY_WITHIN_S
-
-
-def test_streams_under_way_outlive_the_death_of_the_master(grid: Grid, broker: SentinelBroker) -> None:
-    hub, _, engine = grid.chain(slots=STREAMS, **QUICK)
-    calls = _streams(hub)
-    old = broker.kill_master()
-    print(f"figure: failed over in {broker.wait_for_failover(old):.1f} s")
-    _ready_soon(grid, hub)
-    _all_end_with_their_own_tokens(calls)
-    assert post(hub, chat(tokens=5)).said == numbered(0, 5)
-    until(lambda: engine.state()["open"] == 0, 5, engine.state)
-    with grid.redis() as client:
-        leftovers.until_at_rest(client, 5)
 
 
 def test_streams_under_way_outlive_a_master_that_hangs_and_wakes_as_a_replica(
