@@ -1,6 +1,9 @@
-"""Which entries of a reply count."""
+"""The entries of a reply in their order, and which of them count."""
 
-from common.wire import OPENING_ID, EntryId
+from common.wire import OPENING_ID, EntryId, ReplyEntry
+
+LoggedEntry = tuple[EntryId, ReplyEntry]
+"""An entry of a reply, under its id."""
 
 
 class Succession:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 from common.errors import BrokerError, BrokerUnavailable
 from common.streams.replies import ReplyStreams
+from common.succession import LoggedEntry
 from common.tasks import backoff_s
 from common.types import NodeId
 from common.wire import EntryId
-from provider.reply import LoggedEntry, Reply
+from provider.reply import Reply
 
 
 async def read_earlier(streams: ReplyStreams, reply: Reply, node: NodeId, limit_s: float) -> list[LoggedEntry]:

@@ -8,9 +8,8 @@ from typing import Protocol
 
 from common.streams.replies import ReplyWrite
 from common.streams.shapes import Fields
+from common.succession import LoggedEntry
 from common.wire import EntryId, Job, ReplyEntry
-
-LoggedEntry = tuple[EntryId, ReplyEntry]
 
 _HEAD_FIELDS = ("claim", "start", "end", "error", "release")
 _NO_HEAD = ReplyEntry()

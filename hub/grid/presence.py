@@ -13,12 +13,12 @@ from common.streams.replies import Doorbell
 from common.streams.requests import Requests
 from common.types import HubId
 from hub.grid.steadiness import Steadiness
+from hub.relay.reader import DOORBELL_TTL_MS
 from hub.requests.dispatcher import Dispatcher
 from hub.settings import HubSettings
 
 log = structlog.get_logger()
 
-DOORBELL_TTL_MS = 60_000
 BEATS_PER_HEARTBEAT = 2
 
 

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 
+from common.succession import LoggedEntry
 from common.wire import EntryId, ReplyEntry
 
-LoggedEntry = tuple[EntryId, ReplyEntry]
 LEAST_BYTES = 200
 """An entry takes so much even if it has less data, or none: a provider may write millions of those."""
 

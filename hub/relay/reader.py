@@ -11,11 +11,11 @@ import structlog
 from common.broker import Reconnections
 from common.errors import BrokerError, WireError
 from common.streams.replies import Doorbell, ReplyStreams
+from common.succession import LoggedEntry
 from common.tasks import backoff_s
 from common.types import RequestId
 from common.wire import EntryId, ReplyEntry
 from hub.relay.inbox import Inbox
-from hub.relay.log import LoggedEntry
 
 log = structlog.get_logger()
 

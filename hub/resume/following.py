@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from common.limits import Quota
+from common.succession import LoggedEntry
 from common.types import ModelId, NodeId, RequestId
 from hub.errors import RequestFailed
-from hub.relay.log import LoggedEntry
 from hub.requests.request import OpenRequest
 from hub.resume.guard import Guard
 

@@ -6,10 +6,10 @@ from contextlib import suppress
 
 from common.errors import BrokerError
 from common.limits import Quota
+from common.succession import LoggedEntry
 from common.types import ModelId, NodeId
 from hub.errors import BrokerAway, HandedOn
 from hub.relay.inbox import Inbox
-from hub.relay.log import LoggedEntry
 from hub.relay.reader import ReplyReader
 from hub.resume.guard import HANDED_ON_RETRY_S
 

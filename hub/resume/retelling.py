@@ -6,9 +6,9 @@ one that goes on after any other says nothing that counts. A whole answer is wha
 
 from collections.abc import Iterable
 
+from common.succession import LoggedEntry
 from common.types import NodeId
 from common.wire import EntryId, Failure, Start, Usage
-from hub.relay.log import LoggedEntry
 
 Piece = tuple[EntryId, bytes]
 """An entry's data: whole events."""

@@ -1,8 +1,8 @@
 """What a reply amounts to for those who read along: of streams all attempts, of whole answers the last one."""
 
+from common.succession import LoggedEntry
 from common.types import NodeId
 from common.wire import LAST_WORD, EntryId, Failure, ReplyEntry, Start, Usage
-from hub.relay.log import LoggedEntry
 from hub.resume.retelling import Retelling
 
 A, B = NodeId("a"), NodeId("b")
