@@ -144,6 +144,8 @@ def _content(client: redis.Redis, key: str) -> str:
             return repr(client.zrange(key, 0, -1))
         case "string":
             return repr(client.get(key))
+        case "none":  # it expired, or was taken out, since it was listed
+            return ""
         case kind:
             raise AssertionError(f"a key of an unknown kind: {key} {kind}")
 
