@@ -68,7 +68,7 @@ class Site:
         options = ("--appendonly", "yes", "--appendfsync", "everysec") if has_file else ()
         self.broker = self._sentinel or BrokerProcess("valkey", folder, *options)
         self._dead_port = 0
-        self.grid = Grid(self.broker, folder)
+        self.grid = Grid(self.broker, folder, afresh=True)
         self.engines: list[EngineProcess] = []
         self.urls: list[str] = []
         """Of the hubs."""

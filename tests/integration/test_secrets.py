@@ -71,7 +71,7 @@ class Scene:
         digest = sha256(self.secrets.broker.encode()).hexdigest()
         acl.write_text(f"user default on nopass ~* &* +@all\nuser hub on #{digest} {HUB_RULES} +acl +config|get\n")
         self.broker = BrokerProcess("valkey", folder, "--aclfile", str(acl), "--loglevel", "debug")
-        self.grid = Grid(self.broker, folder)
+        self.grid = Grid(self.broker, folder, afresh=True)
         self.folder = folder
         self.answers: dict[str, str] = {}
         self.kept: dict[str, str] = {}

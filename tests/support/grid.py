@@ -28,11 +28,13 @@ class Grid:
     """Starts parts, waits until they work together, ends them all.
 
     `env` of a part adds to or overrides the environment of its process, e.g. `{"GHUB_HUB_MAX_QUEUE": "3"}`.
+    With `afresh` hubs and providers start as a user's do: a second later each, under a command line of their own.
     """
 
-    def __init__(self, broker: BrokerProcess, folder: Path) -> None:
+    def __init__(self, broker: BrokerProcess, folder: Path, *, afresh: bool = False) -> None:
         self.broker = broker
         self.folder = folder
+        self._afresh = afresh
         self.hubs: dict[str, Process] = {}
         self.providers: dict[str, Process] = {}
         self.provider_urls: dict[str, str] = {}
@@ -64,7 +66,8 @@ class Grid:
         url = url or f"http://127.0.0.1:{free_port()}"
         env = {"GHUB_HUB_PORT": url.rpartition(":")[2], **self._env(), **env}
         self._starts += 1
-        process = Process("hub", python("-m", "hub"), self.folder / f"hub-{self._starts}.log", env)
+        log = self.folder / f"hub-{self._starts}.log"
+        process = Process("hub", python("-m", "hub"), log, env, afresh=self._afresh)
         self.hubs[url] = process
         if wait:
             self.wait_for_hub(url)
@@ -85,7 +88,7 @@ class Grid:
         self.provider_urls[name] = f"http://127.0.0.1:{env['GHUB_PROVIDER_SERVER__PORT']}"
         self._starts += 1
         log = self.folder / f"provider-{name}-{self._starts}.log"
-        process = Process(f"provider {name}", python("-m", "provider"), log, env)
+        process = Process(f"provider {name}", python("-m", "provider"), log, env, afresh=self._afresh)
         self.replaced += [former] if (former := self.providers.get(name)) else []
         self.providers[name] = process
         if wait:

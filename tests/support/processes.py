@@ -8,15 +8,28 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from tests.support.nursery import Child, Nursery, can_start
+
 PROJECT = Path(__file__).resolve().parents[2]
+_NURSERY = Nursery()
 
 
 class Process:
-    """A child process whose output goes to a file."""
+    """A child process whose output goes to a file.
 
-    def __init__(self, name: str, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+    Hubs and providers come out of the nursery, unless `afresh`: then what they are is in their command line, too.
+    """
+
+    def __init__(
+        self, name: str, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None, *, afresh: bool = False
+    ) -> None:
         self.name = name
         self.log = log
+        self._popen: subprocess.Popen[bytes] | Child
+        whole_env = {**os.environ, **(env or {})}
+        if not afresh and can_start([*argv], env or {}):
+            self._popen = Child(_NURSERY, argv[-1], whole_env, log, PROJECT)
+            return
         with log.open("ab") as out:
             self._popen = subprocess.Popen(
                 argv,
@@ -24,7 +37,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 cwd=PROJECT,
-                env={**os.environ, **(env or {})},
+                env=whole_env,
                 start_new_session=True,
             )
 

@@ -8,12 +8,12 @@ import pytest
 from pydantic import SecretStr
 from rich.console import Console
 
-from ghub import broker, ports
+from ghub import broker, ports, probes
 from ghub.announcer import Announcer
 from ghub.broker import BrokerChoice, embedded_broker
 from ghub.child import Part
 from ghub.data_dir import DataDir, locked_data_dir
-from ghub.engine_choice import EngineChoice
+from ghub.engine_choice import EngineChoice, choose_engine
 from ghub.errors import StartRefused
 from ghub.settings import UpSettings
 from ghub.stack import Stack
@@ -90,6 +90,14 @@ class TestBroker:
     def test_a_prefix_that_its_file_cannot_hold_is_refused(self, data_dir: DataDir) -> None:
         with pytest.raises(StartRefused, match="GHUB_PREFIX"):
             embedded_broker(UpSettings(), data_dir, 'a"b', anyone_may_look=False)
+
+
+class TestEngine:
+    async def test_the_built_in_engine_has_no_more_slots_than_it_has_memory_for(self) -> None:
+        settings = UpSettings(slots=65, ollama_url="http://127.0.0.1:9")  # where nothing listens
+        async with probes.http_client() as client:
+            with pytest.raises(StartRefused, match="at most 64 slots, not 65"):
+                await choose_engine(settings, client)
 
 
 class TestSecrets:
