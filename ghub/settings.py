@@ -26,8 +26,8 @@ class UpSettings(BaseSettings):
     """A broker that runs already; None: the embedded one."""
     engine_url: str | None = None
     """An engine that runs already; None: Ollama if it runs, else the built-in one."""
-    slots: int | None = Field(None, ge=1, le=64)
-    """Jobs at once; None: 4 with the built-in engine, else what the engine says."""
+    slots: int | None = Field(None, ge=1, le=4096)
+    """Jobs at once; None: 4 with the built-in engine, which has at most 64, else what the engine says."""
 
     broker_port: int = Field(6399, ge=1, le=65535)
     """Wish for the embedded broker: 6379 may be another Redis. If it is taken, any free port."""
