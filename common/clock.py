@@ -4,6 +4,9 @@ import time
 
 from common.broker import Broker, broker_errors
 
+SURE_MS = 100.0
+"""A round trip that takes no longer makes a good estimate, ms."""
+
 
 class BrokerClock:
     """Estimates the broker's Unix time from the local monotonic clock and one sample a heartbeat."""
@@ -21,15 +24,21 @@ class BrokerClock:
     async def sync(self) -> None:
         """Ask the broker for its time; half the round trip is taken for the way back.
 
+        An answer that was long in coming, from a broker that hung, may have been made at its beginning or its end: it
+        changes the estimate only if that cannot be right.
+
         Raises:
             BrokerError: it did not answer; the last estimate stays.
         """
         reconnections = self._broker.reconnections.count
-        before = time.monotonic()
+        before_ms = time.monotonic() * 1000
         with broker_errors():
             seconds, micros = await self._broker.commands.time()
-        middle = (before + time.monotonic()) / 2
-        self._offset_ms = seconds * 1000 + micros / 1000 - middle * 1000
+        after_ms = time.monotonic() * 1000
+        told_ms = seconds * 1000 + micros / 1000
+        may_be_right = self._synced_at is not None and told_ms - after_ms <= self._offset_ms <= told_ms - before_ms
+        if after_ms - before_ms <= SURE_MS or not may_be_right:
+            self._offset_ms = told_ms - (before_ms + after_ms) / 2
         self._synced_at = reconnections
 
     async def keep(self) -> None:

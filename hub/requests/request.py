@@ -163,6 +163,8 @@ class OpenRequest:
                 await self._publish_late()
         entries = self.inbox.take()
         for entry_id, entry in entries:
+            if self.is_finished:  # who claims it now comes too late, and finds that in the reply
+                break
             await self._apply(entry_id, entry)
         if self.inbox.was_skipped:
             await self._catch_up()

@@ -70,8 +70,17 @@ class _Book:
         self.unsaid: dict[RequestId, Saying] = {}
         self.speaking = asyncio.Lock()  # an old word that comes after a newer one would bring back what is over
         self.quota = Quota()
+        self.asked = 0
+        """Calls to the broker so far."""
+        self.heard = 0
+        """The latest of them whose answer has come: that of an earlier one tells nothing new of the quota."""
         self.said_at = 0.0
         self.used_at = 0.0
+
+    def next_call(self) -> int:
+        """The number of the next call."""
+        self.asked += 1
+        return self.asked
 
 
 class Turns:
@@ -101,6 +110,7 @@ class Turns:
         book = self._books.setdefault(key.id, _Book(key))
         book.key, book.used_at = key, asyncio.get_running_loop().time()
         book.turns[request] = turn
+        call = book.next_call()
         try:
             standing = await self._limits.say(key, [Saying(Verb.RESERVE, request, lane, tokens)])
         except BaseException as exc:  # a cancellation too: it may be reserved all the same
@@ -112,7 +122,7 @@ class Turns:
         turn.is_reserved = standing.verdict in (Verdict.TURN, Verdict.WAIT)
         if not turn.is_reserved:
             book.turns.pop(request, None)
-        await self._heard(book, standing)
+        await self._heard(book, standing, call)
         if standing.verdict is Verdict.FULL:
             raise KeyQueueFull(
                 "as many requests of this API key wait for their turn as may", retry_after_s=self._retry_after_s
@@ -206,6 +216,7 @@ class Turns:
         async with book.speaking:
             while True:
                 sayings = [book.unsaid.pop(one) for one in [*book.unsaid][:SAYINGS_PER_CALL]]
+                call = book.next_call()
                 try:
                     standing = await self._limits.say(book.key, sayings)
                 except BrokerError as exc:
@@ -214,12 +225,13 @@ class Turns:
                     book.unsaid = unsaid | book.unsaid  # the next look at all says it again
                     return
                 book.said_at = asyncio.get_running_loop().time()
-                await self._heard(book, standing)
+                await self._heard(book, standing, call)
                 if not book.unsaid:
                     return
 
-    async def _heard(self, book: _Book, standing: Standing) -> None:
-        book.quota = standing.quota
+    async def _heard(self, book: _Book, standing: Standing, call: int) -> None:
+        if call > book.heard:
+            book.heard, book.quota = call, standing.quota
         for request, place in standing.places.items():
             if (turn := book.turns.get(request)) is not None:
                 turn.ahead = place

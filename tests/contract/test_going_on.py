@@ -122,6 +122,10 @@ async def _nothing_open(stage: Stage) -> bool:
     return not await raw(stage.broker).exists(Keys().open_requests(stage.hub.id))
 
 
+async def _has_come(request: OpenRequest, last: EntryId) -> bool:
+    return request.inbox.last == last
+
+
 class TestALostNode:
     async def test_another_one_goes_on_where_it_ended(self, broker: Broker) -> None:
         async with a_stage(broker) as stage:
@@ -156,6 +160,21 @@ class TestALostNode:
             await stage.say(first, 3, ReplyEntry(data=b"three", end=Usage(1, 3)))
             assert await client.end() is None
             assert client.heard == "one two three"
+            await is_clean(stage)
+
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_a_claim_that_comes_behind_the_end_takes_nothing_back(self, broker: Broker, *, stream: bool) -> None:
+        async with a_stage(broker) as stage:
+            request = await stage.submit(stream=stream)
+            delivery, job = await stage.claim()
+            whole = replace(begins("all of it"), end=Usage(1, 3))
+            await stage.say(job, 1, whole)
+            await stage.say(replace(job, attempt=2), 0, ReplyEntry(claim=OTHER_NODE))
+            await stage.lanes.settle(delivery.ticket, job.id)
+            await eventually(lambda: _has_come(request, EntryId(2, 0)), "all of it to come at once")
+            client = Client(stage, request)
+            assert await client.end() is None
+            assert (client.heard, request.usage, request.node) == ("all of it", Usage(1, 3), NODE)
             await is_clean(stage)
 
     async def test_an_attempt_that_goes_on_with_something_else_is_not_heard(self, broker: Broker) -> None:

@@ -32,6 +32,9 @@ class Watched(Limits):
         self.gate = asyncio.Event()
         self.gate.set()
         self.is_asked = asyncio.Event()
+        self.way_back = asyncio.Event()
+        """Of all answers but those to reservations."""
+        self.way_back.set()
 
     async def say(self, key: ClientKey, sayings: Sequence[Saying] = ()) -> Standing:
         self.is_asked.set()
@@ -41,6 +44,8 @@ class Watched(Limits):
             raise BrokerUnavailable("for the test")
         standing = await super().say(key, sayings)
         self.said.append([saying.verb for saying in sayings])
+        if Verb.RESERVE not in self.said[-1]:
+            await self.way_back.wait()
         if self.losses:
             self.losses -= 1
             raise BrokerUnavailable("the answer was lost, for the test")
@@ -112,6 +117,32 @@ async def test_what_happens_at_once_is_told_at_once(broker: Broker) -> None:
         hub.turns.end(turn)
     await hub.turns.finish(10)
     assert hub.limits.said == [[Verb.RUN] * 3 + [Verb.END] * 7], "one call, and of each request the last word"
+
+
+async def test_an_answer_that_is_overtaken_tells_no_old_quota(broker: Broker) -> None:
+    hub, key = HubOfTurns(broker), replace(KEY, rpm=4)
+    first = await hub.reserve("r0", key)
+    hub.limits.way_back.clear()
+    hub.turns.end(first)
+    async with at_work(hub.turns.run()):
+        await eventually(lambda: _was_said(hub, Verb.END), "the end to be heard")
+        await hub.reserve("r1", key)
+        assert _requests_left(hub, key) == 2
+        hub.limits.way_back.set()
+        async with hub.turns._books[key.id].speaking:  # the answer to the end has come
+            pass
+        assert _requests_left(hub, key) == 2
+
+
+async def _was_said(hub: HubOfTurns, verb: Verb) -> bool:
+    return [verb] in hub.limits.said
+
+
+def _requests_left(hub: HubOfTurns, key: ClientKey) -> int:
+    quota = hub.turns.quota(key)
+    assert quota is not None
+    assert quota.requests is not None
+    return quota.requests.remaining
 
 
 @pytest.mark.parametrize("trouble", ["failures", "losses"])

@@ -180,6 +180,16 @@ class TestHubs:
         assert await all_keys(broker) == {KEYS.hub(other), KEYS.doorbell(other), KEYS.hubs}
 
 
+class AskedEarlier:
+    """A local clock that was so many seconds behind when it was first looked at: as if the next look took that long."""
+
+    def __init__(self, seconds: float) -> None:
+        self._behind = iter([seconds])
+
+    def monotonic(self) -> float:
+        return time.monotonic() - next(self._behind, 0)
+
+
 class TestClock:
     async def test_it_tells_the_broker_s_time_whatever_the_local_clock_says(
         self, broker: Broker, monkeypatch: pytest.MonkeyPatch
@@ -199,3 +209,24 @@ class TestClock:
         while clock.now_ms() < before + 20:
             assert time.monotonic() < give_up_at
         assert clock.now_ms() < before + 5000
+
+    async def test_a_broker_that_hung_with_the_answer_does_not_mislead_it(
+        self, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = BrokerClock(broker)
+        await clock.sync()
+        with monkeypatch.context() as patch:
+            patch.setattr("common.clock.time", AskedEarlier(5))  # half of that would be 2.5 s too much
+            await clock.sync()
+        assert clock.now_ms() == pytest.approx(time.time() * 1000, abs=1000)
+
+    async def test_a_slow_answer_that_says_otherwise_is_believed_all_the_same(
+        self, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = BrokerClock(broker)
+        await clock.sync()
+        clock._offset_ms -= 3_600_000  # the broker's clock was set
+        with monkeypatch.context() as patch:
+            patch.setattr("common.clock.time", AskedEarlier(5))
+            await clock.sync()
+        assert clock.now_ms() == pytest.approx(time.time() * 1000, abs=3500)

@@ -27,6 +27,7 @@ class Process:
         self.log = log
         self._popen: subprocess.Popen[bytes] | Child
         whole_env = {**os.environ, **(env or {})}
+        log.touch()  # whoever looks into it finds it, however soon
         if not afresh and can_start([*argv], env or {}):
             self._popen = Child(_NURSERY, argv[-1], whole_env, log, PROJECT)
             return

@@ -237,7 +237,8 @@ async def test_hurry_kills_at_once_what_is_still_ending(stage: Stage) -> None:
 async def test_grandchildren_go_with_their_parent(stage: Stage) -> None:
     code = (
         "import signal, subprocess, sys\n"
-        f"print(subprocess.Popen([sys.executable, '-c', {STUBBORN!r}]).pid, flush=True)\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {STUBBORN!r}], stdout=subprocess.DEVNULL)\n"
+        "print(child.pid, flush=True)\n"
         "signal.pause()"
     )
     supervisor = stage(python("parent", code, probe=when_printed(stage, "parent")))
