@@ -7,7 +7,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.compare.run import compare
+from bench.compare.plots import draw
+from bench.compare.report import tables, verdict_table, verdicts
+from bench.compare.run import compare, medians
 from bench.compare.systems import ALL as SYSTEMS
 from bench.compare.workloads import ALL as WORKLOADS
 from bench.compare.workloads import BY_NAME
@@ -26,8 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = options.logs or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         measured = compare(systems, [BY_NAME[name] for name in names], options.rounds, folder, _say)
-    if options.json:
-        options.json.write_text(json.dumps([one.as_json() for one in measured], indent=1))
+    cells = medians(measured)
+    shown = [name for name in SYSTEMS if any(one.system == name for one in measured)]
+    text = f"{tables(cells, shown)}\n\n### Promises\n\n{verdict_table(verdicts(cells))}\n"
+    print(text)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "results.json").write_text(json.dumps([one.as_json() for one in measured], indent=1))
+        (options.out / "results.md").write_text(text)
+        for path in draw(cells, shown, options.out):
+            _say(f"wrote {path}")
     return 1 if any(one.figures.errors for one in measured if one.system == "GhubAi") else 0
 
 
@@ -40,7 +50,7 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--systems", default="", help=f"of {', '.join(SYSTEMS)}; with commas; default: all")
     parser.add_argument("--workloads", default="", help=f"of {', '.join(BY_NAME)}; with commas; default: all")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (3)")
-    parser.add_argument("--json", type=Path, help="write every measurement to this file")
+    parser.add_argument("--out", type=Path, help="write every measurement (JSON), tables (Markdown), plots (PNG) here")
     parser.add_argument("--logs", type=Path, help="keep what the systems say in this folder")
     return parser.parse_args(arguments)
 

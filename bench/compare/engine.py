@@ -3,8 +3,8 @@
 Run: `python -m bench.compare.engine`; it prints `listening <port>` and ends with its standard input.
 
 It must never be the bottleneck: nothing is parsed but the head of the request, every event is one formatting of a
-constant, and a hundred streams share a timer. Events are 200 bytes long, each a chunk of its own, as engines write
-them; without a pace they leave the process in batches, as from an engine whose step makes several tokens.
+constant. Events are 200 bytes long, each a chunk of its own and written by itself, as engines write them; without a
+pace every open stream gets one at each turn of the loop.
 """
 
 import asyncio
@@ -42,8 +42,6 @@ _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
     b"cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n"
 )
-BATCH_EVENTS = 16
-"""Without a pace: so many leave in one write."""
 HIGH_WATER_BYTES = 256 * 1024
 
 
@@ -64,7 +62,7 @@ class Exchange(asyncio.Protocol):
         self._body = b""
         self._transport: asyncio.Transport
         self._timer: asyncio.Handle | None = None
-        self._batches: Iterator[bytes] | None = None
+        self._burst: Iterator[bytes] | None = None
         self._is_full = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -74,7 +72,7 @@ class Exchange(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         if self._timer is not None:
             self._timer.cancel()
-        self._batches = None
+        self._burst = None
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -87,8 +85,7 @@ class Exchange(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._is_full = False
-        if self._batches is not None:
-            self._say_batch()
+        self._say_next()
 
     def on_message_begin(self) -> None:
         self._url, self._body = b"", b""
@@ -115,22 +112,18 @@ class Exchange(asyncio.Protocol):
         if pace_s:
             self._say_paced(0, events, pace_s, asyncio.get_running_loop().time(), end)
         else:
-            self._batches = _batches(events, end)
-            self._say_batch()
-
-    def _say_batch(self) -> None:
-        assert self._batches is not None
-        data = next(self._batches, None)
-        if data is None:
-            self._batches = None
-            return
-        self._transport.write(data)
-        if not self._is_full:
-            self._timer = asyncio.get_running_loop().call_soon(self._say_next)
+            self._burst = _burst(events, end)
+            self._say_next()
 
     def _say_next(self) -> None:
-        if self._batches is not None and not self._is_full:
-            self._say_batch()
+        if self._burst is None or self._is_full:
+            return
+        data = next(self._burst, None)
+        if data is None:
+            self._burst = None
+            return
+        self._transport.write(data)
+        self._timer = asyncio.get_running_loop().call_soon(self._say_next)
 
     def _say_paced(self, nth: int, events: int, pace_s: float, began: float, end: bytes) -> None:
         data = _chunk(_EVENT % (nth, time.monotonic_ns()))
@@ -146,12 +139,10 @@ class Exchange(asyncio.Protocol):
         )
 
 
-def _batches(events: int, end: bytes) -> Iterator[bytes]:
+def _burst(events: int, end: bytes) -> Iterator[bytes]:
     head = _STREAM_HEAD
-    for at in range(0, events, BATCH_EVENTS):
-        now = time.monotonic_ns()
-        data = head + b"".join(_chunk(_EVENT % (nth, now)) for nth in range(at, min(events, at + BATCH_EVENTS)))
-        yield data if at + BATCH_EVENTS < events else data + end
+    for nth in range(events):
+        yield head + _chunk(_EVENT % (nth, time.monotonic_ns())) + (end if nth == events - 1 else b"")
         head = b""
 
 

@@ -89,6 +89,7 @@ class Asking(asyncio.Protocol):
         self._at_ns: list[int] = []
         self._began_ns = 0
         self.done = asyncio.get_running_loop().create_future()
+        self.closed = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -97,6 +98,13 @@ class Asking(asyncio.Protocol):
         if not self.done.done():
             self._run.fail(f"connection lost: {exc}")
             self.done.set_result(None)
+        self.closed.set_result(None)
+
+    def close(self) -> None:
+        """Read no more."""
+        self.done.cancel()
+        if self._transport is not None:
+            self._transport.abort()
 
     def ask(self) -> None:
         """Send the next request."""
@@ -220,6 +228,9 @@ class Run:
         self.figures.seconds = (time.monotonic_ns() - began_ns) / 1e9
         for _ in late:
             self.fail(f"not done within {self._task.within_s:g} s")
+        for one in made:
+            one.close()
+        await asyncio.wait([one.closed for one in made], timeout=1)
         self._sum_up()
         return self.figures
 

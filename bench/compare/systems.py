@@ -91,6 +91,7 @@ def litellm(engine_port: int, folder: Path) -> Iterator[System]:
     config.write_text(json.dumps({"model_list": [{"model_name": MODEL, "litellm_params": parameters}]}))
     argv = [*_uvx(LITELLM), "litellm", "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     env = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False", "LITELLM_LOG": "ERROR"}
+    env["LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY"] = "true"
     with _process(argv, folder / "litellm.log", env) as pid:
         yield _ready(System("LiteLLM", port, (pid,)), folder / "litellm.log")
 
