@@ -20,9 +20,9 @@ from hub.api.event_ids import EventIds
 from hub.api.shape import ApiShape
 from hub.api.sse import EVENT_STREAM
 from hub.errors import AnswerTooLarge, AttemptFailed, RequestFailed
+from hub.relay.retelling import Piece, Retelling
 from hub.resume.following import Following
 from hub.resume.position import Position, not_in
-from hub.resume.retelling import Piece, Retelling
 from hub.settings import HubSettings
 
 log = structlog.get_logger()
@@ -119,7 +119,7 @@ class FollowResponse(Response):
             if told.size_bytes > self._settings.max_answer_bytes:
                 raise AnswerTooLarge(f"the answer is longer than {self._settings.max_answer_bytes} bytes")
         self._check_end(told)
-        body = told.body
+        body = told.take()
         await sender.begin(*whole_head(told.start, len(body), self._provenance(following, told)))
         await sender.body(body, more=False)
 

@@ -10,11 +10,11 @@ from common.streams.jobs import LaneName, Ticket
 from common.streams.replies import ReplyStreams
 from common.types import KeyId, Lane, ModelId, RequestId, RequestStatus
 from common.wire import MAX_ATTEMPT, Job
+from hub.relay.retelling import Retelling
 from hub.requests.backstage import Backstage
 from hub.requests.dispatcher import Dispatcher
 from hub.requests.request import OpenRequest
 from hub.requests.wishes import Wishes
-from hub.resume.retelling import Retelling
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from common.succession import LoggedEntry
 from common.types import NodeId
 from common.wire import LAST_WORD, EntryId, Failure, ReplyEntry, Start, Usage
-from hub.resume.retelling import Retelling
+from hub.relay.retelling import Retelling
 
 A, B = NodeId("a"), NodeId("b")
 END = ReplyEntry(end=Usage(1, 3))
@@ -62,7 +62,8 @@ def test_a_whole_answer_is_its_last_attempt_s() -> None:
     assert (told.size_bytes, told.start) == (0, None)
     told = Retelling(is_stream=False)
     told.read_on(said(2, ReplyEntry(claim=B), ReplyEntry(start=start(B), data=b"the "), data(b"whole"), END))
-    assert (told.body, told.start, told.size_bytes) == (b"the whole", start(B), 9)
+    assert (told.start, told.size_bytes) == (start(B), 9)
+    assert (told.take(), told.take(), told.size_bytes) == (b"the whole", b"", 0)
 
 
 def test_after_a_last_word_nothing_counts() -> None:

@@ -1,4 +1,4 @@
-"""What the entries of a reply amount to: its head, its data, its end. Whoever reads along reads a reply through this.
+"""What the entries of a reply amount to: its head, its data, its end. Whoever reads a reply reads it through this.
 
 A stream is the data of all attempts in the order of the reply; a later attempt says after which entry it goes on, and
 one that goes on after any other says nothing that counts. A whole answer is what its last attempt said.
@@ -20,8 +20,10 @@ class Retelling:
     def __init__(self, *, is_stream: bool) -> None:
         self._is_stream = is_stream
         self._last_data: EntryId | None = None
-        self._does_fit = True
+        self.does_fit = True
         """Whether what the present attempt says goes on with what was said before."""
+        self.has_data = False
+        """Whether any data has ever come, also of an attempt whose words count no more."""
         self._whole: list[bytes] = []
         self._whole_attempt = 0
         self.start: Start | None = None
@@ -34,7 +36,7 @@ class Retelling:
         self.failure: Failure | None = None
         """Why there is no whole answer."""
         self.size_bytes = 0
-        """Of a whole answer, as far as it has come."""
+        """Of a whole answer, as far as it has come and was not taken."""
 
     @property
     def is_over(self) -> bool:
@@ -42,9 +44,19 @@ class Retelling:
         return self.usage is not None or self.failure is not None
 
     @property
-    def body(self) -> bytes:
-        """A whole answer, once it is over."""
-        return b"".join(self._whole)
+    def has_begun(self) -> bool:
+        """Whether no attempt can begin it anew: a client may have heard some of it."""
+        return self._last_data is not None
+
+    @property
+    def last_data(self) -> str:
+        """The entry of a stream that the next attempt has to go on after; empty before the first."""
+        return str(self._last_data or "")
+
+    def take(self) -> bytes:
+        """What of a whole answer has come and was not taken yet."""
+        body, self._whole, self.size_bytes = b"".join(self._whole), [], 0
+        return body
 
     def read_on(self, entries: Iterable[LoggedEntry]) -> list[Piece]:
         """Take the next entries in; of a stream, the data that they add."""
@@ -58,19 +70,20 @@ class Retelling:
                 self._whole_attempt, self._whole, self.size_bytes, self.start = entry_id.attempt, [], 0, None
             if entry.start is not None:
                 self._begin(entry.start)
-            if entry.data and self._is_stream and self._does_fit:
-                self._last_data = entry_id
+            if entry.data and self._is_stream and self.does_fit:
+                self.has_data, self._last_data = True, entry_id
                 pieces.append((entry_id, entry.data))
             elif entry.data and not self._is_stream:
+                self.has_data = True
                 self._whole.append(entry.data)
                 self.size_bytes += len(entry.data)
-            if entry.end is not None and self._does_fit:
+            if entry.end is not None and self.does_fit:
                 self.usage = entry.end
             elif entry.error is not None and not entry.error.retryable:
                 self.failure = entry.error
         return pieces
 
     def _begin(self, start: Start) -> None:
-        self._does_fit = not self._is_stream or start.after == str(self._last_data or "")
+        self.does_fit = not self._is_stream or start.after == self.last_data
         if self.start is None:
             self.start = start
