@@ -11,6 +11,8 @@ from tests.acceptance.conftest import MODEL, RealGrid
 pytestmark = pytest.mark.acceptance
 
 QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
+SURE: dict[str, Any] = {"temperature": 0}
+"""Else an answer may be as short as it likes."""
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def test_a_message_comes_whole(client: anthropic.Anthropic) -> None:
 
 
 def test_a_message_streams_piece_by_piece(client: anthropic.Anthropic) -> None:
-    with client.messages.stream(model=MODEL, max_tokens=16, messages=QUESTION) as stream:
+    with client.messages.stream(model=MODEL, max_tokens=16, messages=QUESTION, extra_body=SURE) as stream:
         pieces = [*stream.text_stream]
         final = stream.get_final_message()
     assert len(pieces) > 5
@@ -40,7 +42,7 @@ def test_a_message_streams_piece_by_piece(client: anthropic.Anthropic) -> None:
 
 
 def test_raw_events_come_in_their_order(client: anthropic.Anthropic) -> None:
-    events = client.messages.create(model=MODEL, max_tokens=4, messages=QUESTION, stream=True)
+    events = client.messages.create(model=MODEL, max_tokens=4, messages=QUESTION, extra_body=SURE, stream=True)
     kinds = [event.type for event in events]
     assert (kinds[0], kinds[-1]) == ("message_start", "message_stop")
     assert kinds.count("content_block_delta") >= 2
