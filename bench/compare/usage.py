@@ -18,16 +18,6 @@ class Usage:
     peak_mib: dict[str, float] = field(default_factory=dict)
     begin_mib: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def cpu_total_s(self) -> float:
-        """Of all of them."""
-        return sum(self.cpu_s.values())
-
-    @property
-    def peak_total_mib(self) -> float:
-        """Of all of them, each at its own largest."""
-        return sum(self.peak_mib.values())
-
 
 class Meter:
     """Measures some processes and all their descendants from `start` to `stop`.

@@ -10,10 +10,9 @@ import pytest
 
 from tests.support.brokers import BrokerProcess
 from tests.support.grid import Grid
-from tests.support.ports import free_port
-from tests.support.processes import Process, python, until
+from tests.support.llamacpp import MODEL, real_llamacpp
+from tests.support.processes import until
 
-MODEL = "smollm2:135m"
 SLOTS = 2
 
 
@@ -38,20 +37,14 @@ class RealGrid:
 @pytest.fixture(scope="session")
 def real_grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealGrid]:
     folder = tmp_path_factory.mktemp("acceptance")
-    port = free_port()
-    argv = python("-m", "ghub.engine", "--port", str(port), "--slots", str(SLOTS))
-    engine = Process("llama.cpp", argv, folder / "engine.log")
     broker = BrokerProcess("valkey", folder)
     try:
-        url = f"http://127.0.0.1:{port}"
-        until(lambda: _is_up(f"{url}/health"), 60, engine.tail)
-        with closing(Grid(broker, folder)) as grid:
+        with real_llamacpp(folder, SLOTS) as url, closing(Grid(broker, folder)) as grid:
             hub_url = grid.hub()
             grid.provider(url, name="llama")
             grid.wait_for_model(hub_url, MODEL)
             yield RealGrid(hub_url, url, broker)
     finally:
-        engine.stop()
         broker.stop()
 
 
@@ -65,10 +58,3 @@ def client(real_grid: RealGrid) -> Iterator[openai.OpenAI]:
 def idle(real_grid: RealGrid) -> Callable[[float], None]:
     """Fails unless every slot of llama.cpp is idle within so many seconds."""
     return lambda within_s: until(lambda: real_grid.busy_slots() == 0, within_s, "slots are still busy")
-
-
-def _is_up(url: str) -> bool:
-    try:
-        return httpx2.get(url, timeout=1).status_code == 200
-    except httpx2.HTTPError:
-        return False

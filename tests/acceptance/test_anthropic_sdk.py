@@ -6,7 +6,8 @@ from typing import Any
 import anthropic
 import pytest
 
-from tests.acceptance.conftest import MODEL, RealGrid
+from tests.acceptance.conftest import RealGrid
+from tests.support.llamacpp import MODEL
 
 pytestmark = pytest.mark.acceptance
 

@@ -8,7 +8,8 @@ from langchain_core.messages import AIMessageChunk
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import SecretStr
 
-from tests.acceptance.conftest import MODEL, RealGrid
+from tests.acceptance.conftest import RealGrid
+from tests.support.llamacpp import MODEL
 
 pytestmark = pytest.mark.acceptance
 

@@ -8,8 +8,9 @@ from typing import Any
 import ollama
 import pytest
 
-from tests.acceptance.conftest import MODEL, SLOTS, RealGrid
+from tests.acceptance.conftest import SLOTS, RealGrid
 from tests.support.grid import Grid
+from tests.support.llamacpp import MODEL
 
 pytestmark = pytest.mark.acceptance
 

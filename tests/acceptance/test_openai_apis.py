@@ -3,7 +3,8 @@
 import openai
 import pytest
 
-from tests.acceptance.conftest import MODEL, RealGrid
+from tests.acceptance.conftest import RealGrid
+from tests.support.llamacpp import MODEL
 from tests.support.processes import until
 
 pytestmark = pytest.mark.acceptance

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import MODEL, RealGrid
+from tests.acceptance.conftest import RealGrid
+from tests.support.llamacpp import MODEL
 from tests.support.tools import tool, without
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]

@@ -12,7 +12,8 @@ import jsonschema
 import openai
 import pytest
 
-from tests.acceptance.conftest import MODEL, RealGrid
+from tests.acceptance.conftest import RealGrid
+from tests.support.llamacpp import MODEL
 from tests.support.processes import PROJECT, until
 
 pytestmark = pytest.mark.acceptance

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from tests.support.brokers import BrokerProcess
-from tests.support.call import CHAT, COMPLETIONS, Call, get, post
+from tests.support.call import CHAT, COMPLETIONS, Call, post
 from tests.support.grid import Grid
-from tests.support.ports import free_port
-from tests.support.processes import Process, python, until
+from tests.support.llamacpp import MODEL, real_llamacpp
+from tests.support.processes import until
 
-MODEL = "smollm2:135m"
 SLOTS = 2
 QUICK = {"GHUB_HEARTBEAT_S": "0.5", "GHUB_PROVIDER_ENGINE__PROBE_INTERVAL_S": "0.5", "GHUB_PROVIDER_SLOTS": "1"}
 NODES = ("first", "second")
@@ -26,14 +25,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 @pytest.fixture(scope="module")
 def llamacpp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a llama.cpp, which both providers share and which outlives them."""
-    url = f"http://127.0.0.1:{free_port()}"
-    argv = python("-m", "ghub.engine", "--port", url.rpartition(":")[2], "--slots", str(SLOTS))
-    process = Process("llama.cpp", argv, tmp_path_factory.mktemp("llamacpp") / "engine.log")
-    try:
-        until(lambda: answers(url), 60, process.tail)
+    with real_llamacpp(tmp_path_factory.mktemp("llamacpp"), SLOTS) as url:
         yield url
-    finally:
-        process.stop()
 
 
 @pytest.fixture
@@ -91,10 +84,3 @@ def requests(grid: Grid) -> list[dict[str, str]]:
     """What the hub's book says of each request."""
     with grid.redis() as client:
         return [dict(client.hgetall(name)) for name in client.scan_iter("ghub:request:*")]
-
-
-def answers(url: str) -> bool:
-    try:
-        return get(url, "/health").status == 200
-    except OSError:
-        return False

@@ -11,8 +11,7 @@ from provider.engines.detect import open_engine
 from provider.settings import EngineKind, EngineSettings
 from tests.doubles.process import EngineProcess
 from tests.doubles.reading import numbered
-from tests.support.ports import free_port
-from tests.support.processes import Process, python, until
+from tests.support.llamacpp import real_llamacpp
 from tests.unit.continued import Telling, a_job, view_of
 from tests.unit.engine_words import CHAT, COMPLETIONS, GENERATE, NATIVE_CHAT, CutOff
 
@@ -40,14 +39,8 @@ def doubles() -> Iterator[Mapping[EngineKind, EngineProcess]]:
 @pytest.fixture(scope="module")
 def llamacpp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a real llama.cpp."""
-    url = f"http://127.0.0.1:{free_port()}"
-    argv = python("-m", "ghub.engine", "--port", url.rpartition(":")[2], "--slots", "2")
-    process = Process("llama.cpp", argv, tmp_path_factory.mktemp("llamacpp") / "engine.log")
-    try:
-        until(lambda: _answers(f"{url}/health"), 60, process.tail)
+    with real_llamacpp(tmp_path_factory.mktemp("llamacpp"), 2) as url:
         yield url
-    finally:
-        process.stop()
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -164,10 +157,3 @@ def _user(prompt: str) -> dict[str, str]:
 
 async def _engine(url: str) -> Engine:
     return await open_engine(EngineSettings(url=url))
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx2.get(url, timeout=1, trust_env=False).status_code == 200
-    except httpx2.HTTPError:
-        return False

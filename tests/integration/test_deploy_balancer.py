@@ -10,7 +10,7 @@ import pytest
 
 from common.broker import connect
 from common.credentials import ClientKey, Credentials, digest_of
-from tests.support.call import CHAT, Answer, Call, get, post
+from tests.support.call import CHAT, Answer, Call, get, is_ok, post
 from tests.support.grid import Grid, chat
 from tests.support.ports import free_port
 from tests.support.processes import PROJECT, Process, until
@@ -36,16 +36,10 @@ class Balancer:
         assert "valid" in ended_well([program, "-c", "-f", str(CONFIG)], **env)
         self.process = Process("haproxy", [program, "-db", "-f", str(CONFIG)], folder / "haproxy.log", env)
         try:
-            until(self._answers, 10, self.process.tail)
+            until(lambda: is_ok(self.url, "/health/live"), 10, self.process.tail)
         except AssertionError:
             self.process.kill()
             raise
-
-    def _answers(self) -> bool:
-        try:
-            return get(self.url, "/health/live").status == 200
-        except OSError:
-            return False
 
 
 def two_hubs(grid: Grid) -> list[str]:

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import httpx2
 import orjson
 import pytest
 
@@ -16,10 +15,11 @@ from provider.errors import EngineDown, EngineRefused
 from provider.settings import EngineKind, EngineSettings
 from tests.doubles.cases import question, said, said_to_anyone
 from tests.doubles.reading import events_in
+from tests.support.call import is_ok
+from tests.support.llamacpp import MODEL, real_llamacpp
 from tests.support.ports import free_port
-from tests.support.processes import Process, python, until
+from tests.support.processes import Process, until
 
-MODEL = "smollm2:135m"
 SLOTS = 2
 LONG: dict[str, Any] = {"max_tokens": 2000, "ignore_eos": True}
 SURE: dict[str, Any] = {"temperature": 0, "seed": 1, "cache_prompt": False}
@@ -29,14 +29,8 @@ TEXT = ("/v1/chat/completions", "/v1/completions")
 @pytest.fixture(scope="module")
 def llamacpp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a llama.cpp."""
-    url = f"http://127.0.0.1:{free_port()}"
-    argv = python("-m", "ghub.engine", "--port", url.rpartition(":")[2], "--slots", str(SLOTS))
-    process = Process("llama.cpp", argv, tmp_path_factory.mktemp("llamacpp") / "engine.log")
-    try:
-        until(lambda: _answers(f"{url}/health"), 60, process.tail)
+    with real_llamacpp(tmp_path_factory.mktemp("llamacpp"), SLOTS) as url:
         yield url
-    finally:
-        process.stop()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +44,7 @@ def ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     env = {"OLLAMA_HOST": url, "OLLAMA_MODELS": str(folder), "HOME": str(folder)}
     process = Process("ollama", [program, "serve"], folder / "engine.log", env)
     try:
-        until(lambda: _answers(f"{url}/api/version"), 30, process.tail)
+        until(lambda: is_ok(url, "/api/version"), 30, process.tail)
         yield url
     finally:
         process.stop()
@@ -146,10 +140,3 @@ async def _until_in_use(engine: Engine, slots: int, within_s: float) -> None:
     async with asyncio.timeout(within_s):
         while (await engine.status()).in_use != slots:  # noqa: ASYNC110 - nothing tells but looking
             await asyncio.sleep(0.02)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx2.get(url, timeout=1, trust_env=False).status_code == 200
-    except httpx2.HTTPError:
-        return False

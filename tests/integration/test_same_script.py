@@ -10,11 +10,11 @@ import pytest
 from tests.doubles.models import Model
 from tests.doubles.process import EngineProcess
 from tests.support.grid import Grid
-from tests.support.ports import free_port
-from tests.support.processes import Process, python, until
+from tests.support.llamacpp import MODEL, real_llamacpp
+from tests.support.processes import until
 
-LLAMA, LLAMA_SLOTS = "smollm2:135m", 2
-MODELS = {"llama.cpp": LLAMA, "ollama": "llama3", "vllm": "org/big-7b"}
+LLAMA_SLOTS = 2
+MODELS = {"llama.cpp": MODEL, "ollama": "llama3", "vllm": "org/big-7b"}
 QUESTION: list[Any] = [{"role": "user", "content": "Count from 1 to 1000, one number a line."}]
 
 
@@ -42,14 +42,8 @@ class Parts:
 
 @pytest.fixture(scope="module")
 def parts(module_grid: Grid, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
-    url = f"http://127.0.0.1:{free_port()}"
-    argv = python("-m", "ghub.engine", "--port", url.rpartition(":")[2], "--slots", str(LLAMA_SLOTS))
-    llama = Process("llama.cpp", argv, tmp_path_factory.mktemp("llama") / "engine.log")
-    try:
-        until(lambda: module_grid.status(url, "/health") == 200, 60, llama.tail)
+    with real_llamacpp(tmp_path_factory.mktemp("llamacpp"), LLAMA_SLOTS) as url:
         yield Parts(module_grid, url)
-    finally:
-        llama.stop()
 
 
 @pytest.mark.parametrize("engine", MODELS)

@@ -180,3 +180,16 @@ def post_all(bodies: Sequence[Mapping[str, Any]], hubs: Sequence[str], **options
 def get(url: str, path: str, *, within_s: float = 5) -> Answer:
     """GET and read to the end."""
     return Call(url, path=path, method="GET", within_s=within_s).finish()
+
+
+def status_of(url: str, path: str) -> int:
+    """What a GET is answered with; 0 if nothing answers."""
+    try:
+        return get(url, path, within_s=2).status
+    except OSError:
+        return 0
+
+
+def is_ok(url: str, path: str) -> bool:
+    """Whether a GET is answered with 200."""
+    return status_of(url, path) == 200

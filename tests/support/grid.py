@@ -9,7 +9,7 @@ import redis
 
 from tests.doubles.process import EngineProcess
 from tests.support.brokers import BrokerProcess
-from tests.support.call import get
+from tests.support.call import get, status_of
 from tests.support.ports import free_port
 from tests.support.processes import Process, python, until
 
@@ -137,10 +137,7 @@ class Grid:
 
     def status(self, url: str, path: str) -> int:
         """What a GET is answered with; 0 if nothing answers."""
-        try:
-            return get(url, path, within_s=2).status
-        except OSError:
-            return 0
+        return status_of(url, path)
 
     def logs(self) -> Iterator[str]:
         """The ends of all logs, for a failing test."""
