@@ -4,9 +4,10 @@ redis-py's own retries are off: it repeats a command whose answer was lost, whic
 (pitfalls: redis-py#3554). Each caller knows what it may repeat.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from weakref import WeakSet
 
@@ -21,6 +22,7 @@ from common.broker_connections import connection_class
 from common.broker_url import SENTINEL_PORT, BrokerUrl
 from common.errors import BrokerDenied, BrokerRefused, BrokerUnavailable, SettingsError
 from common.keys import Keys
+from common.line import Answer, ClientLine, Line, OwnLine
 from common.sentinel import SENTINEL_TIMEOUT_S, Sentinels
 
 BLOCK_MS = 2000
@@ -30,6 +32,7 @@ CONNECT_TIMEOUT_S = 3.0
 COMMAND_CONNECTIONS = 4
 """A command is one round trip, so a few connections carry thousands a second."""
 BLOCKING_CONNECTIONS = 4
+BLOCKING_TIMEOUT_S = BLOCK_MS / 1000 + 6
 
 UserAndPassword = tuple[str, str]
 
@@ -59,7 +62,7 @@ class Reconnections:
         self._place = place
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Broker:
     """The two ways to talk to the broker, and the names of its keys.
 
@@ -74,9 +77,30 @@ class Broker:
     """Of `commands`."""
     sentinels: Sentinels | None = None
     """Who names the server, where it is not the URL."""
+    own_lines: bool = False
+    """Whether lines have connections of their own; else they go through the clients."""
+    _lines: list[Line] = field(default_factory=list)
+
+    @cached_property
+    def line(self) -> Line:
+        """For what is said on a request's way: it answers at once or fails within 5 s."""
+        return self._line(self.commands, COMMAND_TIMEOUT_S, is_cut_by_cancel=False)
+
+    def blocking_line(self) -> Line:
+        """A line for one reader that blocks."""
+        return self._line(self.blocking, BLOCKING_TIMEOUT_S, is_cut_by_cancel=True)
+
+    def _line(self, client: Redis, timeout_s: float, *, is_cut_by_cancel: bool) -> Line:
+        line: Line = ClientLine(client)
+        if self.own_lines:
+            line = OwnLine(client.connection_pool, timeout_s, is_cut_by_cancel=is_cut_by_cancel)
+        self._lines.append(line)
+        return line
 
     async def aclose(self) -> None:
         """Close every connection."""
+        for line in self._lines:
+            await line.aclose()
         await self.blocking.aclose()
         await self.commands.aclose()
         if self.sentinels is not None:
@@ -109,10 +133,11 @@ def connect(
         reconnections = Reconnections()
         return Broker(
             _client(COMMAND_CONNECTIONS, COMMAND_TIMEOUT_S, 15, reconnections, common),
-            _client(BLOCKING_CONNECTIONS, BLOCK_MS / 1000 + 6, 0, Reconnections(), common),
+            _client(BLOCKING_CONNECTIONS, BLOCKING_TIMEOUT_S, 0, Reconnections(), common),
             Keys(prefix),
             reconnections,
             sentinels,
+            own_lines=True,
         )
     except ValueError as exc:
         raise SettingsError(f"broker URL: {exc}") from exc
@@ -169,6 +194,13 @@ def _sentinels(url: BrokerUrl, client_name: str, options: Mapping[str, Any]) -> 
             for address in url.addresses
         ],
     )
+
+
+def raise_first(answers: Sequence[Answer]) -> None:
+    """Raise the first refusal among the answers of a line."""
+    for answer in answers:
+        if isinstance(answer, rx.ResponseError):
+            raise answer
 
 
 @contextmanager

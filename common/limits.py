@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from common.broker import Broker, broker_errors
+from common.broker import Broker, broker_errors, raise_first
 from common.credentials import ClientKey
+from common.line import Argument, Command
 from common.streams.jobs import LaneName
 from common.streams.replies import DOORBELL_MAXLEN
-from common.streams.scripts import Argument, Script
+from common.streams.scripts import Script
 from common.types import HubId, Lane, RequestId
 
 _KEEP = Script("keep_turns")
@@ -104,7 +105,7 @@ class Limits:
     """The books on client keys. Raises BrokerUnavailable or BrokerRefused from every method."""
 
     def __init__(self, broker: Broker, hub: HubId, settings: LimitSettings) -> None:
-        self._commands = broker.commands
+        self._line = broker.line
         self._keys = broker.keys
         self._hub = hub
         self._settings = settings
@@ -121,7 +122,7 @@ class Limits:
             lane = saying.lane
             args += [saying.verb.value, saying.request, str(lane), _URGENCIES[lane.lane], saying.tokens]
         with broker_errors():
-            answer = await _KEEP.run(self._commands, [self._keys.limit(key.id, book) for book in _BOOKS], args)
+            answer = await _KEEP.run(self._line, [self._keys.limit(key.id, book) for book in _BOOKS], args)
         granted, orphans, places, verdict, wait_ms, *left = answer
         return Standing(
             granted=[*_with_hubs(granted)],
@@ -137,18 +138,18 @@ class Limits:
 
         A ring is a hint: a hub also looks by itself. A provider whose reply is gone drops its job.
         """
-        pipe = self._commands.pipeline(transaction=False)
+        commands: list[Command] = []
         for request, hub in standing.granted:
             if hub != self._hub:
                 bell = self._keys.doorbell(hub)
-                pipe.execute_command("XADD", bell, "NOMKSTREAM", "MAXLEN", "~", DOORBELL_MAXLEN, "*", "ids", request)
+                commands.append(("XADD", bell, "NOMKSTREAM", "MAXLEN", "~", DOORBELL_MAXLEN, "*", "ids", request))
         with broker_errors():
             for request, hub in standing.orphans:
                 # One that can be resumed goes on under the care of another hub, and so does its reply.
-                if await self._commands.hget(self._keys.request(request), "resumable") != b"1":
-                    pipe.delete(self._keys.reply(hub, request))
-            if len(pipe):
-                await pipe.execute()
+                if await self._line.say("HGET", self._keys.request(request), "resumable") != b"1":
+                    commands.append(("DEL", self._keys.reply(hub, request)))
+            if commands:
+                raise_first(await self._line.ask(commands))
 
 
 def _with_hubs(found: Sequence[bytes]) -> Iterator[tuple[RequestId, HubId]]:

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 
-from redis.exceptions import NoScriptError
-
 from common.broker import Broker, broker_errors
-from common.streams.scripts import Argument, Script
+from common.line import Argument
+from common.streams.scripts import Script
 from common.types import HubId, KeyId, ModelId
 from common.wire import Usage
 
@@ -55,6 +54,7 @@ class UsageBooks:
 
     def __init__(self, broker: Broker) -> None:
         self._commands = broker.commands
+        self._line = broker.line
         self._keys = broker.keys
 
     async def add(self, hub: HubId, number: int, used: Mapping[DayOfKey, Mapping[ModelId, ModelUsage]]) -> None:
@@ -65,19 +65,15 @@ class UsageBooks:
             number: higher than that of the hub's portion before.
             used: all of the portion.
         """
-        calls = [
-            ([self._keys.usage(*day_of_key)], [hub, number, *_additions(models)]) for day_of_key, models in used.items()
+        commands = [
+            _COUNT.command([self._keys.usage(*day_of_key)], [hub, number, *_additions(models)])
+            for day_of_key, models in used.items()
         ]
-        pipe = self._commands.pipeline(transaction=False)
-        for keys, args in calls:
-            _COUNT.queue(pipe, keys, args)
+        if not commands:
+            return
         with broker_errors():
-            results = await pipe.execute(raise_on_error=False)
-            for (keys, args), result in zip(calls, results, strict=True):
-                if isinstance(result, NoScriptError):
-                    await _COUNT.run(self._commands, keys, args)
-                elif isinstance(result, Exception):
-                    raise result
+            for command, answer in zip(commands, await self._line.ask(commands), strict=True):
+                await _COUNT.mend(self._line, command, answer)
 
     async def read(self, key: KeyId, days: Sequence[str]) -> dict[str, dict[ModelId, ModelUsage]]:
         """What a key used on these days, by day and model; a day without use is empty."""

@@ -5,7 +5,7 @@ what comes twice and what an overtaken attempt still says. `0-1` is the hub's ow
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, get_type_hints
 
@@ -180,8 +180,10 @@ class Failure:
     param: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyEntry:
+_NO_HEAD, _NO_END = (None, None), (None, None, None)
+
+
+class ReplyEntry(NamedTuple):
     """One entry of a reply; any of the parts may be there, and a short answer has them all at once.
 
     `claim` (the node that took the job) opens each attempt at n = 0, before the engine is asked; `data` holds whole
@@ -196,9 +198,9 @@ class ReplyEntry:
     release: str | None = None
 
     @property
-    def is_last(self) -> bool:
-        """Whether the attempt is over with this entry."""
-        return self.end is not None or self.error is not None or self.release is not None
+    def is_data(self) -> bool:
+        """Whether it holds nothing but data, as nearly all do."""
+        return self[:2] == _NO_HEAD and self[3:] == _NO_END
 
     def to_fields(self) -> dict[bytes, bytes]:
         """The stream fields, `start` before `data` before `end` for the eye."""
@@ -218,14 +220,19 @@ class ReplyEntry:
         return fields
 
     @classmethod
+    def read(cls, flat: Sequence[bytes]) -> "ReplyEntry":
+        """Read a reply entry from name, value, name, value …; WireError as `from_fields`."""
+        if len(flat) == 2 and flat[0] == b"data":  # nearly all of them
+            return cls(data=flat[1])
+        return cls.from_fields(dict(zip(flat[::2], flat[1::2], strict=True)))
+
+    @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> "ReplyEntry":
         """Read a reply entry; fields of later versions are passed over.
 
         Raises:
             WireError: a part is not what it should be.
         """
-        if len(fields) == 1 and b"data" in fields:  # nearly all of them
-            return cls(data=fields[b"data"])
         try:
             return cls(
                 claim=_node(fields[b"claim"]) if b"claim" in fields else None,

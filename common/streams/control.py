@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from redis.asyncio.client import Pipeline
-
-from common.broker import BLOCK_MS, Broker, broker_errors
+from common.broker import BLOCK_MS, Broker, broker_errors, raise_first
 from common.errors import WireError
-from common.streams.shapes import streams_of
+from common.line import Command
+from common.streams.shapes import flat, streams_of
 from common.types import NodeId
 from common.wire import ControlEntry
 
@@ -20,22 +19,20 @@ class ControlStreams:
 
     def __init__(self, broker: Broker) -> None:
         self._commands = broker.commands
+        self._line = broker.line
         self._blocking = broker.blocking
         self._keys = broker.keys
 
-    def queue_order(self, pipe: Pipeline, node: NodeId, order: ControlEntry) -> None:
-        """Add an order to a pipeline."""
+    def ordering(self, node: NodeId, order: ControlEntry) -> list[Command]:
+        """The commands that give an order."""
         key = self._keys.control(node)
-        fields: dict[Any, Any] = {**order.to_fields()}
-        pipe.xadd(key, fields, maxlen=MAXLEN, approximate=True)
-        pipe.pexpire(key, TTL_MS)
+        add: Command = ("XADD", key, "MAXLEN", "~", MAXLEN, "*", *flat(order.to_fields()))
+        return [add, ("PEXPIRE", key, TTL_MS)]
 
     async def send(self, node: NodeId, order: ControlEntry) -> None:
         """Give an order."""
-        pipe = self._commands.pipeline(transaction=False)
-        self.queue_order(pipe, node, order)
         with broker_errors():
-            await pipe.execute()
+            raise_first(await self._line.ask(self.ordering(node, order)))
 
     async def newest(self, node: NodeId) -> bytes:
         """Id to read on from, so that a new process takes only orders that are meant for it."""

@@ -4,8 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from redis.exceptions import NoScriptError
-
 from common.broker import Broker, broker_errors
 from common.streams.scripts import Script
 from common.types import KeyId, RequestId
@@ -52,7 +50,7 @@ class IdempotencyKeys:
     """The records of all keys. Raises BrokerUnavailable or BrokerRefused from every method."""
 
     def __init__(self, broker: Broker) -> None:
-        self._commands = broker.commands
+        self._line = broker.line
         self._keys = broker.keys
 
     async def claim(self, wanted: Held, *, now_ms: int, ttl_ms: int, instead_of: RequestId | None = None) -> Asked:
@@ -66,7 +64,7 @@ class IdempotencyKeys:
         """
         with broker_errors():
             request, body = await _CLAIM.run(
-                self._commands,
+                self._line,
                 [self._keys.idempotency(wanted.digest)],
                 [*wanted.asked, now_ms, ttl_ms, instead_of or ""],
             )
@@ -74,16 +72,12 @@ class IdempotencyKeys:
 
     async def keep(self, held: Sequence[Held], ttl_ms: int) -> None:
         """Have these keys stand for these requests for so long from now, but for those that stand for others now."""
-        pipe = self._commands.pipeline(transaction=False)
-        for one in held:
-            _KEEP.queue(pipe, [self._keys.idempotency(one.digest)], [*one.asked, ttl_ms])
+        commands = [_KEEP.command([self._keys.idempotency(one.digest)], [*one.asked, ttl_ms]) for one in held]
+        if not commands:
+            return
         with broker_errors():
-            answers = await pipe.execute(raise_on_error=False) if held else []
-            for one, answer in zip(held, answers, strict=True):
-                if isinstance(answer, NoScriptError):
-                    await _KEEP.run(self._commands, [self._keys.idempotency(one.digest)], [*one.asked, ttl_ms])
-                elif isinstance(answer, Exception):
-                    raise answer
+            for command, answer in zip(commands, await self._line.ask(commands), strict=True):
+                await _KEEP.mend(self._line, command, answer)
 
     async def drop(self, held: Held) -> None:
         """Have a key stand for a request no longer, if it does."""

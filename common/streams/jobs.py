@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from redis import exceptions as rx
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
 
 from common.broker import BLOCK_MS, Broker, broker_errors
 from common.errors import BrokerRefused, LaneMissing
 from common.keys import GROUP, Keys
-from common.streams.scripts import Argument, Script
-from common.streams.shapes import Fields, fields_of, streams_of
+from common.line import Answer, Argument, Command, Line
+from common.streams.scripts import Script
+from common.streams.shapes import Fields, entries_of, fields_of, flat, streams_of
 from common.types import Lane, ModelId, NodeId, RequestId
 from common.wire import Job
 
@@ -79,7 +79,9 @@ class JobLanes:
 
     def __init__(self, broker: Broker) -> None:
         self._commands: Redis = broker.commands
-        self._blocking: Redis = broker.blocking
+        self._line = broker.line
+        self._new_blocking_line = broker.blocking_line
+        self._blocking: Line | None = None
         self._keys: Keys = broker.keys
 
     async def ensure(self, lanes: Sequence[LaneName]) -> None:
@@ -115,7 +117,7 @@ class JobLanes:
         keys = [self._key(lane) for lane in lanes]
         by_key = dict(zip(keys, lanes, strict=True))
         with _lane_errors():
-            found = await _CLAIM.run(self._commands, keys, [GROUP, node, count])
+            found = await _CLAIM.run(self._line, keys, [GROUP, node, count])
         return [
             Delivery(Ticket(by_key[key.decode()], entry), fields_of(flat))
             for key, entries in zip(found[::2], found[1::2], strict=True)
@@ -129,11 +131,14 @@ class JobLanes:
             LaneMissing: one of the lanes is not there, or no longer.
         """
         by_key = {self._key(lane).encode(): lane for lane in lanes}
+        if self._blocking is None:
+            self._blocking = self._new_blocking_line()
+        head: Command = ("XREADGROUP", "GROUP", GROUP, node, "COUNT", 1, "BLOCK", block_ms, "STREAMS")
         with _lane_errors():
-            reply = await self._blocking.xreadgroup(GROUP, node, dict.fromkeys(by_key, ">"), count=1, block=block_ms)
+            answer = await self._blocking.say(*head, *by_key, *(b">" for _ in by_key))
         return [
-            Delivery(Ticket(by_key[key], entry), fields or None)
-            for key, entries in streams_of(reply)
+            Delivery(Ticket(by_key[key], entry), fields)
+            for key, entries in entries_of(answer)
             for entry, fields in entries
         ]
 
@@ -181,7 +186,7 @@ class JobLanes:
         """Take a job off its lane that needs no more work; its request, where it is known, leaves the queue with it."""
         keys = [self._key(ticket.lane), self._keys.waiting(*ticket.lane)]
         with broker_errors():
-            await _SETTLE.run(self._commands, keys, [GROUP, ticket.entry, request])
+            await _SETTLE.run(self._line, keys, [GROUP, ticket.entry, request])
 
     async def requeue(self, ticket: Ticket, job: Job) -> Ticket:
         """Put the next attempt of a job into the retry lane, in place of the last one if that is still in its lane.
@@ -194,19 +199,25 @@ class JobLanes:
         keys += [self._keys.waiting(*ticket.lane)]
         args: list[Argument] = [GROUP, ticket.entry, job.id, INDEX_TTL_MS, str(lane), *flat(job.to_fields())]
         with broker_errors():
-            return Ticket(lane, await _REQUEUE.run(self._commands, keys, args))
+            return Ticket(lane, await _REQUEUE.run(self._line, keys, args))
 
-    def queue_withdraw(self, pipe: Pipeline, ticket: Ticket, request: RequestId) -> None:
-        """Add to a pipeline: take the job back if nobody has claimed it."""
+    def withdrawing(self, ticket: Ticket, request: RequestId) -> Command:
+        """The command that takes a job back if nobody has claimed it; `withdrawn` reads its answer."""
         keys = [self._key(ticket.lane), self._keys.waiting(*ticket.lane)]
-        _WITHDRAW.queue(pipe, keys, [GROUP, ticket.entry, request])
+        return _WITHDRAW.command(keys, [GROUP, ticket.entry, request])
+
+    async def withdrawn(self, command: Command, answer: Answer) -> NodeId | None:
+        """The node that has claimed the job, if one was faster."""
+        with broker_errors():
+            holder = await _WITHDRAW.mend(self._line, command, answer)
+        return NodeId(holder.decode()) if holder else None
 
     async def withdraw(self, ticket: Ticket, request: RequestId) -> NodeId | None:
         """Take a job back; the node that has claimed it, if one was faster."""
-        keys = [self._key(ticket.lane), self._keys.waiting(*ticket.lane)]
+        command = self.withdrawing(ticket, request)
         with broker_errors():
-            holder = await _WITHDRAW.run(self._commands, keys, [GROUP, ticket.entry, request])
-        return NodeId(holder.decode()) if holder else None
+            (answer,) = await self._line.ask((command,))
+        return await self.withdrawn(command, answer)
 
     async def places(self, tickets: Sequence[tuple[RequestId, LaneName]]) -> list[int | None]:
         """How many requests wait before each of these, in its own lane and the more urgent ones of its model.
@@ -259,11 +270,6 @@ class JobLanes:
 
     def _key(self, lane: LaneName) -> str:
         return self._keys.lane(*lane)
-
-
-def flat(fields: Fields) -> list[bytes]:
-    """Fields as the arguments of XADD."""
-    return [part for pair in fields.items() for part in pair]
 
 
 @contextmanager

@@ -62,6 +62,7 @@ class LaneLooks:
 
     def __init__(self, broker: Broker) -> None:
         self._commands = broker.commands
+        self._line = broker.line
         self._keys = broker.keys
 
     async def standings(self, lanes: Sequence[LaneName]) -> list[LaneStanding]:
@@ -95,7 +96,7 @@ class LaneLooks:
     async def forget_consumer(self, lane: LaneName, node: NodeId) -> bool:
         """Forget a node that holds no job of this lane; whether that is so."""
         with broker_errors():
-            return bool(await _DROP_CONSUMER.run(self._commands, [self._keys.lane(*lane)], [GROUP, node]))
+            return bool(await _DROP_CONSUMER.run(self._line, [self._keys.lane(*lane)], [GROUP, node]))
 
     async def holders(self, lane: LaneName) -> list[NodeId]:
         """The nodes that hold jobs of this lane."""
@@ -131,7 +132,7 @@ class LaneLooks:
 
     async def _peek(self, lane: LaneName, first: str, last: str, most: int) -> list[JobGlimpse]:
         with broker_errors():
-            found: Any = await _PEEK.run(self._commands, [self._keys.lane(*lane)], [first, last, most])
+            found: Any = await _PEEK.run(self._line, [self._keys.lane(*lane)], [first, last, most])
         return [_glimpse(lane, one) for one in found]
 
 

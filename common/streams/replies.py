@@ -4,17 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
-from weakref import WeakSet
 
 from redis import exceptions as rx
-from redis.asyncio.client import Pipeline
-from redis.asyncio.connection import AbstractConnection
 
 from common.broker import BLOCK_MS, Broker, broker_errors
-from common.streams.jobs import flat
-from common.streams.scripts import Argument, Script
-from common.streams.shapes import Fields, is_used_up, streams_of
-from common.succession import Succession
+from common.errors import WireError
+from common.line import Argument, Command, ConnectedAnewError
+from common.streams.scripts import Script
+from common.streams.shapes import Fields, entries_of, flat, is_used_up
+from common.succession import LoggedEntry, Succession
 from common.types import HubId, RequestId
 from common.wire import OPENING_ID, EntryId, ReplyEntry
 
@@ -56,19 +54,18 @@ class ReplyStreams:
 
     def __init__(self, broker: Broker) -> None:
         self._commands = broker.commands
+        self._line = broker.line
         self._reconnections = broker.reconnections
-        self._used: WeakSet[AbstractConnection] = WeakSet()
-        self._begun = 0
 
     # the provider's end
 
     @property
     def renewals(self) -> int:
-        """Rises with each connection that was lost and made again, or that `write` had not used before.
+        """Rises with each connection that was lost and made again, and with the first that `write` uses.
 
         As long as it stays, the broker has everything that it said yes to.
         """
-        return self._reconnections.count + self._begun
+        return self._reconnections.count + self._line.renewals
 
     async def write(self, writes: Sequence[ReplyWrite], *, since: int | None = None) -> list[Written]:
         """Append entries and ring each hub once, in one round trip.
@@ -81,26 +78,21 @@ class ReplyStreams:
             since: `renewals` as it was when these replies were known to be whole. If it has risen, nothing is written:
                 a broker that has forgotten the end of a reply would take what comes next, and leave a hole before it.
         """
-        with broker_errors():
-            connection = await self._commands.connection_pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's is not typed
-        if connection not in self._used:
-            self._used.add(connection)
-            self._begun += 1
-        if since is not None and since != self.renewals:
-            await self._commands.connection_pool.release(connection)
-            return [Written.UNSENT] * len(writes)
-        pipe = self._commands.pipeline(transaction=False)
-        pipe.connection = connection
+        commands: list[Command] = []
         rings: dict[str, list[str]] = {}
         for write in writes:
-            pipe.execute_command("XADD", write.reply, "NOMKSTREAM", str(write.id), *flat(write.entry.to_fields()))
+            commands.append(("XADD", write.reply, "NOMKSTREAM", str(write.id), *flat(write.entry.to_fields())))
             rings.setdefault(write.doorbell, []).append(write.request)
         for doorbell, requests in rings.items():
             ids = " ".join(dict.fromkeys(requests))
-            pipe.execute_command("XADD", doorbell, "NOMKSTREAM", "MAXLEN", "~", DOORBELL_MAXLEN, "*", "ids", ids)
+            commands.append(("XADD", doorbell, "NOMKSTREAM", "MAXLEN", "~", DOORBELL_MAXLEN, "*", "ids", ids))
+        line_since = None if since is None else since - self._reconnections.count
         with broker_errors():
-            results = await pipe.execute(raise_on_error=False)
-            return [_written(result) for result in results[: len(writes)]]
+            try:
+                answers = await self._line.ask(commands, since=line_since)
+            except ConnectedAnewError:
+                return [Written.UNSENT] * len(writes)
+            return [_written(answer) for answer in answers[: len(writes)]]
 
     async def last_id(self, reply: str) -> EntryId | None:
         """Id of the newest entry of a reply; None if it is gone."""
@@ -151,10 +143,9 @@ class ReplyStreams:
 
     # the hub's end
 
-    def queue_open(self, pipe: Pipeline, reply: str, ttl_ms: int) -> None:
-        """Add to a pipeline: open a reply, which lives as long as its hub renews it."""
-        pipe.xadd(reply, {"open": "1"}, id=OPENING_ID)
-        pipe.pexpire(reply, ttl_ms)
+    def opening(self, reply: str, ttl_ms: int) -> list[Command]:
+        """The commands that open a reply, which lives as long as its hub renews it."""
+        return [("XADD", reply, OPENING_ID, "open", "1"), ("PEXPIRE", reply, ttl_ms)]
 
     async def restore(self, reply: str, entries: Sequence[tuple[EntryId, ReplyEntry]], ttl_ms: int) -> bool:
         """Give the broker back what it lost of a reply; whether it had lost it altogether.
@@ -167,7 +158,7 @@ class ReplyStreams:
             fields = flat(entry.to_fields())
             args += [str(entry_id), len(fields), *fields]
         with broker_errors():
-            return bool(await _RESTORE.run(self._commands, [reply], args))
+            return bool(await _RESTORE.run(self._line, [reply], args))
 
     async def last_ids(self, replies: Sequence[str]) -> list[EntryId | None]:
         """Id of the newest entry of each reply; None for each that is gone."""
@@ -186,14 +177,17 @@ class ReplyStreams:
         with broker_errors():
             return [bool(one) for one in await pipe.execute()]
 
-    async def read(self, after: Mapping[str, EntryId], count: int) -> dict[str, Sequence[tuple[EntryId, Fields]]]:
-        """What is new in these replies, at most so many entries of each, without waiting."""
+    async def read(self, after: Mapping[str, EntryId], count: int) -> dict[str, list[LoggedEntry] | WireError]:
+        """What is new in these replies, at most so many entries of each, without waiting; or why it is unreadable."""
         with broker_errors():
-            answer = await self._commands.xread({reply: str(last) for reply, last in after.items()}, count=count)
-        return {
-            key.decode(): [(EntryId.parse(entry_id), fields) for entry_id, fields in entries]
-            for key, entries in streams_of(answer)
-        }
+            answer = await self._line.say("XREAD", "COUNT", count, "STREAMS", *after, *map(str, after.values()))
+        found: dict[str, list[LoggedEntry] | WireError] = {}
+        for key, entries in answer or ():
+            try:
+                found[key.decode()] = [(EntryId.parse(entry_id), ReplyEntry.read(flat)) for entry_id, flat in entries]
+            except WireError as exc:
+                found[key.decode()] = exc
+        return found
 
 
 class Doorbell:
@@ -201,7 +195,7 @@ class Doorbell:
 
     def __init__(self, broker: Broker, hub: HubId) -> None:
         self._commands = broker.commands
-        self._blocking = broker.blocking
+        self._blocking = broker.blocking_line()
         self._key = broker.keys.doorbell(hub)
         self._heard = _BEFORE_ALL
 
@@ -223,12 +217,13 @@ class Doorbell:
     async def wait(self, block_ms: int = BLOCK_MS) -> set[RequestId]:
         """Block until it rings or the time is up; the requests that have news."""
         with broker_errors():
-            reply = await self._blocking.xread({self._key: self._heard}, block=block_ms)
+            answer = await self._blocking.say("XREAD", "BLOCK", block_ms, "STREAMS", self._key, self._heard)
         rung: set[RequestId] = set()
-        for _, entries in streams_of(reply):
+        for _, entries in entries_of(answer):
             for entry_id, fields in entries:
                 self._heard = entry_id
-                rung.update(RequestId(one) for one in fields.get(b"ids", b"").decode(errors="replace").split())
+                ids = (fields or {}).get(b"ids", b"")
+                rung.update(RequestId(one) for one in ids.decode(errors="replace").split())
         return rung
 
 

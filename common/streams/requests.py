@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import ResponseError
 
-from common.broker import Broker, broker_errors
+from common.broker import Broker, broker_errors, raise_first
 from common.keys import GROUP
+from common.line import Answer, Argument, Command
 from common.streams.control import ControlStreams
-from common.streams.jobs import INDEX_TTL_MS, JobLanes, LaneName, Ticket, flat
+from common.streams.jobs import INDEX_TTL_MS, JobLanes, LaneName, Ticket
 from common.streams.replies import ReplyStreams
-from common.streams.scripts import Argument, Script
+from common.streams.scripts import Script
+from common.streams.shapes import flat
 from common.types import HubId, Lane, NodeId, Order, RequestId, RequestStatus
 from common.wire import LAST_WORD, ControlEntry, Failure, Job, ReplyEntry
 
@@ -52,6 +54,7 @@ class Requests:
 
     def __init__(self, broker: Broker, ttls: RequestTtls, hub: HubId) -> None:
         self._broker = broker
+        self._line = broker.line
         self._open = broker.keys.open_requests(hub)
         self._ttls = ttls
         self._replies = ReplyStreams(broker)
@@ -73,28 +76,25 @@ class Requests:
             *(keys.lane(one, job.model) for one in Lane),
         ]
         args: list[Argument] = [GROUP, max_waiting, job.id, INDEX_TTL_MS, str(name), *flat(job.to_fields())]
-        pipe = self._broker.commands.pipeline(transaction=False)
-        pipe.sadd(self._open, job.id)
-        pipe.pexpire(self._open, OPEN_TTL_MS)
-        pipe.hset(keys.request(job.id), mapping={**facts, "status": RequestStatus.QUEUED.value})
-        pipe.pexpire(keys.request(job.id), self._ttls.request_ms)
-        self._replies.queue_open(pipe, job.reply, self._ttls.reply_ms)
-        _PUBLISH.queue(pipe, script_keys, args)
+        publish = _PUBLISH.command(script_keys, args)
+        commands: list[Command] = [
+            ("SADD", self._open, job.id),
+            ("PEXPIRE", self._open, OPEN_TTL_MS),
+            _hset(keys.request(job.id), {**facts, "status": RequestStatus.QUEUED.value}),
+            ("PEXPIRE", keys.request(job.id), self._ttls.request_ms),
+            *self._replies.opening(job.reply, self._ttls.reply_ms),
+            publish,
+        ]
         with broker_errors():
-            results = await pipe.execute(raise_on_error=False)
-            for result in results[:-1]:  # a reply that is there was opened before, or says already how it ends
-                if isinstance(result, Exception) and "equal or smaller" not in str(result):
-                    raise result
-            if isinstance(results[-1], NoScriptError):
-                entry, count = await _PUBLISH.run(self._broker.commands, script_keys, args)
-            elif isinstance(results[-1], Exception):
-                raise results[-1]
-            else:
-                entry, count = results[-1]
+            *before, answer = await self._line.ask(commands)
+            raise_first([one for one in before if not _is_there(one)])
+            entry, count = await _PUBLISH.mend(self._line, publish, answer)
             if not entry:
-                await self._broker.commands.delete(keys.request(job.id))
-                await self._broker.commands.delete(job.reply)
-                await self._broker.commands.srem(self._open, job.id)
+                raise_first(
+                    await self._line.ask(
+                        [("DEL", keys.request(job.id)), ("DEL", job.reply), ("SREM", self._open, job.id)]
+                    )
+                )
                 return QueueFull(count)
         return Published(Ticket(name, entry), count)
 
@@ -119,19 +119,21 @@ class Requests:
             held: those whose names are to stand in this hub's list anew.
             over: those that need nobody to look after them any more.
         """
-        pipe = self._broker.commands.pipeline(transaction=False)
+        keys = self._broker.keys
+        commands: list[Command] = []
         if held:
-            pipe.sadd(self._open, *held)
-            pipe.pexpire(self._open, OPEN_TTL_MS)
+            commands += [("SADD", self._open, *held), ("PEXPIRE", self._open, OPEN_TTL_MS)]
         if over:
-            pipe.srem(self._open, *over)
+            commands.append(("SREM", self._open, *over))
         for request, facts in changes.items():
-            pipe.hset(self._broker.keys.request(request), mapping={**facts})
-            pipe.pexpire(self._broker.keys.request(request), self._ttls.request_ms)
+            key = keys.request(request)
+            commands += [_hset(key, facts), ("PEXPIRE", key, self._ttls.request_ms)]
+        waiting: dict[LaneName, list[RequestId]] = {}
         for request, lane in claimed.items():
-            pipe.zrem(self._broker.keys.waiting(*lane), request)
+            waiting.setdefault(lane, []).append(request)
+        commands += [("ZREM", keys.waiting(*lane), *some) for lane, some in waiting.items()]
         with broker_errors():
-            await pipe.execute()
+            raise_first(await self._line.ask(commands) if commands else [])
 
     async def counts(self, request: RequestId, hub: HubId) -> bool:
         """Whether this hub is the one that counts what a request used: the first that asks. May be repeated."""
@@ -147,19 +149,15 @@ class Requests:
     async def close(self, reply: str, linger_ms: int) -> None:
         """Let a reply that has been read to its end go, a little later so that people can look at it."""
         with broker_errors():
-            await self._broker.commands.pexpire(reply, linger_ms)
+            await self._line.say("PEXPIRE", reply, linger_ms)
 
     async def say_last_word(self, reply: str, failure: Failure, keep_ms: int) -> None:
         """End a reply with an error that stays for a while; no attempt can say anything after it. May be repeated."""
         fields = flat(ReplyEntry(error=failure).to_fields())
-        pipe = self._broker.commands.pipeline(transaction=False)
-        pipe.execute_command("XADD", reply, "NOMKSTREAM", str(LAST_WORD), *fields)
-        pipe.pexpire(reply, keep_ms)
+        said: Command = ("XADD", reply, "NOMKSTREAM", str(LAST_WORD), *fields)
         with broker_errors():
-            said, kept = await pipe.execute(raise_on_error=False)
-            for answer in (said, kept):
-                if isinstance(answer, Exception) and "equal or smaller" not in str(answer):
-                    raise answer
+            answers = await self._line.ask([said, ("PEXPIRE", reply, keep_ms)])
+            raise_first([answer for answer in answers if not _is_there(answer)])
 
     async def held_bytes(self, replies: Sequence[tuple[str, int]]) -> list[int]:
         """How much memory the broker holds for each of these replies.
@@ -188,25 +186,29 @@ class Requests:
         claimed it all the same, its entry still on the way to the hub: the lane tells which, and it is told too.
         May be repeated.
         """
-        pipe = self._broker.commands.pipeline(transaction=False)
+        commands: list[Command] = []
         if reply is not None:
-            pipe.delete(reply)
+            commands.append(("DEL", reply))
         if node is not None:
-            self._control.queue_order(pipe, node, ControlEntry(Order.CANCEL, request))
+            commands += self._control.ordering(node, ControlEntry(Order.CANCEL, request))
         if ticket is not None:
-            self._lanes.queue_withdraw(pipe, ticket, request)
+            commands.append(self._lanes.withdrawing(ticket, request))
+        if not commands:
+            return
+        holder: NodeId | None = None
         with broker_errors():
-            results = await pipe.execute(raise_on_error=False)
-            holder: NodeId | None = None
+            answers = await self._line.ask(commands)
             if ticket is not None:
-                answer = results.pop()
-                if isinstance(answer, NoScriptError):
-                    holder = await self._lanes.withdraw(ticket, request)
-                elif isinstance(answer, Exception):
-                    raise answer
-                elif answer:
-                    holder = NodeId(answer.decode())
-            if failed := next((one for one in results if isinstance(one, Exception)), None):
-                raise failed
+                holder = await self._lanes.withdrawn(commands[-1], answers.pop())
+            raise_first(answers)
         if holder is not None and holder != node:
             await self._control.send(holder, ControlEntry(Order.CANCEL, request))
+
+
+def _hset(key: str, facts: Facts) -> Command:
+    return ("HSET", key, *(part for pair in facts.items() for part in pair))
+
+
+def _is_there(answer: Answer) -> bool:
+    """Whether a reply refused an entry since it holds it, or says already how it ends."""
+    return isinstance(answer, ResponseError) and "equal or smaller" in str(answer)

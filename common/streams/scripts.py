@@ -3,14 +3,11 @@
 import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any
 
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
-Argument = bytes | str | int | float
-"""What redis-py takes as a key or an argument."""
+from common.line import Answer, Argument, Command, Line
 
 
 class Script:
@@ -24,17 +21,23 @@ class Script:
         """Have the broker know it; redis-py's errors come through."""
         await client.script_load(self._text)
 
-    async def run(self, client: Redis, keys: Sequence[str], args: Sequence[Argument]) -> Any:  # noqa: ANN401
-        """Run it; redis-py's errors come through."""
-        try:
-            return await client.evalsha(self._digest, len(keys), *keys, *args)
-        except NoScriptError:
-            await self.load(client)
-            return await client.evalsha(self._digest, len(keys), *keys, *args)
+    def command(self, keys: Sequence[str], args: Sequence[Argument]) -> Command:
+        """What runs it, for those who say several things at once: `mend` then reads its answer."""
+        return ("EVALSHA", self._digest, len(keys), *keys, *args)
 
-    def queue(self, pipe: Pipeline, keys: Sequence[str], args: Sequence[Argument]) -> None:
-        """Add it to a pipeline. A NoScriptError among the results is the caller's to cure with `run`."""
-        pipe.evalsha(self._digest, len(keys), *keys, *args)
+    async def run(self, line: Line, keys: Sequence[str], args: Sequence[Argument]) -> Answer:
+        """Run it; redis-py's errors come through."""
+        command = self.command(keys, args)
+        (answer,) = await line.ask((command,))
+        return await self.mend(line, command, answer)
+
+    async def mend(self, line: Line, command: Command, answer: Answer) -> Answer:
+        """The answer to its command; where the broker did not know it, run now. redis-py's errors are raised."""
+        if isinstance(answer, NoScriptError):
+            _, answer = await line.ask((("SCRIPT", "LOAD", self._text), command))
+        if isinstance(answer, ResponseError):
+            raise answer
+        return answer
 
 
 PROVIDER_SCRIPTS = ("claim_jobs", "settle_job")

@@ -5,6 +5,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from common.line import Answer
+
 Fields = Mapping[bytes, bytes]
 _HIGHEST_ID = f"{2**64 - 1}-{2**64 - 1}".encode()
 
@@ -18,11 +20,22 @@ def streams_of(reply: Any) -> Iterator[tuple[bytes, Sequence[tuple[bytes, Fields
         yield key, entries[0] if entries and isinstance(entries[0], list) else entries
 
 
+def entries_of(answer: Answer) -> Iterator[tuple[bytes, Iterator[tuple[bytes, Fields | None]]]]:
+    """(key, entries) of an XREAD or XREADGROUP answer as a line brings it: nil, or pairs of lists."""
+    for key, entries in answer or ():
+        yield key, ((entry_id, fields_of(flat)) for entry_id, flat in entries)
+
+
 def fields_of(flat: Sequence[bytes] | None) -> Fields | None:
     """Fields of an entry as a script returns it: name, value, name, value …; None where the entry was trimmed away."""
     if not flat:
         return None
     return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def flat(fields: Fields) -> list[bytes]:
+    """Fields as the arguments of XADD."""
+    return [part for pair in fields.items() for part in pair]
 
 
 async def is_used_up(commands: Redis, key: str) -> bool:

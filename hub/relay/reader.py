@@ -14,7 +14,7 @@ from common.streams.replies import Doorbell, ReplyStreams
 from common.succession import LoggedEntry
 from common.tasks import backoff_s
 from common.types import RequestId
-from common.wire import EntryId, ReplyEntry
+from common.wire import EntryId
 from hub.relay.inbox import Inbox
 
 log = structlog.get_logger()
@@ -171,15 +171,14 @@ class ReplyReader:
             after = {reply: wanted[reply].last for reply in replies[at : at + REPLIES_PER_READ]}
             for reply, entries in (await self._streams.read(after, ENTRIES_PER_READ)).items():
                 inbox = wanted[reply]
-                try:
-                    inbox.deliver([(one, ReplyEntry.from_fields(fields)) for one, fields in entries])
-                except WireError as exc:
-                    log.error("reply_unreadable", request=inbox.request, error=str(exc))
+                if isinstance(entries, WireError):
+                    log.error("reply_unreadable", request=inbox.request, error=str(entries))
                     inbox.is_lost = True
                     inbox.poke()
-                else:
-                    if len(entries) == ENTRIES_PER_READ:
-                        left.append(inbox)
+                    continue
+                inbox.deliver(entries)
+                if len(entries) == ENTRIES_PER_READ:
+                    left.append(inbox)
         return left
 
     async def _recover(self) -> None:

@@ -9,7 +9,7 @@ from common.registry import Registry
 from common.streams.replies import ReplyStreams
 from common.streams.request_book import RequestBook
 from common.types import HubId, RequestId, RequestStatus
-from common.wire import EntryId, ReplyEntry
+from common.wire import EntryId
 from hub.errors import BrokerAway, HubLost, RequestFailed, RequestGone
 from hub.grid.presence import hub_lease_ms
 from hub.office.requests import OPEN
@@ -68,13 +68,10 @@ class Fates:
         if newest is None:
             return False
         before = EntryId(newest.attempt, newest.n - 1) if newest.n else EntryId(newest.attempt - 1, _HIGHEST)
-        for _, fields in (await self._replies.read({facts["reply"]: before}, 1)).get(facts["reply"], ()):
-            try:
-                error = ReplyEntry.from_fields(fields).error
-            except WireError:
-                return True
-            return error is not None and not error.retryable
-        return False
+        entries = (await self._replies.read({facts["reply"]: before}, 1)).get(facts["reply"], [])
+        if isinstance(entries, WireError):
+            return True
+        return any(entry.error is not None and not entry.error.retryable for _, entry in entries)
 
     def watch(self, inbox: Inbox) -> Callable[[], Awaitable[None]]:
         """What a reader calls to whom nothing comes: raises RequestFailed once nothing will."""

@@ -101,6 +101,7 @@ async def test_a_clock_is_set_once_and_anew_after_a_reconnection(own_server: Bro
         with own_server.client() as client:
             return int(client.info("commandstats").get("cmdstat_time", {}).get("calls", 0))
 
+    await publish(own_broker, "r0")
     assert [await asked(), await asked()] == [1, 1]
     own_server.kill()
     await clock.keep()  # nobody has noticed
@@ -108,4 +109,6 @@ async def test_a_clock_is_set_once_and_anew_after_a_reconnection(own_server: Bro
         await clock.sync()
     own_server.start()
     await publish(own_broker, "r1")
-    assert [await asked(), await asked()] == [1, 1], "counts of the new run"
+    first, *later = [await asked() for _ in range(3)]
+    assert first == 1, "counts of the new run"
+    assert later[0] == later[1] <= 2, "it was asked once more where another connection was made anew meanwhile"

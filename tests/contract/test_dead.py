@@ -154,8 +154,8 @@ class TestTheLastWord:
         write = ReplyWrite(reply, KEYS.doorbell(HUB), request, LAST_WORD, ReplyEntry(error=CANCELLED))
         await LastWords(broker).leave(write, 60_000)
         assert await doorbell.wait(1000) == {request}
-        ((entry_id, fields),) = (await replies.read({reply: EntryId(0, 0)}, 10))[reply]
-        assert (entry_id, ReplyEntry.from_fields(fields).error) == (LAST_WORD, CANCELLED)
+        ((entry_id, entry),) = (await replies.read({reply: EntryId(0, 0)}, 10))[reply]
+        assert (entry_id, entry.error) == (LAST_WORD, CANCELLED)
         claim = ReplyWrite(reply, KEYS.doorbell(HUB), request, EntryId(1, 0), ReplyEntry(claim=NODE))
         assert await replies.write([claim]) == [Written.FENCED]
         assert 0 < await raw(broker).pttl(reply) <= 60_000

@@ -43,7 +43,7 @@ def names(standing: Standing) -> list[str]:
 async def at_rest(hub: Limits) -> dict[str, int]:
     """How many requests stand in each of the books of `KEY`."""
     books = ("turns", "unclaimed", "waiting")
-    return {book: int(await hub._commands.zcard(hub._keys.limit(KEY.id, book))) for book in books}
+    return {book: int(await hub._line.say("ZCARD", hub._keys.limit(KEY.id, book))) for book in books}
 
 
 NOTHING = {"turns": 0, "unclaimed": 0, "waiting": 0}

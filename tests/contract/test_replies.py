@@ -215,7 +215,7 @@ class TestReading:
         await write(broker, *(a_write(1, n, b"%d" % n, request) for request in ("r1", "r2", "r3") for n in range(3)))
         r1, r2 = a_job("r1").reply, a_job("r2").reply
         news = await ReplyStreams(broker).read({r1: EntryId(1, 0), r2: EntryId(0, 1)}, 100)
-        assert {reply: [(one, fields[b"data"]) for one, fields in entries] for reply, entries in news.items()} == {
+        assert {reply: [(one, entry.data) for one, entry in entries] for reply, entries in news.items()} == {
             r1: [(EntryId(1, 1), b"1"), (EntryId(1, 2), b"2")],
             r2: [(EntryId(1, 0), b"0"), (EntryId(1, 1), b"1"), (EntryId(1, 2), b"2")],
         }

@@ -25,6 +25,7 @@ from tests.doubles.process import EngineProcess
 from tests.doubles.reading import numbered, said_in
 from tests.support import leftovers
 from tests.support.call import get
+from tests.support.entries import is_last
 from tests.support.grid import SIGNING_KEY, Grid, chat
 from tests.support.processes import until
 
@@ -84,6 +85,7 @@ class PlayedHub:
     async def reconnect(self) -> None:
         """Leave the connections to a broker that has died."""
         await self._broker.commands.connection_pool.disconnect()
+        await self._broker.line.aclose()
 
     async def order(self, node: str, order: ControlEntry) -> None:
         await ControlStreams(self._broker).send(NodeId(node), order)
@@ -131,7 +133,7 @@ async def ended(hub: PlayedHub, within_s: float = 15) -> Entries:
     async def is_over() -> bool:
         nonlocal found
         found = await hub.entries()
-        return bool(found) and found[-1][1].is_last
+        return bool(found) and is_last(found[-1][1])
 
     await eventually(is_over, "the attempt is over", within_s)
     return found

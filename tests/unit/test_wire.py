@@ -195,18 +195,18 @@ class TestReplyEntry:
             assert isinstance(ReplyEntry.from_fields(fields), ReplyEntry)
 
     @pytest.mark.parametrize(
-        ("entry", "is_last"),
+        ("entry", "is_data"),
         [
-            (ReplyEntry(), False),
-            (ReplyEntry(claim=NodeId("n")), False),
+            (ReplyEntry(data=b"x"), True),
+            (ReplyEntry(claim=NodeId("n"), data=b"x"), False),
             (ReplyEntry(start=Start(200, "a/b", NodeId("n")), data=b"x"), False),
-            (ReplyEntry(end=Usage()), True),
-            (ReplyEntry(error=Failure(500, "c", "m")), True),
-            (ReplyEntry(release=""), True),
+            (ReplyEntry(data=b"x", end=Usage()), False),
+            (ReplyEntry(data=b"x", error=Failure(500, "c", "m")), False),
+            (ReplyEntry(data=b"x", release=""), False),
         ],
     )
-    def test_an_attempt_is_over_with_end_error_or_release(self, entry: ReplyEntry, is_last: object) -> None:
-        assert entry.is_last is is_last
+    def test_only_what_holds_nothing_else_is_but_data(self, entry: ReplyEntry, is_data: object) -> None:
+        assert entry.is_data is is_data
 
 
 class TestControlEntry:

@@ -1,0 +1,105 @@
+"""The line over every kind of connection: TLS, a socket of the machine, a user with a password; on both event loops.
+
+The loop of hubs and providers is uvloop's; whoever has none has asyncio's.
+"""
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from common.broker import Broker, connect
+from common.streams.replies import Doorbell, ReplyStreams
+from common.tasks import new_event_loop
+from tests.contract.story import HUB, publish
+from tests.support.brokers import BrokerProcess
+from tests.support.ports import free_port
+
+BIG = b"x" * 3_000_000
+LOOPS = {"uvloop": new_event_loop, "asyncio": asyncio.new_event_loop}
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    subprocess.run(
+        [
+            *(shutil.which("openssl") or "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"),
+            *("ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
+    return key, cert
+
+
+async def works(broker: Broker) -> None:
+    """Large values go both ways, many speak at once, and a doorbell rings."""
+    assert await broker.line.say("SET", "k", BIG)
+    answers = await asyncio.gather(*(broker.line.say("GET", "k") for _ in range(4)))
+    assert [len(one) for one in answers] == [len(BIG)] * 4
+    bell = Doorbell(broker, HUB)
+    await bell.keep(60_000)
+    await bell.wait(100)
+    waits = asyncio.create_task(bell.wait(5000))
+    await publish(broker, "r1")
+    await broker.line.say("XADD", broker.keys.doorbell(HUB), "*", "ids", "r1")
+    assert await waits == {"r1"}
+    assert ReplyStreams(broker).renewals == 1
+    await broker.aclose()
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=[*LOOPS])
+class TestKinds:
+    def test_tls(self, tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        key, cert = certificate(tmp_path)
+        tls_port = free_port()
+        options = ["--tls-port", str(tls_port), "--tls-cert-file", str(cert), "--tls-key-file", str(key)]
+        options += ["--tls-ca-cert-file", str(cert), "--tls-auth-clients", "no"]
+        server = BrokerProcess("redis", tmp_path, *options)
+        try:
+            broker = connect(
+                f"rediss://127.0.0.1:{tls_port}/0?ssl_ca_certs={cert}", prefix="ghub:", client_name="contract"
+            )
+            with asyncio.Runner(loop_factory=loop) as runner:
+                runner.run(works(broker))
+        finally:
+            server.kill()
+
+    def test_a_socket_of_the_machine(self, tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        server = BrokerProcess("valkey", tmp_path, "--unixsocket", str(tmp_path / "s"))
+        try:
+            broker = connect(f"unix://{tmp_path}/s?db=1", prefix="ghub:", client_name="contract")
+            with asyncio.Runner(loop_factory=loop) as runner:
+                runner.run(works(broker))
+            with server.client() as client:
+                assert client.info("keyspace").keys() == {"db1"}
+        finally:
+            server.kill()
+
+    def test_a_user_whose_password_changes(self, tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        server = BrokerProcess("valkey", tmp_path)
+        password = ["one"]
+        try:
+            with server.client() as client:
+                client.acl_setuser("u", enabled=True, passwords=["+one"], keys=["*"], commands=["+@all"], reset=True)
+            broker = connect(server.url, prefix="ghub:", client_name="contract", credentials=lambda: ("u", password[0]))
+
+            async def outlive_a_change() -> None:
+                assert await broker.line.say("ACL", "WHOAMI") == b"u"
+                with server.client() as client:
+                    client.acl_setuser("u", enabled=True, passwords=["+two", "-one"])
+                    client.client_kill_filter(user="u")
+                password[0] = "two"
+                await asyncio.sleep(0.1)
+                assert await broker.line.say("ACL", "WHOAMI") == b"u"
+                await broker.aclose()
+
+            with asyncio.Runner(loop_factory=loop) as runner:
+                runner.run(outlive_a_change())
+        finally:
+            server.kill()
