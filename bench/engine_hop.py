@@ -156,11 +156,29 @@ async def read_with_httptools(url: str, streams: int, reader: Reader) -> None:
     await asyncio.gather(*(read_one() for _ in range(streams)))
 
 
+async def read_with_ours(url: str, streams: int, reader: Reader) -> None:
+    from provider.engines.exchange import Connections  # noqa: PLC0415
+
+    parts = urlsplit(url)
+    connections = Connections(f"{parts.scheme}://{parts.netloc}", {}, 10)
+    question = connections.question(parts.path, {}, b"{}")
+
+    async def read_one() -> None:
+        exchange = await connections.open()
+        await exchange.ask(question)
+        async for chunk in exchange.chunks():
+            reader.take(chunk)
+        exchange.close()
+
+    await asyncio.gather(*(read_one() for _ in range(streams)))
+
+
 Client = Callable[[str, int, Reader], Awaitable[None]]
 CLIENTS: dict[str, tuple[Client, str]] = {
     "httpx2": (read_with_httpx2, "httpx2"),
     "httpx over aiohttp": (read_with_httpx_aiohttp, "httpx_aiohttp"),
     "aiohttp": (read_with_aiohttp, "aiohttp"),
+    "a provider's own": (read_with_ours, "httptools"),
     "bare httptools": (read_with_httptools, "httptools"),
 }
 BASE = "aiohttp"

@@ -1,6 +1,6 @@
-"""The hop to an engine: a connection for each question, closed to cancel it.
+"""The hop to an engine: each question has a connection to itself, closed to cancel it, else kept for the next one.
 
-aiohttp carries it: reading small events costs it half or less of the CPU of httpx2 (see docs/decisions/0005).
+Questions go out on connections of our own, for what they cost; looks at the engine by aiohttp (docs/decisions/0005).
 """
 
 import asyncio
@@ -11,29 +11,31 @@ import aiohttp
 
 from common.wire import Failure
 from provider.engines.base import EngineAnswer, Question
+from provider.engines.exchange import Connections, Exchange, ExchangeBroken
 from provider.engines.failures import engine_error, read_failure
 from provider.errors import EngineBroke, EngineDown, EngineLate
 from provider.settings import EngineSettings, engine_root
 
 MAX_ERROR_BODY_BYTES = 64 * 1024
-READ_BUFFER_BYTES = 256 * 1024
 ERROR_BODY_TIMEOUT_S = 10.0
+RESEND_S = 0.01
+"""A connection that is lost so soon was closing already when the question went out: no engine has begun anything."""
 
 
 class HttpAnswer:
     """An answer that has begun."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self.status = response.status
-        self.content_type = response.headers.get("Content-Type", "application/octet-stream")
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self.status = exchange.status
+        self.content_type = exchange.headers.get(b"content-type", b"application/octet-stream").decode("latin-1")
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body's bytes as they arrive; EngineBroke if the connection is lost before the end."""
         try:
-            async for chunk in self._response.content.iter_any():
+            async for chunk in self._exchange.chunks():
                 yield chunk
-        except (aiohttp.ClientError, OSError) as exc:
+        except ExchangeBroken as exc:
             raise EngineBroke(
                 Failure(502, "engine_disconnected", "the engine broke off its answer", retryable=True)
             ) from exc
@@ -48,16 +50,12 @@ class EngineHttp:
         headers = {}
         if settings.api_key is not None:
             headers["Authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
+        self._connections = Connections(self.url, headers, settings.connect_timeout_s)
         self._session = aiohttp.ClientSession(
             headers=headers,
-            # Slots are the limit. No connection serves twice: llama.cpp closes each after a streamed answer without
-            # saying so, and of jobs that followed at once about half were sent into a closing one (15 of 30 chats).
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s),
-            read_bufsize=READ_BUFFER_BYTES,
             trust_env=False,
-            auto_decompress=True,
-            skip_auto_headers=("Accept-Encoding",),
         )
 
     async def check(self, path: str) -> None:
@@ -105,26 +103,50 @@ class EngineHttp:
             EngineRefused: it answered with an error status.
             EngineFull: the same, for want of memory.
         """
-        headers = {"Content-Type": "application/json", "X-Request-Id": question.id}
+        headers = {"X-Request-Id": question.id}
         if question.trace:
             headers["traceparent"] = question.trace
+        exchange = await self._begin(self._connections.question(question.endpoint, headers, question.body))
         try:
-            response = await self._session.post(self.url + question.endpoint, data=question.body, headers=headers)
-        except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as exc:
-            raise EngineDown(f"cannot reach {self.url}: {exc}") from exc
-        except (aiohttp.ClientError, OSError) as exc:
-            failure = Failure(502, "engine_disconnected", "the engine closed the connection unanswered", retryable=True)
-            raise EngineBroke(failure) from exc
-        try:
-            if response.status >= 400:
-                raise engine_error(read_failure(response.status, await _read_some(response)))
-            yield HttpAnswer(response)
+            if 300 <= exchange.status < 400:
+                raise EngineBroke(Failure(502, "engine_moved", "the engine's address leads elsewhere", retryable=True))
+            if exchange.status >= 400:
+                raise engine_error(read_failure(exchange.status, await _read_some(exchange)))
+            yield HttpAnswer(exchange)
         finally:
-            response.close() if not response.content.at_eof() else response.release()
+            exchange.leave()
 
     async def aclose(self) -> None:
         """Close every connection."""
+        self._connections.close()
         await self._session.close()
+
+    async def _begin(self, question: bytes) -> Exchange:
+        """The exchange whose answer has begun.
+
+        A question that goes out into a connection which its engine is just closing is asked again, on a new one.
+        """
+        exchange, loop = self._connections.idle(), asyncio.get_running_loop()
+        if exchange is not None:
+            began_at = loop.time()
+            try:
+                await _asked(exchange, question)
+            except ExchangeBroken as exc:
+                if loop.time() - began_at > RESEND_S:
+                    raise _unanswered() from exc
+            else:
+                return exchange
+        try:
+            new = await self._connections.open()
+        except (OSError, TimeoutError) as exc:
+            if exchange is not None:  # it was there a moment ago: this question may be why it is not
+                raise _unanswered() from exc
+            raise EngineDown(f"cannot reach {self.url}: {str(exc) or type(exc).__name__}") from exc
+        try:
+            await _asked(new, question)
+        except ExchangeBroken as exc:
+            raise _unanswered() from exc
+        return new
 
     @asynccontextmanager
     async def _look(
@@ -145,15 +167,34 @@ class EngineHttp:
             raise EngineDown(f"{url}: {str(exc) or type(exc).__name__}") from exc
 
 
+def _unanswered() -> EngineBroke:
+    failure = Failure(502, "engine_disconnected", "the engine closed the connection unanswered", retryable=True)
+    return EngineBroke(failure)
+
+
 def _expect_ok(response: aiohttp.ClientResponse) -> None:
     if response.status != 200:
         raise EngineDown(f"{response.url} answered {response.status}")
 
 
-async def _read_some(response: aiohttp.ClientResponse) -> bytes:
+async def _asked(exchange: Exchange, question: bytes) -> None:
+    """Wait for its answer's head; the connection is closed if that fails, by a cancellation too."""
+    try:
+        await exchange.ask(question)
+    except BaseException:
+        exchange.close()
+        raise
+
+
+async def _read_some(exchange: Exchange) -> bytes:
     """The first bytes of an error body; what cannot be read is left out."""
+    body = b""
     try:
         async with asyncio.timeout(ERROR_BODY_TIMEOUT_S):
-            return await response.content.read(MAX_ERROR_BODY_BYTES)
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        return b""
+            async for chunk in exchange.chunks():
+                body += chunk
+                if len(body) >= MAX_ERROR_BODY_BYTES:
+                    break
+    except (ExchangeBroken, TimeoutError):
+        pass
+    return body[:MAX_ERROR_BODY_BYTES]

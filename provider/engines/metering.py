@@ -99,11 +99,23 @@ class MeteredAnswer:
         async for chunk in self._answer.chunks():
             events = splitter.feed(chunk)
             if b'"usage"' in events and _NO_CHOICES.search(events):  # next to never: the tokens pass unread
-                events = b"".join([event for event in split_events(events) if not self._hides(event)])
+                events = self._without_hidden(events)
             if events:
                 yield events
         if (rest := splitter.finish()) and not self._hides(rest):
             yield rest
+
+    def _without_hidden(self, events: bytes) -> bytes:
+        if b"\r" in events:
+            return b"".join([event for event in split_events(events) if not self._hides(event)])
+        kept, begin = b"", 0
+        for match in _NO_CHOICES.finditer(events):  # of a hundred events that came together one is looked at
+            before, behind = events.rfind(b"\n\n", begin, match.start()), events.find(b"\n\n", match.end())
+            start = begin if before < 0 else before + 2
+            end = len(events) if behind < 0 else behind + 2
+            if self._hides(events[start:end]):
+                kept, begin = kept + events[begin:start], end
+        return kept + events[begin:]
 
     def _hides(self, event: bytes) -> bool:
         try:

@@ -98,7 +98,7 @@ def test_an_error_of_the_engine_is_tried_again_and_then_told(
 @pytest.mark.parametrize(
     ("double", "code"),
     [
-        ({"cut_after": 5}, "engine_disconnected"),
+        ({"cut_after": 5, "delay_ms": 10}, "engine_disconnected"),
         ({"error_event_after": 5}, "engine_error"),
         ({"bad_json": True}, "engine_bad_answer"),
     ],
@@ -214,7 +214,7 @@ FAULTS_BEFORE_THE_FIRST_TOKEN: list[dict[str, object]] = [
     {"status": 503},
     {"status": 429},
     {"error_body": PAGE},
-    {"cut_after": 0},
+    {"cut_after": 0, "prefill_ms": 20},
     {"error_event_after": 0},
     {"hang": True},
 ]
