@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import orjson
 
 from common.types import NodeId
-from common.wire import Failure, Job, ReplyEntry, Start
+from common.wire import Failure, Job, ReplyEntry, Start, Usage
 from provider.continuing.obstacles import Obstacle, cannot_continue
 from provider.continuing.seam import Seam
 from provider.engines.altered import AlteredAnswer
@@ -156,9 +156,15 @@ async def _relay_stream(
     tail = b"".join(recent)
     _check_end(framing, tail)
     hidden = answer.usage if isinstance(answer, MeteredAnswer | AlteredAnswer) else None
-    told = hidden or framing.read_usage(tail, opening)
-    usage = estimate_usage(told, count, [one for one in framing.split(tail) if mark in one])
+    usage = _complete(hidden or framing.read_usage(tail, opening), framing, tail, count, mark)
     reply.put(ReplyEntry(end=usage) if seam is None else ReplyEntry(start=head, end=seam.sum(usage)))
+
+
+def _complete(told: Usage, framing: Framing, tail: bytes, count: int, mark: bytes) -> Usage:
+    """What the engine told; where it left out the answer's tokens, an estimate by the events that it had."""
+    if told.completion_tokens is not None:
+        return told
+    return estimate_usage(told, count, [one for one in framing.split(tail) if mark in one])
 
 
 async def _blocks(answer: EngineAnswer, framing: Framing) -> AsyncIterator[bytes]:

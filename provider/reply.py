@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from enum import Enum
 from typing import Protocol
 
@@ -72,7 +71,7 @@ class Reply:
             self._waiting_bytes += len(entry.data)
         changes = {name: value for name in _HEAD_FIELDS if (value := getattr(entry, name)) is not None}
         if changes:
-            self._head = replace(self._head, **changes)
+            self._head = self._head._replace(**changes)
         self._pump.notice(self)
 
     def put_data(self, data: bytes) -> None:
@@ -130,7 +129,7 @@ class Reply:
     def take(self) -> ReplyWrite:
         """The next write: all that was put since the last one."""
         data = b"".join(self._data)
-        said = data if self._head is _NO_HEAD else replace(self._head, data=data)
+        said = data if self._head is _NO_HEAD else self._head._replace(data=data)
         self._own.append(said)
         self._head = _NO_HEAD
         self._data = []

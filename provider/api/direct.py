@@ -71,7 +71,10 @@ class DirectResponse(Response):
 
     async def _relay(self, scope: Scope, receive: Receive, send: Send) -> str:
         """Ask and pass the answer on; how it ended."""
-        sender = Sender(send, self._settings.server.send_timeout_s)
+        with Sender(send, self._settings.server.send_timeout_s) as sender:
+            return await self._relay_by(sender, scope, receive, send)
+
+    async def _relay_by(self, sender: Sender, scope: Scope, receive: Receive, send: Send) -> str:
         clock = StallClock(
             self._settings.first_token_timeout_s if self._question.stream else self._settings.answer_timeout_s,
             self._settings.token_timeout_s,

@@ -41,19 +41,39 @@ class TestFlow:
         await assert_ids_count_up(broker)
 
     async def test_under_load_the_writes_keep_their_distance(self, broker: Broker) -> None:
+        """A few go out at once; then one that is small keeps a part of the gap, and what comes meanwhile is one."""
         await publish(broker, "r1")
-        async with writing(broker, flush_gap_ms=600) as writer:
+        async with writing(broker, flush_gap_ms=400) as writer:
             reply = Attempt(writer).reply
             began = time.monotonic()
-            reply.put_data(b"first")
-            await reply.flushed()
+            for event in events(4):
+                reply.put_data(event)
+                await reply.flushed()
             assert time.monotonic() - began < 0.4
+            for event in events(20):
+                reply.put_data(event)
+                await reply.flushed()
+            assert time.monotonic() - began >= 0.9, "24 eighths of a second and more, less 4 gaps at once"
             for event in events(50):
                 reply.put_data(event)
                 await asyncio.sleep(0)
             await reply.flushed()
-            assert time.monotonic() - began >= 0.5
-        assert [entry.data for _, entry in await entries_of(broker, REPLY)] == [b"first", b"".join(events(50))]
+        told = [entry.data for _, entry in await entries_of(broker, REPLY)]
+        assert told == [*events(4), *events(20), b"".join(events(50))]
+
+    async def test_writes_of_many_replies_keep_the_whole_gap(self, broker: Broker) -> None:
+        requests = [f"r{n}" for n in range(20)]
+        for request in requests:
+            await publish(broker, request)
+        async with writing(broker, flush_gap_ms=200) as writer:
+            replies = [Attempt(writer, request).reply for request in requests]
+            began = time.monotonic()
+            for event in events(8):
+                for reply in replies:
+                    reply.put_data(event)
+                await asyncio.gather(*(reply.flushed() for reply in replies))
+            assert time.monotonic() - began >= 0.5, "8 gaps, less 4 at once"
+        assert [entry.data for _, entry in await entries_of(broker, REPLY)] == events(8)
 
     async def test_many_replies_share_each_write_and_each_stays_in_order(self, broker: Broker) -> None:
         requests = [f"r{n}" for n in range(40)]

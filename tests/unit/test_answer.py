@@ -15,6 +15,7 @@ from provider.engines.base import Question
 from provider.engines.metering import MeteredAnswer
 from provider.errors import EngineBroke, EngineDown, EngineFull
 from provider.reply import Reply
+from tests.support.entries import is_last
 from tests.unit.engine_script import (
     EVENTS,
     JSON,
@@ -180,7 +181,7 @@ class TestErrorsInStreams:
         assert outcome.failed is not None
         assert outcome.failed.failure == Failure(502, "engine_error", "slot died", retryable=True, type="server_error")
         assert outcome.reply.data == TOKEN + TOKEN
-        assert not any(entry.is_last for entry in outcome.reply.entries)
+        assert not any(is_last(entry) for entry in outcome.reply.entries)
         assert outcome.engine.is_closed
 
     @pytest.mark.parametrize(
@@ -217,13 +218,13 @@ class TestErrorsInStreams:
         assert outcome.code == "engine_empty_answer"
         assert outcome.failed is not None
         assert outcome.failed.failure.retryable
-        assert not any(entry.is_last for entry in outcome.reply.entries)
+        assert not any(is_last(entry) for entry in outcome.reply.entries)
 
     def test_a_broken_connection_keeps_what_was_said(self) -> None:
         outcome = relayed([TOKEN, BROKEN_OFF])
         assert outcome.code == "engine_disconnected"
         assert outcome.reply.data == TOKEN
-        assert not any(entry.is_last for entry in outcome.reply.entries)
+        assert not any(is_last(entry) for entry in outcome.reply.entries)
 
     def test_half_an_event_before_a_broken_connection_is_not_said(self) -> None:
         assert relayed([TOKEN + b"data: {", BROKEN_OFF]).reply.data == TOKEN
@@ -256,7 +257,7 @@ class TestWholeAnswers:
         assert b"".join(entry.data for entry in entries) == body
         assert max(len(entry.data) for entry in entries) <= 1024
         assert [entry.start is not None for entry in entries] == [True] + [False] * (len(entries) - 1)
-        assert entries[-1].is_last
+        assert is_last(entries[-1])
 
     @pytest.mark.parametrize("body", [b"", b'{"choices":', b"<html>proxy</html>", b"{}x"])
     def test_json_that_is_none_is_a_failure_and_nothing_of_it_is_said(self, body: bytes) -> None:

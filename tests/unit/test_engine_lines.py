@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from common.wire import Failure, ReplyEntry, Start, Usage
 from provider.engines.lines import LineSplitter
 from provider.errors import EngineBroke, EngineFull
+from tests.support.entries import is_last
 from tests.unit.engine_script import FOR_EVER, NODE, ScriptedAnswer, ScriptedEngine, Step, relay, relayed
 from tests.unit.virtual_time import in_virtual_time
 
@@ -135,7 +136,7 @@ class TestErrors:
         message = "an error was encountered while running the model"
         assert outcome.failed.failure == Failure(502, "engine_error", message, retryable=True, type="server_error")
         assert outcome.reply.data == WORD + WORD
-        assert not any(entry.is_last for entry in outcome.reply.entries)
+        assert not any(is_last(entry) for entry in outcome.reply.entries)
 
     @pytest.mark.parametrize("steps", [[ERROR], [TURN, ERROR], [TURN + ERROR], [b"\n", ERROR]])
     def test_an_error_instead_of_words_leaves_the_reply_unbegun(self, steps: list[Step]) -> None:
@@ -152,7 +153,7 @@ class TestErrors:
         outcome = relayed(steps, content_type=NDJSON)
         assert outcome.failed is not None
         assert (outcome.code, outcome.failed.failure.retryable) == ("engine_disconnected", True)
-        assert not any(entry.is_last for entry in outcome.reply.entries)
+        assert not any(is_last(entry) for entry in outcome.reply.entries)
 
     def test_half_a_line_before_a_broken_connection_is_not_said(self) -> None:
         assert relayed([WORD + b'{"mess', BROKEN_OFF], content_type=NDJSON).reply.data == WORD

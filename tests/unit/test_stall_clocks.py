@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from provider.answer import StallClock
+from tests.support.entries import is_last
 from tests.unit.engine_script import FOR_EVER, JSON, Step, relayed
 from tests.unit.virtual_time import in_virtual_time
 
@@ -78,7 +79,7 @@ class TestBetweenTokens:
         assert outcome.code == "token_timeout"
         assert_late_and_never_early(outcome.took_s - 101)
         assert outcome.reply.data == TOKEN * 2
-        assert not any(entry.is_last for entry in outcome.reply.entries)
+        assert not any(is_last(entry) for entry in outcome.reply.entries)
         assert outcome.engine.is_closed
 
     def test_keeping_the_connection_warm_is_no_token(self) -> None:
