@@ -96,14 +96,34 @@ for _, request in ipairs(redis.call('ZRANGEBYSCORE', turns, '-inf', now, 'LIMIT'
 end
 for _, request in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 1000)) do forget(request) end
 
--- How many of the unclaimed lie in each lane, as far as was counted in this call.
+-- How many of the unclaimed lie in each lane, as far as was counted in this call: not before somebody must know.
 local in_lane
 local function count_lanes()
   in_lane = {}
-  for _, request in ipairs(redis.call('ZRANGE', unclaimed, 0, -1)) do
-    local _, _, _, lane = read(request)
-    if lane then in_lane[lane] = (in_lane[lane] or 0) + 1 end
+  local all = redis.call('ZRANGE', unclaimed, 0, -1)
+  for from = 1, #all, 500 do
+    local entries = redis.call('HMGET', requests, unpack(all, from, math.min(from + 499, #all)))
+    for _, entry in ipairs(entries) do
+      local lane = entry and string.match(entry, '^%S+ %d+ %d+ (.*)$')
+      if lane then in_lane[lane] = (in_lane[lane] or 0) + 1 end
+    end
   end
+end
+
+-- Whether one more may wait unclaimed in a lane. Where fewer wait in all lanes together, each has room.
+local function has_room(lane)
+  if not in_lane then
+    if redis.call('ZCARD', unclaimed) < share then return true end
+    count_lanes()
+  end
+  return (in_lane[lane] or 0) < share
+end
+
+local function let_go(request, lane, owner)
+  hold(request, false)
+  if in_lane then in_lane[lane] = (in_lane[lane] or 0) + 1 end
+  granted[#granted + 1] = request
+  granted[#granted + 1] = owner
 end
 
 local function free_turns()
@@ -117,18 +137,14 @@ local function grant()
   while free > 0 do
     local line = redis.call('ZRANGE', waiting, from, from + 99)
     if #line == 0 then return end
-    if not in_lane then count_lanes() end
     local entries = redis.call('HMGET', requests, unpack(line))
     for at, request in ipairs(line) do
       local owner, _, _, lane = parse(entries[at])
       if not owner then
         forget(request)
-      elseif free > 0 and (in_lane[lane] or 0) < share then
-        hold(request, false)
-        in_lane[lane] = (in_lane[lane] or 0) + 1
+      elseif free > 0 and has_room(lane) then
+        let_go(request, lane, owner)
         free = free - 1
-        granted[#granted + 1] = request
-        granted[#granted + 1] = owner
       else
         from = from + 1
       end
@@ -169,13 +185,9 @@ for at = 10, #ARGV, 5 do
       grant()
       freed = false
     end
-    if not in_lane then count_lanes() end
     verdict = 'turn'
-    if free_turns() > 0 and (in_lane[lane] or 0) < share then
-      hold(request, false)
-      in_lane[lane] = (in_lane[lane] or 0) + 1
-      granted[#granted + 1] = request
-      granted[#granted + 1] = hub
+    if free_turns() > 0 and has_room(lane) then
+      let_go(request, lane, hub)
     elseif redis.call('ZCARD', waiting) < most_waiting then
       verdict = 'wait'
       queue(request, urgency, 0)
@@ -205,11 +217,11 @@ if #asked > 0 then
   end
 end
 
-local left = {}
+local left, kept = {}, {}
 local full_ms = 0
 for _, what in ipairs({'requests', 'tokens'}) do
   if not limits[what] then
-    redis.call('HDEL', bucket, what)
+    if stored[what == 'requests' and 1 or 2] then redis.call('HDEL', bucket, what) end
     left[#left + 1] = -1
     left[#left + 1] = 0
   else
@@ -217,9 +229,11 @@ for _, what in ipairs({'requests', 'tokens'}) do
     full_ms = math.max(full_ms, ms)
     left[#left + 1] = math.max(0, math.floor(levels[what]))
     left[#left + 1] = ms
-    redis.call('HSET', bucket, what, string.format('%.3f', levels[what]), 'at', whole(now))
+    kept[#kept + 1] = what
+    kept[#kept + 1] = string.format('%.3f', levels[what])
   end
 end
+if #kept > 0 then redis.call('HSET', bucket, 'at', whole(now), unpack(kept)) end
 if full_ms > 0 then
   redis.call('PEXPIRE', bucket, whole(full_ms + 1000))
 else

@@ -1,7 +1,8 @@
 """The turns of requests that come with a client key: asked for at once, told and renewed in batches.
 
-Only the reservation is on a request's way: one round trip. That it was claimed or is over is told within 10 ms,
-together with whatever else happened to requests of the same key; what this hub holds is renewed as long as it holds it.
+Only the reservation is on a request's way: one round trip. That it was claimed or is over is told within 10 ms, or 1 ms
+where others of its key wait, together with whatever else happened to requests of the same key; what this hub holds is
+renewed as long as it holds it.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from common.credentials import ClientKey
 from common.errors import BrokerError
 from common.limits import GRACE_MS, UNKNOWN_TOKENS, Limits, Quota, Saying, Standing, Verb, Verdict
 from common.streams.jobs import LaneName
+from common.tasks import wait_or_stop
 from common.types import KeyId, Lane, ModelId, RequestId
 from hub.errors import BrokerAway, KeyQueueFull, RateLimited
 from hub.settings import HubSettings
@@ -23,6 +25,8 @@ from hub.settings import HubSettings
 log = structlog.get_logger()
 
 GATHER_S = 0.01
+HURRY_S = 0.001
+"""Instead, where somebody waits for a turn that may come free by what is told, s."""
 LOOK_S = 1.0
 """How often those who wait look by themselves whether their turn has come: a doorbell is a hint."""
 SAYINGS_PER_CALL = 500
@@ -68,6 +72,8 @@ class _Book:
         self.key = key
         self.turns: dict[RequestId, Turn] = {}
         self.unsaid: dict[RequestId, Saying] = {}
+        self.waiting: set[RequestId] = set()
+        """Those of them that wait for their turn."""
         self.speaking = asyncio.Lock()  # an old word that comes after a newer one would bring back what is over
         self.quota = Quota()
         self.asked = 0
@@ -82,6 +88,17 @@ class _Book:
         self.asked += 1
         return self.asked
 
+    def take_news(self) -> list[Saying]:
+        """What is to be said next."""
+        return [self.unsaid.pop(one) for one in [*self.unsaid][:SAYINGS_PER_CALL]]
+
+    def put_back(self, sayings: Sequence[Saying]) -> None:
+        """These may not have been heard. Newer words count; of one that is over, only that it is."""
+        for saying in sayings:
+            is_news = saying.request in self.turns and saying.request not in self.unsaid
+            if is_news or saying.verb is Verb.END:
+                self.unsaid[saying.request] = saying
+
 
 class Turns:
     """Every turn of this hub's requests."""
@@ -92,6 +109,7 @@ class Turns:
         self._retry_after_s = settings.retry_after_s
         self._books: dict[KeyId, _Book] = {}
         self._rung = asyncio.Event()
+        self._hurried = asyncio.Event()
 
     def quota(self, key: ClientKey | None) -> Quota | None:
         """What a key has left, as last heard; None where that is unknown."""
@@ -111,9 +129,11 @@ class Turns:
         book.key, book.used_at = key, asyncio.get_running_loop().time()
         book.turns[request] = turn
         call = book.next_call()
+        news = book.take_news()  # one that has been claimed may leave its place to this one
         try:
-            standing = await self._limits.say(key, [Saying(Verb.RESERVE, request, lane, tokens)])
+            standing = await self._limits.say(key, [*news, Saying(Verb.RESERVE, request, lane, tokens)])
         except BaseException as exc:  # a cancellation too: it may be reserved all the same
+            book.put_back(news)
             self.end(turn, 0)
             if not isinstance(exc, BrokerError):
                 raise
@@ -122,6 +142,8 @@ class Turns:
         turn.is_reserved = standing.verdict in (Verdict.TURN, Verdict.WAIT)
         if not turn.is_reserved:
             book.turns.pop(request, None)
+        elif standing.verdict is Verdict.WAIT and not turn.has_come:
+            book.waiting.add(request)
         await self._heard(book, standing, call)
         if standing.verdict is Verdict.FULL:
             raise KeyQueueFull(
@@ -159,13 +181,17 @@ class Turns:
         """It is over, and used so many tokens; may be said twice."""
         book = self._books.get(turn.key.id)
         if book is not None and book.turns.pop(turn.request, None) is not None:
+            book.waiting.discard(turn.request)
             self._say(turn, Saying(Verb.END, turn.request, turn.lane, tokens))
 
     async def run(self) -> None:
         """Tell what happened until cancelled."""
         while True:
             await self._rung.wait()
-            await asyncio.sleep(GATHER_S)
+            if not self._hurried.is_set():
+                await wait_or_stop(self._hurried, GATHER_S)
+            await asyncio.sleep(HURRY_S)
+            self._hurried.clear()
             self._rung.clear()
             await self._speak([book for book in self._books.values() if book.unsaid])
 
@@ -208,6 +234,8 @@ class Turns:
         if book is not None:
             book.unsaid[turn.request] = saying
             self._rung.set()
+            if book.waiting:
+                self._hurried.set()
 
     async def _speak(self, books: Sequence[_Book]) -> None:
         await asyncio.gather(*(self._speak_of(book) for book in books))
@@ -215,14 +243,13 @@ class Turns:
     async def _speak_of(self, book: _Book) -> None:
         async with book.speaking:
             while True:
-                sayings = [book.unsaid.pop(one) for one in [*book.unsaid][:SAYINGS_PER_CALL]]
+                sayings = book.take_news()
                 call = book.next_call()
                 try:
                     standing = await self._limits.say(book.key, sayings)
                 except BrokerError as exc:
                     log.warning("broker_unavailable", doing="turns", error=str(exc))
-                    unsaid = {saying.request: saying for saying in sayings}
-                    book.unsaid = unsaid | book.unsaid  # the next look at all says it again
+                    book.put_back(sayings)  # the next look at all says it again
                     return
                 book.said_at = asyncio.get_running_loop().time()
                 await self._heard(book, standing, call)
@@ -237,6 +264,7 @@ class Turns:
                 turn.ahead = place
         for request, _ in standing.granted:
             if (turn := book.turns.get(request)) is not None:
+                book.waiting.discard(request)
                 turn.come()
         try:
             await self._limits.pass_on(standing)

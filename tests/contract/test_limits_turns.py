@@ -297,3 +297,44 @@ async def test_what_a_hub_holds_is_renewed_as_it_stands(broker: Broker) -> None:
     hub.limits.said.clear()
     await hub.turns.look_at_all()
     assert hub.limits.said == [[Verb.WAIT]], "what has its turn is renewed now and then, who waits looks every time"
+
+
+async def test_a_reservation_brings_what_happened_before_it(broker: Broker) -> None:
+    """Else a key's share of a lane would be taken by requests that were claimed long ago."""
+    hub = HubOfTurns(broker, lane_share=1)
+    first = await hub.reserve("r0", KEY)
+    hub.turns.claimed(first)
+    second = await hub.reserve("r1", KEY)
+    assert second.has_come
+    assert hub.limits.said == [[Verb.RESERVE], [Verb.RUN, Verb.RESERVE]]
+
+
+@pytest.mark.parametrize("trouble", ["failures", "losses"])
+async def test_what_a_reservation_brought_in_vain_is_said_again(broker: Broker, trouble: str) -> None:
+    hub = HubOfTurns(broker)
+    claimed, ended = await hub.reserve("r0", KEY), await hub.reserve("r1", KEY)
+    hub.turns.claimed(claimed)
+    hub.turns.end(ended)
+    setattr(hub.limits, trouble, 1)
+    with pytest.raises(BrokerAway):
+        await hub.reserve("r2", KEY)
+    await hub.turns.finish(10)
+    assert await at_rest(hub.limits) == {**NOTHING, "turns": 1}
+    hub.turns.end(claimed)
+    await hub.turns.finish(10)
+    assert await hub.at_rest()
+
+
+async def test_what_may_free_a_turn_that_is_waited_for_is_told_sooner(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.requests.turns.GATHER_S", 60)
+    hub = HubOfTurns(broker)
+    async with at_work(hub.turns.run()):
+        first, second = await hub.reserve("r0"), await hub.reserve("r1")
+        hub.turns.end(first)
+
+        async def has_come() -> bool:
+            return second.has_come
+
+        await eventually(has_come, "its turn")
