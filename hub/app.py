@@ -3,7 +3,7 @@
 from uuid import uuid4
 
 import structlog
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from common import __version__
 from common.broker import Broker
@@ -40,6 +40,7 @@ from hub.api.admin.tokens import tokens_router
 from hub.api.anthropic.messages import messages_router
 from hub.api.direct import direct_router
 from hub.api.errors import install_error_handlers
+from hub.api.front import Front
 from hub.api.intake import Intake
 from hub.api.ollama.catalog import Catalog
 from hub.api.ollama.inference import ollama_inference_router
@@ -151,7 +152,9 @@ class Hub:
         self._presence = Presence(self.id, settings, clock, registry, doorbell, requests, self.dispatcher, steadiness)
         self._broker_watch = BrokerWatch(broker)
         self.crew = Crew()
-        self.app = self._make_app(settings)
+        inference = self._inference_routers(settings)
+        self.app = self._make_app(settings, inference)
+        self.front = Front(self.app, inference)
         picture = GridPicture(self._view, lanes, registry, settings)
         self.app.include_router(operations_router(self.dispatcher, self._view, picture, self._gatekeeper, settings))
         self._add_admin_routes(settings, broker, picture, dead_jobs, clock)
@@ -184,15 +187,17 @@ class Hub:
         await self._resumption.stop()
         await self._presence.leave()
 
-    def _make_app(self, settings: HubSettings) -> FastAPI:
-        app = FastAPI(title="GhubAi hub", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
-        install_error_handlers(app)
+    def _inference_routers(self, settings: HubSettings) -> tuple[APIRouter, ...]:
         resumption = self._resumption
         resumable = ResumableIntake(resumption.guards, resumption.followings, resumption.idempotency, settings)
         intake = Intake(self._gatekeeper, self.dispatcher, resumable, settings)
-        app.include_router(inference_router(intake))
-        app.include_router(messages_router(intake))
-        app.include_router(ollama_inference_router(intake))
+        return inference_router(intake), messages_router(intake), ollama_inference_router(intake)
+
+    def _make_app(self, settings: HubSettings, inference: tuple[APIRouter, ...]) -> FastAPI:
+        app = FastAPI(title="GhubAi hub", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
+        install_error_handlers(app)
+        for router in inference:
+            app.include_router(router)
         app.include_router(ollama_models_router(self._catalog, self._gatekeeper, settings))
         app.include_router(models_router(self._view, self._gatekeeper, self._names))
         return app

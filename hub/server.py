@@ -39,7 +39,7 @@ async def serve(settings: HubSettings) -> None:
     settings = settings.model_copy(update={"port": address[1]})
     broker = connect(settings.redis_url, prefix=settings.prefix, client_name=f"ghub-hub-{settings.name}")
     hub = Hub(settings, broker)
-    server = HttpServer(for_browsers(hub.app, settings), Crowd(settings.max_connections, _turning_away(settings)))
+    server = HttpServer(for_browsers(hub.front, settings), Crowd(settings.max_connections, _turning_away(settings)))
     try:
         hub.start()
         hub.crew.start("http", server.serve(sockets=[listener]))

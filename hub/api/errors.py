@@ -24,12 +24,24 @@ def error_response(error: RequestFailed, shape: ApiShape, headers: dict[str, str
     return Response(shape.error_body(error, request_id), error.status, sent, media_type="application/json")
 
 
+def refused(request: Request, error: RequestFailed) -> Response:
+    """The answer to a request that failed."""
+    return error_response(error, shape_of(request.scope["path"]))
+
+
+def broken(request: Request, error: Exception) -> Response:
+    """The answer where the hub has failed; what happened is told in its log alone."""
+    path = request.scope["path"]
+    log.error("handler_crashed", path=path, exc_info=error)
+    return error_response(RequestFailed("The hub failed on this request."), shape_of(path))
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every error of this app in the shape of the API that was called."""
 
-    async def refused(request: Request, exc: Exception) -> Response:
+    async def on_refused(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, RequestFailed)  # noqa: S101 - what it is installed for
-        return error_response(exc, shape_of(request.url.path))
+        return refused(request, exc)
 
     async def http_error(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, HTTPException)  # noqa: S101
@@ -39,10 +51,9 @@ def install_error_handlers(app: FastAPI) -> None:
         error = RequestFailed(message, status=exc.status_code, code=code, type="invalid_request_error")
         return error_response(error, shape_of(request.url.path), dict(exc.headers or {}))
 
-    async def broken(request: Request, exc: Exception) -> Response:
-        log.error("handler_crashed", path=request.url.path, exc_info=exc)
-        return error_response(RequestFailed("The hub failed on this request."), shape_of(request.url.path))
+    async def on_broken(request: Request, exc: Exception) -> Response:
+        return broken(request, exc)
 
-    app.add_exception_handler(RequestFailed, refused)
+    app.add_exception_handler(RequestFailed, on_refused)
     app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(Exception, broken)
+    app.add_exception_handler(Exception, on_broken)

@@ -6,7 +6,7 @@ before each event, with which a client goes on where it stopped, at any hub.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 
 import structlog
 from starlette.responses import Response
@@ -62,7 +62,20 @@ class FollowResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Tell the answer until it, the request or the client ends."""
         watch = asyncio.create_task(self._watch_client(receive))
-        sender = Sender(send, self._settings.send_timeout_s)
+        try:
+            with Sender(send, self._settings.send_timeout_s) as sender:
+                failed, headers = await self._tell(sender)
+                if failed is not None and sender.has_begun:
+                    await sender.body(self._shape.error_event(failed), more=False)
+                elif failed is not None:
+                    await error_response(failed, self._shape, headers)(scope, receive, send)
+        except ClientGone as exc:
+            log.info("reader_gone", reason=str(exc))
+        finally:
+            watch.cancel()
+
+    async def _tell(self, sender: Sender) -> tuple[RequestFailed | None, dict[str, str]]:
+        """Tell the answer as far as there is one; why not all of it, and the headers of that."""
         headers = self._more
         try:
             with self._reading as following:
@@ -72,16 +85,9 @@ class FollowResponse(Response):
                 except RequestFailed:
                     headers = self._provenance(following, told).headers()
                     raise
-        except ClientGone as exc:
-            log.info("reader_gone", reason=str(exc))
         except RequestFailed as exc:
-            with suppress(ClientGone):
-                if sender.has_begun:
-                    await sender.body(self._shape.error_event(exc), more=False)
-                else:
-                    await error_response(exc, self._shape, headers)(scope, receive, send)
-        finally:
-            watch.cancel()
+            return exc, headers
+        return None, headers
 
     async def _stream(self, following: Following, told: Retelling, sender: Sender) -> None:
         loop = asyncio.get_running_loop()

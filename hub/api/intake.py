@@ -60,7 +60,7 @@ class Intake:
         checked: JobBody = check_body(body_shape, body)  # type: ignore[assignment]
         said = wishes_in(request.headers)
         submission = Submission(
-            endpoint=request.url.path,
+            endpoint=request.scope["path"],
             model=ModelId(checked.model),
             body=body,
             stream=streams_by_default if checked.stream is None else checked.stream,

@@ -4,7 +4,6 @@ The status line is held until there is something to say under it, so a failure b
 """
 
 import asyncio
-from contextlib import suppress
 
 import structlog
 from starlette.responses import Response
@@ -39,15 +38,15 @@ class RelayResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Relay until the answer, the request or the client ends."""
         watch = asyncio.create_task(self._watch_client(receive))
-        sender = Sender(send, self._settings.send_timeout_s)
         try:
-            await (self._stream(sender) if self._request.job.stream else self._whole(sender))
+            with Sender(send, self._settings.send_timeout_s) as sender:
+                try:
+                    await (self._stream(sender) if self._request.job.stream else self._whole(sender))
+                except RequestFailed as exc:
+                    self._request.failed_with = exc
+                    await self._fail(exc, sender, scope, receive, send)
         except ClientGone as exc:
             log.info("client_gone", request=self._request.job.id, reason=str(exc))
-        except RequestFailed as exc:
-            self._request.failed_with = exc
-            with suppress(ClientGone):
-                await self._fail(exc, sender, scope, receive, send)
         finally:
             watch.cancel()
             self._dispatcher.close(self._request)
@@ -55,24 +54,27 @@ class RelayResponse(Response):
     async def _stream(self, sender: Sender) -> None:
         request = self._request
         loop = asyncio.get_running_loop()
+        interval_s = self._settings.comment_interval_s
         speak_at = loop.time() + self._settings.first_comment_s
-        while not request.is_finished:
+        is_finished = request.is_finished
+        while not is_finished:
             await request.advance()
-            data = request.take()
+            data, is_finished = request.take(), request.is_finished
             now = loop.time()
             if data:
-                await self._begin(sender)
-                self._tail = data[-64:]
+                if not sender.has_begun:
+                    await self._begin(sender)
+                self._tail = data
                 await sender.body(data, more=True)
-            elif now < speak_at or request.is_finished:
+            elif now < speak_at or is_finished:
                 continue
             else:
                 await self._begin(sender)
                 await sender.body(self._shape.keep_alive(standing(request), request.job.model), more=True)
-            speak_at = now + self._settings.comment_interval_s
+            speak_at = now + interval_s
         await self._begin(sender)
         shape = self._shape
-        await sender.body(missing_end(request.start, shape.stream_type, shape.stream_end, self._tail), more=False)
+        await sender.body(missing_end(request.start, shape.stream_type, shape.stream_end, self._tail[-64:]), more=False)
 
     async def _whole(self, sender: Sender) -> None:
         request = self._request

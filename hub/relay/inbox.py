@@ -44,7 +44,9 @@ class Inbox:
         self._entries: list[tuple[EntryId, ReplyEntry]] = []
         self._bytes = 0
         self._all_entries = 0
-        self._woken = asyncio.Event()
+        self._is_poked = False
+        self._handler: asyncio.Future[None] | None = None
+        """Waits for news."""
 
     @property
     def is_full(self) -> bool:
@@ -68,16 +70,18 @@ class Inbox:
 
     def deliver(self, entries: Sequence[tuple[EntryId, ReplyEntry]]) -> None:
         """Add entries that are newer than all before."""
-        for entry_id, entry in entries:
+        for logged in entries:
+            entry_id, entry = logged
             if entry_id > self.last:
                 self.last = entry_id
                 if not self._succession.counts(entry_id):
                     continue
-                self._entries.append((entry_id, entry))
-                self._bytes += held_bytes(entry)
+                held = held_bytes(entry)
+                self._entries.append(logged)
+                self._bytes += held
                 self._all_entries += 1
-                self.log.add(entry_id, entry)
-        self._woken.set()
+                self.log.add(logged, held)
+        self.poke()
 
     def take(self) -> list[tuple[EntryId, ReplyEntry]]:
         """All that has come."""
@@ -97,9 +101,16 @@ class Inbox:
 
     def poke(self) -> None:
         """Wake the handler without news, so that it can look at its clocks."""
-        self._woken.set()
+        self._is_poked = True
+        if self._handler is not None and not self._handler.done():
+            self._handler.set_result(None)
 
     async def wait(self) -> None:
-        """Wait for news or a poke."""
-        await self._woken.wait()
-        self._woken.clear()
+        """Wait for news or a poke; only its one handler does."""
+        if not self._is_poked:
+            self._handler = asyncio.get_running_loop().create_future()
+            try:
+                await self._handler
+            finally:
+                self._handler = None
+        self._is_poked = False

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from common.succession import LoggedEntry
-from common.wire import EntryId, ReplyEntry
+from common.wire import ReplyEntry
 
 LEAST_BYTES = 200
 """An entry takes so much even if it has less data, or none: a provider may write millions of those."""
@@ -25,7 +25,7 @@ class ReplyLog:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._entries: list[LoggedEntry] = []
-        self._grown = asyncio.Event()
+        self._readers: set[asyncio.Future[None]] = set()
         self._held_bytes = 0
         self.bytes = 0
         """Of data, kept or not."""
@@ -42,15 +42,16 @@ class ReplyLog:
         """All of them, if it is whole."""
         return self._entries
 
-    def add(self, entry_id: EntryId, entry: ReplyEntry) -> None:
-        """Add the next one."""
-        self.bytes += len(entry.data)
-        self._held_bytes += held_bytes(entry)
-        if self.is_whole:
-            self._entries.append((entry_id, entry))
+    def add(self, logged: LoggedEntry, held: int) -> None:
+        """Add the next one, which counts for so much."""
+        self.bytes += len(logged[1].data)
+        self._held_bytes += held
+        if self._held_bytes <= self._limit_bytes:
+            self._entries.append(logged)
         else:
             self._entries = []
-        self._wake()
+        if self._readers:
+            self._wake()
 
     def close(self) -> None:
         """Nothing more will come."""
@@ -60,8 +61,14 @@ class ReplyLog:
     async def wait_beyond(self, count: int) -> None:
         """Wait until there are more entries than so many, or until it is closed or no longer whole."""
         while len(self._entries) <= count and not self.is_closed and self.is_whole:
-            await self._grown.wait()
+            reader = asyncio.get_running_loop().create_future()
+            self._readers.add(reader)
+            try:
+                await reader
+            finally:
+                self._readers.discard(reader)
 
     def _wake(self) -> None:
-        self._grown.set()
-        self._grown = asyncio.Event()
+        for reader in self._readers:
+            if not reader.done():
+                reader.set_result(None)

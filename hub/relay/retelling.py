@@ -58,6 +58,10 @@ class Retelling:
         body, self._whole, self.size_bytes = b"".join(self._whole), [], 0
         return body
 
+    def flow(self, entry_id: EntryId) -> None:
+        """Take in the next entry of a stream: data of the attempt whose data came before, and nothing else."""
+        self._last_data = entry_id
+
     def read_on(self, entries: Iterable[LoggedEntry]) -> list[Piece]:
         """Take the next entries in; of a stream, the data that they add."""
         pieces: list[Piece] = []

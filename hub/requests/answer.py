@@ -51,6 +51,16 @@ class Answer:
         data, self._data = self._data, []
         return data[0] if len(data) == 1 else b"".join(data)
 
+    @property
+    def may_flow(self) -> bool:
+        """Whether further data of this attempt can be added by `flow`."""
+        return self._is_stream and self._told.does_fit and not self._told.is_over
+
+    def flow(self, entry_id: EntryId, data: bytes) -> None:
+        """Add the data of the next entry of a stream that flows."""
+        self._told.flow(entry_id)
+        self._data.append(data)
+
     def add(self, entry_id: EntryId, entry: ReplyEntry) -> None:
         """Add what the next entry of the reply holds.
 

@@ -81,6 +81,10 @@ class Attempts:
             self._was_shaken = False  # whatever the broker lost, the answer goes on
             self._brought_any |= entry_id.attempt == self.job.attempt
 
+    def flows_on(self) -> None:
+        """More data came of this attempt, as before."""
+        self._was_shaken = False
+
     def shaken(self) -> None:
         """The broker may have lost the job: nobody is blamed for what happens to it until it is well again."""
         self._was_shaken = True

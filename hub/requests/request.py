@@ -5,11 +5,13 @@ node claims it, once or, where an attempt fails, several times.
 """
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 
 from common.errors import BrokerError, ClientGone
 from common.streams.jobs import Ticket
+from common.succession import LoggedEntry
 from common.tasks import keep_trying
 from common.types import NodeId, RequestId, RequestStatus
 from common.wire import EntryId, Job, ReplyEntry, Start, Usage
@@ -67,6 +69,8 @@ class OpenRequest:
         self._client_gone = False
         self._ended_by: RequestFailed | None = None
         self._is_handed_on = False
+        self._flows = 0
+        """The attempt whose further data need no more than to be passed on; 0: none."""
         self.closed = asyncio.Event()
         """Set when its handler is done with it."""
         self.failed_with: RequestFailed | None = None
@@ -162,10 +166,7 @@ class OpenRequest:
             if self.place.has_turn:
                 await self._publish_late()
         entries = self.inbox.take()
-        for entry_id, entry in entries:
-            if self.is_finished:  # who claims it now comes too late, and finds that in the reply
-                break
-            await self._apply(entry_id, entry)
+        await self._take_in(entries)
         if self.inbox.was_skipped:
             await self._catch_up()
         if self.is_finished:
@@ -244,7 +245,18 @@ class OpenRequest:
         is_free = self.queued_ms is None or (self.failed_with is not None and not self._answer.has_data)
         self.place.leave(self.usage, is_free=is_free)
 
+    async def _take_in(self, entries: Sequence[LoggedEntry]) -> None:
+        for entry_id, entry in entries:
+            if entry_id.attempt == self._flows and entry.is_data:
+                self._attempts.flows_on()
+                self._answer.flow(entry_id, entry.data)
+            elif self.is_finished:  # who claims it now comes too late, and finds that in the reply
+                return
+            else:
+                await self._apply(entry_id, entry)
+
     async def _apply(self, entry_id: EntryId, entry: ReplyEntry) -> None:
+        self._flows = 0
         self._attempts.heard(entry_id, entry)
         is_current = entry_id.attempt == self.job.attempt  # a late word of one that was given up may come after that
         if entry.claim is not None and is_current:
@@ -252,6 +264,8 @@ class OpenRequest:
         self._answer.add(entry_id, entry)
         if entry.data:
             self._record.streaming(self.job)
+            may_flow = is_current and self._answer.may_flow and not self.wishes.is_resumable
+            self._flows = entry_id.attempt if may_flow else 0
         if self.wishes.is_resumable and not self.log.is_whole:
             limit = self._stage.settings.max_reply_bytes
             raise AnswerTooLarge(f"an answer that can be resumed may be at most {limit} bytes long")

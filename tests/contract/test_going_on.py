@@ -167,7 +167,7 @@ class TestALostNode:
         async with a_stage(broker) as stage:
             request = await stage.submit(stream=stream)
             delivery, job = await stage.claim()
-            whole = replace(begins("all of it"), end=Usage(1, 3))
+            whole = begins("all of it")._replace(end=Usage(1, 3))
             await stage.say(job, 1, whole)
             await stage.say(replace(job, attempt=2), 0, ReplyEntry(claim=OTHER_NODE))
             await stage.lanes.settle(delivery.ticket, job.id)
