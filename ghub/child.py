@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -46,21 +46,21 @@ class Part:
 class Child:
     """A running process, in a session of its own so that the terminal's Ctrl-C does not reach it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path, log_start_bytes: int) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, log: Path | None, log_start_bytes: int) -> None:
         self._process = process
         self._log = log
         self._log_start_bytes = log_start_bytes
         self._group_is_gone = False
 
     @classmethod
-    async def start(cls, part: Part, log: Path) -> Self:
-        """Start `part`, its standard output and error going to the end of `log`.
+    async def start(cls, part: Part, log: Path | None) -> Self:
+        """Start `part`, its standard output and error going to the end of `log`; without one, where ours go.
 
         Raises:
             OSError: the log cannot be written, or the system refuses another process.
         """
-        with log.open("ab") as output:
-            start_bytes = output.tell()
+        with nullcontext() if log is None else log.open("ab") as output:
+            start_bytes = 0 if output is None else output.tell()
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", str(_LAUNCHER), _DEATH_MODE, str(os.getpid())),
                 *part.argv,
@@ -107,7 +107,7 @@ class Child:
 
     def last_lines(self, count: int = 3) -> list[str]:
         """Return the last lines of this very run's log."""
-        return logs.tail(self._log, self._log_start_bytes, count)
+        return [] if self._log is None else logs.tail(self._log, self._log_start_bytes, count)
 
 
 def describe_exit(code: int) -> str:

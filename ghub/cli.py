@@ -84,14 +84,27 @@ def up(
 
 
 @app.command()
-def hub(*, host: Host = None, port: Port = None, redis_url: RedisUrl = None) -> None:
+def hub(
+    *,
+    host: Host = None,
+    port: Port = None,
+    redis_url: RedisUrl = None,
+    workers: Annotated[
+        int, typer.Option(help="Hub processes that share the port.", envvar="GHUB_HUB_WORKERS", min=1, max=64)
+    ] = 1,
+) -> None:
     """Run a hub: the HTTP API, on a broker that runs already."""
     from common.settings import read_settings  # noqa: PLC0415
-    from hub.server import run  # noqa: PLC0415
     from hub.settings import HubSettings  # noqa: PLC0415
 
-    given = _given(host=host, port=port, redis_url=redis_url)
-    raise typer.Exit(run(read_settings(HubSettings, **given)))
+    settings = read_settings(HubSettings, **_given(host=host, port=port, redis_url=redis_url))
+    if workers > 1:
+        from ghub.workers import run_workers  # noqa: PLC0415
+
+        raise typer.Exit(run_workers(settings, workers))
+    from hub.server import run  # noqa: PLC0415
+
+    raise typer.Exit(run(settings))
 
 
 @app.command()

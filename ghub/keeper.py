@@ -45,7 +45,9 @@ class Phase:
 class Keeper:
     """The life of one part."""
 
-    def __init__(self, part: Part, log: Path, phase: Phase, report: Callable[[Event], None], limits: Limits) -> None:
+    def __init__(
+        self, part: Part, log: Path | None, phase: Phase, report: Callable[[Event], None], limits: Limits
+    ) -> None:
         self.part = part
         self.healthy = asyncio.Event()
         self._log = log

@@ -32,15 +32,16 @@ class Supervisor:
         self,
         parts: Sequence[Part],
         *,
-        log_dir: Path,
+        log_dir: Path | None,
         report: Callable[[Event], None],
         limits: Limits | None = None,
     ) -> None:
         self._limits = limits or Limits()
         self._phase = Phase(asyncio.Event(), asyncio.Event())
-        self._logs = {part.name: log_dir / f"{part.name}.log" for part in parts}
+        self._logs = {} if log_dir is None else {part.name: log_dir / f"{part.name}.log" for part in parts}
+        """Without a folder parts write where this process does."""
         self._keepers = {
-            part.name: Keeper(part, self._logs[part.name], self._phase, report, self._limits) for part in parts
+            part.name: Keeper(part, self._logs.get(part.name), self._phase, report, self._limits) for part in parts
         }
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: asyncio.Future[StackFailed] = asyncio.get_running_loop().create_future()
@@ -80,7 +81,8 @@ class Supervisor:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _keep(self, keeper: Keeper) -> None:
-        logs.rotate(self._logs[keeper.part.name])
+        if (log := self._logs.get(keeper.part.name)) is not None:
+            logs.rotate(log)
         for need in keeper.part.needs:
             wanted = asyncio.create_task(self._keepers[need].healthy.wait())
             stopping = asyncio.create_task(self._phase.stopping.wait())

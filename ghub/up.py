@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import signal
-from collections.abc import Callable
 
 import httpx2
 
@@ -13,13 +11,11 @@ from ghub.data_dir import DataDir, locked_data_dir
 from ghub.errors import StackFailed
 from ghub.keeper import Limits
 from ghub.settings import UpSettings
+from ghub.signals import ignore_signals, on_signals
 from ghub.stack import Stack, plan_stack
 from ghub.supervisor import Supervisor
 
 _POLL_S = 0.1
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_ECHO_S = 0.5
-"""A wrapper such as `uv run` may pass on the Ctrl-C that the terminal sent to both: within this it is the same one."""
 
 
 def run(settings: UpSettings) -> int:
@@ -46,7 +42,7 @@ async def _serve(settings: UpSettings, data_dir: DataDir) -> None:
         stack = await plan_stack(settings, data_dir, client)
         limits = Limits(log_limit_bytes=settings.log_limit_mib * 1024 * 1024)
         supervisor = Supervisor(stack.parts, log_dir=data_dir.logs, report=announcer.report, limits=limits)
-        _on_signals(stop, supervisor.hurry)
+        on_signals(stop, supervisor.hurry)
         announcer.begin(stack, data_dir.path)
         supervisor.start()
         ending = asyncio.create_task(_end(stop, supervisor))
@@ -64,7 +60,7 @@ async def _serve(settings: UpSettings, data_dir: DataDir) -> None:
             announcer.stopping()
             await supervisor.stop()
             announcer.stopped()
-            _ignore_signals()
+            ignore_signals()
 
 
 async def _end(stop: asyncio.Event, supervisor: Supervisor) -> None:
@@ -112,29 +108,3 @@ async def _first_models(stack: Stack, client: httpx2.AsyncClient, looks: int) ->
         if not models:
             await asyncio.sleep(_POLL_S)
     return models
-
-
-def _on_signals(stop: asyncio.Event, hurry: Callable[[], None]) -> None:
-    """Let the first signal stop the stack, and a second one kill it."""
-    loop = asyncio.get_running_loop()
-    first_at_s = 0.0
-
-    def on_signal() -> None:
-        nonlocal first_at_s
-        if not stop.is_set():
-            stop.set()
-            first_at_s = loop.time()
-        elif loop.time() - first_at_s > _ECHO_S:
-            hurry()
-
-    for number in _STOP_SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means what it says
-            loop.add_signal_handler(number, on_signal)
-
-
-def _ignore_signals() -> None:
-    """Let an impatient Ctrl-C not spoil the exit, now that there is nothing left to end."""
-    loop = asyncio.get_running_loop()
-    for number in _STOP_SIGNALS:
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_IGN)
