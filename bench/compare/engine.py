@@ -37,7 +37,6 @@ _WHOLE = (
     b'"system_fingerprint":"fp_bench","choices":[{"index":0,"message":{"role":"assistant","content":" %d:%x"},'
     b'"finish_reason":"stop"}],"usage":{"prompt_tokens":8,"completion_tokens":%d,"total_tokens":%d}}'
 )
-_MODELS = b'{"object":"list","data":[{"id":"bench","object":"model","created":1700000000,"owned_by":"bench"}]}'
 _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
     b"cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -53,10 +52,18 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+def _list(models: int) -> bytes:
+    """So many models, of which all but the first are there for their number."""
+    names = ["bench", *(f"bench-{nth}" for nth in range(1, models))]
+    told = [b'{"id":"%b","object":"model","created":1700000000,"owned_by":"bench"}' % one.encode() for one in names]
+    return b'{"object":"list","data":[%b]}' % b",".join(told)
+
+
 class Exchange(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, models: int = 1) -> None:
+        self._models = _list(models)
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._body = b""
@@ -99,7 +106,7 @@ class Exchange(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if not self._url.endswith(b"/chat/completions"):
             is_known = self._url.endswith((b"/models", b"/health"))
-            self._transport.write(_plain(_MODELS) if is_known else _plain(b"{}", b"404 Not Found"))
+            self._transport.write(_plain(self._models) if is_known else _plain(b"{}", b"404 Not Found"))
             return
         events, pace_s, is_stream, tells_usage = wanted(self._body)
         if not is_stream:
@@ -146,14 +153,14 @@ def _burst(events: int, end: bytes) -> Iterator[bytes]:
         head = b""
 
 
-async def serve() -> None:
+async def serve(models: int) -> None:
     """Serve on a free port of loopback until standard input closes."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Exchange, "127.0.0.1", 0, backlog=4096)
+    server = await loop.create_server(lambda: Exchange(models), "127.0.0.1", 0, backlog=4096)
     print(f"listening {server.sockets[0].getsockname()[1]}", flush=True)
     await loop.run_in_executor(None, sys.stdin.buffer.read)
     server.close()
 
 
 if __name__ == "__main__":
-    uvloop.run(serve())
+    uvloop.run(serve(int(sys.argv[1]) if len(sys.argv) > 1 else 1))

@@ -89,12 +89,13 @@ def compare(
                 for system in running[nth % len(running) :] + running[: nth % len(running)]:
                     if workload.kind == "paced" and workload.streams > BEYOND.get(system.name, workload.streams):
                         continue
-                    measured.append(_measure(system, workload, nth))
-                    say(_line(measured[-1]))
+                    measured.append(measure(system, workload, nth))
+                    say(line(measured[-1]))
     return measured
 
 
-def _measure(system: System, workload: Workload, nth: int) -> Measured:
+def measure(system: System, workload: Workload, nth: int) -> Measured:
+    """One system under one workload."""
     task = Task(
         port=system.port,
         path=system.path,
@@ -123,7 +124,8 @@ def _measure(system: System, workload: Workload, nth: int) -> Measured:
     return Measured(system.name, workload.name, nth, figures, used.cpu_s, used.peak_mib, used.begin_mib)
 
 
-def _line(one: Measured) -> str:
+def line(one: Measured) -> str:
+    """What a measurement came to, for whoever watches."""
     values, figures = one.values, one.figures
     bad = f"  errors {figures.errors}: {figures.error[:200]}" if figures.errors else ""
     wrong = f"  lost {figures.lost} repeated {figures.repeated}" if figures.lost or figures.repeated else ""

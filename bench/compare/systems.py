@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -134,19 +134,54 @@ def portkey(engine_port: int, folder: Path) -> Iterator[System]:
         yield _ready(System("Portkey", port, (pid,), headers=headers), folder / "portkey.log")
 
 
-def ours(engine_port: int, folder: Path, hubs: int = 1) -> Iterator[System]:
-    """This project as `ghub up` starts it: hub, provider and durable broker, with keys, limits, accounting, signing."""
+def ours(engine_port: int, folder: Path, hubs: int = 1, providers: int = 1) -> Iterator[System]:
+    """This project as `ghub up` starts it: hub, provider and durable broker, with keys, limits, accounting, signing.
+
+    Further providers join as they would from other machines.
+    """
     port = free_port()
     url, data = f"http://127.0.0.1:{port}", folder / f"ghub-{hubs}"
     argv = [sys.executable, "-m", "ghub", "up", "--port", str(port), "--hubs", str(hubs), "--data-dir", str(data)]
     argv += ["--engine-url", f"http://127.0.0.1:{engine_port}", "--slots", str(SLOTS)]
     ports = {name: str(free_port()) for name in ("GHUB_UP_BROKER_PORT", "GHUB_UP_PROVIDER_PORT")}
-    env = {**ports, "GHUB_HUB_AUTH": "required", "GHUB_HUB_MAX_QUEUE": str(2 * SLOTS)}
+    queues = {"GHUB_HUB_MAX_QUEUE": str(2 * SLOTS), "GHUB_HUB_MAX_QUEUE_PER_KEY": str(2 * SLOTS)}
+    env = {**ports, "GHUB_HUB_AUTH": "required", **queues}
     log = folder / f"ghub-{hubs}.log"
     with _process(argv, log, env) as pid:
         _until(lambda: _answers(f"{url}/health/ready"), log)
         headers = {"authorization": f"Bearer {_key(url, data, log)}"}
-        yield _ready(System("GhubAi", port, (pid,), headers=headers), log)
+        with ExitStack() as stack:
+            more = [
+                stack.enter_context(_provider(nth, url, data, engine_port, folder)) for nth in range(2, providers + 1)
+            ]
+            system = System("GhubAi", port, (pid, *more), headers=headers)
+            _until(lambda: _count_nodes(url, data) >= providers, log)
+            yield _ready(system, log)
+
+
+@contextmanager
+def _provider(nth: int, url: str, data: Path, engine_port: int, folder: Path) -> Iterator[int]:
+    env = {
+        "GHUB_PROVIDER_NAME": f"node-{nth}",
+        "GHUB_PROVIDER_HUB_URL": url,
+        "GHUB_PROVIDER_TOKEN": (data / "provider-token").read_text().strip(),
+        "GHUB_PROVIDER_ENGINE__URL": f"http://127.0.0.1:{engine_port}",
+        "GHUB_PROVIDER_SLOTS": str(SLOTS),
+        "GHUB_PROVIDER_SERVER__PORT": str(free_port()),
+        "GHUB_PROVIDER_GATE__GPUS": "[]",
+    }
+    with _process([sys.executable, "-m", "provider"], folder / f"provider-{nth}.log", env) as pid:
+        yield pid
+
+
+def _count_nodes(url: str, data: Path) -> int:
+    token = (data / "admin-token").read_text().strip()
+    request = urllib.request.Request(f"{url}/api/registry", headers={"authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return len(json.load(answer)["nodes"])
+    except OSError:
+        return 0
 
 
 def _key(url: str, data: Path, log: Path) -> str:
@@ -171,9 +206,9 @@ ALL: Mapping[str, Opening] = {
 
 
 @contextmanager
-def engine() -> Iterator[int]:
-    """The engine; its port."""
-    argv = [sys.executable, "-m", "bench.compare.engine"]
+def engine(models: int = 1) -> Iterator[int]:
+    """The engine, which lists so many models; its port."""
+    argv = [sys.executable, "-m", "bench.compare.engine", str(models)]
     with subprocess.Popen(argv, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         yield int(process.stdout.readline().split()[-1])
