@@ -7,9 +7,10 @@ taken over. Measured against redis-py's pipelines see docs/performance.md.
 
 import asyncio
 import re
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import hiredis
 from redis import exceptions as rx
@@ -33,13 +34,13 @@ class ConnectedAnewError(Exception):
     """The line is no longer the one that the caller meant: nothing was said."""
 
 
-class Line(Protocol):
+class Line(ABC):
     """Where commands are said. Every method raises redis-py's ConnectionError or TimeoutError where it is down."""
 
-    @property
-    def renewals(self) -> int:
-        """Rises with each connection: as long as it stays, the broker has all that it said yes to."""
+    renewals: int
+    """Rises with each connection: as long as it stays, the broker has all that it said yes to."""
 
+    @abstractmethod
     async def ask(self, commands: Sequence[Command], *, since: int | None = None) -> list[Answer]:
         """Say these one behind the other; an answer to each.
 
@@ -50,12 +51,17 @@ class Line(Protocol):
 
     async def say(self, *command: Argument) -> Answer:
         """Say this one; the redis ResponseError is raised if the broker refuses it."""
+        (answer,) = await self.ask((command,))
+        if isinstance(answer, rx.ResponseError):
+            raise answer
+        return answer
 
+    @abstractmethod
     async def aclose(self) -> None:
         """End it; who asks again has a new one."""
 
 
-class OwnLine:
+class OwnLine(Line):
     """A line with a connection of its own, which is made when it is needed.
 
     Args:
@@ -88,13 +94,6 @@ class OwnLine:
         except asyncio.CancelledError:
             wire.lose(rx.ConnectionError("the read was cut off"))
             raise
-
-    async def say(self, *command: Argument) -> Answer:
-        """Say this one; see `Line`."""
-        (answer,) = await self.ask((command,))
-        if isinstance(answer, rx.ResponseError):
-            raise answer
-        return answer
 
     async def aclose(self) -> None:
         """End it."""
@@ -238,7 +237,7 @@ class _Wire(asyncio.Protocol):
             self._timer = self._loop.call_at(due_at, self._look_at_clock)
 
 
-class ClientLine:
+class ClientLine(Line):
     """A line through a client of redis-py's, for brokers that are none of ours to speak to: fakeredis."""
 
     def __init__(self, client: Redis) -> None:
@@ -254,13 +253,6 @@ class ClientLine:
             pipe.execute_command(*command)
         answers: list[Answer] = await pipe.execute(raise_on_error=False)
         return answers
-
-    async def say(self, *command: Argument) -> Answer:
-        """Say this one; see `Line`."""
-        (answer,) = await self.ask((command,))
-        if isinstance(answer, rx.ResponseError):
-            raise answer
-        return answer
 
     async def aclose(self) -> None:
         """Nothing: the client is closed by its owner."""
