@@ -1,4 +1,6 @@
-"""What travels through the broker, version 1: jobs to providers, reply entries and orders back and forth.
+"""What travels through the broker, version 1: jobs to providers, and reply entries back.
+
+Orders to providers stand in `common.orders`.
 
 Flat stream fields, readable with XRANGE. A reply entry's stream id is `<attempt>-<n>`: the broker itself refuses
 what comes twice and what an overtaken attempt still says. `0-1` is the hub's own, when it opens the reply.
@@ -14,7 +16,7 @@ import orjson
 from common.errors import WireError
 from common.settings import NAME_PATTERN
 from common.signing import SigningKeys, canonical
-from common.types import ModelId, NodeId, Order, RequestId
+from common.types import ModelId, NodeId, RequestId
 
 VERSION = b"1"
 SIGNED_FIELDS = (
@@ -278,30 +280,3 @@ def _known(shape: type, raw: bytes) -> dict[str, Any]:
     if status is not None and (status not in _STATUSES[shape] or status in _NO_BODY):
         raise WireError(f"{shape.__name__}.status is no HTTP status that it can have")
     return known
-
-
-@dataclass(frozen=True, slots=True)
-class ControlEntry:
-    """An order to a provider; `request` is set for `cancel`."""
-
-    order: Order
-    request: RequestId | None = None
-
-    def to_fields(self) -> dict[bytes, bytes]:
-        """The stream fields."""
-        fields = {b"op": self.order.encode()}
-        return fields if self.request is None else {**fields, b"id": self.request.encode()}
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[bytes, bytes]) -> "ControlEntry":
-        """Read a control entry.
-
-        Raises:
-            WireError: an order this version does not know.
-        """
-        try:
-            order = Order(fields.get(b"op", b"").decode())
-            request = RequestId(fields.get(b"id", b"").decode())
-        except ValueError as exc:
-            raise WireError(f"unknown order: {exc}") from exc
-        return cls(order, request or None)

@@ -6,10 +6,11 @@ from typing import assert_never
 import structlog
 
 from common.errors import BrokerError, WireError
+from common.orders import ControlEntry
 from common.streams.control import ControlStreams
 from common.tasks import backoff_s
 from common.types import NodeId, Order
-from common.wire import ControlEntry, EntryId
+from common.wire import EntryId
 from provider.gate.gate import Gate, Reason
 from provider.runner import Runner
 

@@ -5,9 +5,9 @@ from typing import Any
 from common.broker import BLOCK_MS, Broker, broker_errors, raise_first
 from common.errors import WireError
 from common.line import Command
+from common.orders import ControlEntry
 from common.streams.shapes import flat, streams_of
 from common.types import NodeId
-from common.wire import ControlEntry
 
 MAXLEN = 1000
 TTL_MS = 600_000

@@ -9,13 +9,14 @@ from redis.exceptions import ResponseError
 from common.broker import Broker, broker_errors, raise_first
 from common.keys import GROUP
 from common.line import Answer, Argument, Command
+from common.orders import ControlEntry
 from common.streams.control import ControlStreams
 from common.streams.jobs import INDEX_TTL_MS, JobLanes, LaneName, Ticket
 from common.streams.replies import ReplyStreams
 from common.streams.scripts import Script
 from common.streams.shapes import flat
 from common.types import HubId, Lane, NodeId, Order, RequestId, RequestStatus
-from common.wire import LAST_WORD, ControlEntry, Failure, Job, ReplyEntry
+from common.wire import LAST_WORD, Failure, Job, ReplyEntry
 
 _PUBLISH = Script("publish_job")
 

@@ -12,13 +12,14 @@ import pytest
 from common.broker import Broker, connect
 from common.clock import BrokerClock
 from common.errors import BrokerRefused, BrokerUnavailable, SettingsError
+from common.orders import ControlEntry
 from common.registry import HubRecord, Registry
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
 from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite, Written
 from common.streams.requests import Requests
 from common.types import Order, RequestId
-from common.wire import ControlEntry, EntryId, ReplyEntry
+from common.wire import EntryId, ReplyEntry
 from tests.contract.line import line_to
 from tests.contract.story import (
     HUB,

@@ -8,9 +8,9 @@ from typing import cast
 import pytest
 
 from common.broker import Broker, connect
+from common.orders import ControlEntry
 from common.streams.control import ControlStreams
 from common.types import Order
-from common.wire import ControlEntry
 from provider.control import Control
 from provider.gate.gate import Gate, Reason
 from provider.runner import Runner

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 from common.broker import Broker
 from common.keys import Keys
+from common.orders import ControlEntry
 from common.registry import HubRecord, Registry
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
 from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite
 from common.streams.requests import Requests
 from common.types import Lane, Order, RequestId
-from common.wire import ControlEntry, EntryId, ReplyEntry
+from common.wire import EntryId, ReplyEntry
 from tests.contract.story import HUB, KEYS, LANES, NODE, OTHER_MODEL, TTLS, a_job, all_keys, claim_all, publish, raw
 from tests.contract.test_registry import RECORD
 

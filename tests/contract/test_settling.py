@@ -5,11 +5,12 @@ import asyncio
 import pytest
 
 from common.broker import Broker
+from common.orders import ControlEntry
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes, LaneName, Ticket
 from common.streams.requests import Requests
 from common.types import Lane, NodeId, Order, RequestId
-from common.wire import ControlEntry, Job
+from common.wire import Job
 from tests.contract.story import (
     HUB,
     KEYS,

@@ -2,9 +2,10 @@
 
 from hypothesis import strategies as st
 
+from common.orders import ControlEntry
 from common.settings import NAME_PATTERN
 from common.types import ModelId, NodeId, Order, RequestId
-from common.wire import ControlEntry, Failure, Job, ReplyEntry, Start, Usage
+from common.wire import Failure, Job, ReplyEntry, Start, Usage
 
 TEXTS = st.text(max_size=40)
 NAMES = st.text(min_size=1, max_size=40)

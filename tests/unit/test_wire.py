@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import WireError
+from common.orders import ControlEntry
 from common.succession import Succession
 from common.types import ModelId, NodeId, Order, RequestId
 from common.wire import (
     LAST_WORD,
     SIGNED_FIELDS,
-    ControlEntry,
     EntryId,
     Failure,
     Job,
