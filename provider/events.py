@@ -23,6 +23,11 @@ _EMPTY_PARTS = {
 """Events that open a part of the answer, and where it stands in them; a part for words is empty at first."""
 _WORDY_PARTS = frozenset({"text", "thinking", "message", "reasoning", "output_text", "reasoning_text"})
 
+_LAST_TYPES = ("message_stop", "response.completed", "response.incomplete")
+"""Last events of messages and responses; streams of chunks end with a word of their own."""
+_LAST_MARKS = tuple(one.encode() for one in _LAST_TYPES)
+_LAST_LINES = (b"data: [DONE]", b"data:[DONE]")
+
 
 def is_only_comments(events: bytes) -> bool:
     """Whether these events carry nothing but comments and blank lines, as engines send to keep a connection open."""
@@ -92,6 +97,20 @@ class EventSplitter:
     def read_usage(self, tail: bytes, opening: bytes) -> Usage:
         """From the last event that tells it, and of the prompt perhaps from the first."""
         return read_usage(tail, streamed=True, opening=opening)
+
+    def is_end(self, block: bytes) -> bool:
+        """Whether the last event says that nothing more will come."""
+        line = block.rstrip()
+        line = line[line.rfind(b"\n") + 1 :]
+        if line in _LAST_LINES:
+            return True
+        stop, completed, incomplete = _LAST_MARKS
+        if stop not in line and completed not in line and incomplete not in line:
+            return False  # nearly always
+        try:
+            return orjson.loads(data_of(line)).get("type") in _LAST_TYPES
+        except (ValueError, AttributeError):
+            return False
 
     def is_broken_off(self, tail: bytes) -> bool:  # noqa: ARG002 - some end with `[DONE]`, some with an event, some just so
         """Never, as far as one can tell."""

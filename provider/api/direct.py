@@ -10,13 +10,13 @@ from starlette.types import Receive, Scope, Send
 
 from common.errors import ClientGone
 from common.serving import Sender
-from provider.answer import StallClock
 from provider.api.errors import error_body, refusal
 from provider.api.intake import Intake
 from provider.direct import Call, DirectCalls
 from provider.engines.base import EngineAnswer, Question
 from provider.errors import CallRefused, EngineFailed, EngineFull
 from provider.settings import ProviderSettings
+from provider.stall_clock import StallClock
 
 log = structlog.get_logger()
 

@@ -91,6 +91,11 @@ def too_long(what: str, limit_bytes: int) -> EngineBroke:
     return EngineBroke(Failure(502, "engine_bad_stream", message, retryable=False))
 
 
+def too_large(limit_bytes: int) -> EngineBroke:
+    """For an answer that says more than this."""
+    return EngineBroke(Failure(502, "answer_too_large", f"the answer is longer than {limit_bytes} bytes"))
+
+
 def read_error_event(event: bytes) -> Failure | None:
     """A stream event that is an error of the engine, or None.
 

@@ -45,6 +45,10 @@ class Framing(Protocol):
         """The tokens that an answer took, from its last frames and its first."""
         ...
 
+    def is_end(self, block: bytes, /) -> bool:
+        """Whether its last frame says that nothing more will come."""
+        ...
+
     def is_broken_off(self, tail: bytes) -> bool:
         """Whether a stream that ends with these frames ends too early, as far as its form tells."""
         ...

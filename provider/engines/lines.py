@@ -63,6 +63,10 @@ class LineSplitter:
         """From the last line that tells it."""
         return read_lines_usage(tail)
 
+    def is_end(self, block: bytes) -> bool:
+        """Whether the last line is the one that says `done`."""
+        return b"true" in block and not self.is_broken_off(block)
+
     def is_broken_off(self, tail: bytes) -> bool:
         """Whether the last line isn't the one that says `done`."""
         try:

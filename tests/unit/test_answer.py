@@ -36,6 +36,8 @@ ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":null
 TOKEN = b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n'
 LAST = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}\n\n'
 DONE = b"data: [DONE]\n\n"
+STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+COMPLETED = b'event: response.completed\ndata: {"type":"response.completed","response":{"usage":null}}\n\n'
 WHOLE = TOKEN * 3 + LAST + DONE
 ERROR = b'data: {"error":{"code":500,"message":"slot died","type":"server_error"}}\n\n'
 BROKEN_OFF = EngineBroke(Failure(502, "engine_disconnected", "gone", retryable=True))
@@ -50,8 +52,7 @@ class TestStreams:
             ReplyEntry(data=TOKEN),
             ReplyEntry(data=TOKEN),
             ReplyEntry(data=LAST),
-            ReplyEntry(data=DONE),
-            ReplyEntry(end=Usage(7, 3)),
+            ReplyEntry(data=DONE, end=Usage(7, 3)),
         ]
         assert outcome.engine.is_closed
 
@@ -62,7 +63,27 @@ class TestStreams:
         assert b"".join(entry.data for entry in entries) == WHOLE
         assert read_blocks(entry.data for entry in entries) == SseReader().feed(WHOLE).events
         assert [entry.start is not None for entry in entries] == [True] + [False] * (len(entries) - 1)
-        assert entries[-1] == ReplyEntry(end=Usage(7, 3))
+        assert [entry.end for entry in entries if entry.end is not None] == [entries[-1].end] == [Usage(7, 3)]
+
+    def test_the_last_word_comes_with_the_end_since_its_client_may_leave_then(self) -> None:
+        for events, last in (
+            ([TOKEN, LAST, DONE], DONE),
+            ([TOKEN + LAST + DONE], TOKEN + LAST + DONE),
+            ([TOKEN, STOP, b": ping\n\n"], STOP),
+            ([TOKEN, STOP], STOP),
+            ([TOKEN, COMPLETED], COMPLETED),
+        ):
+            entry = relayed(events).reply.entries[-1]
+            assert (entry.data, entry.end is not None) == (last, True), events
+
+    def test_an_engine_that_breaks_off_after_its_last_word_has_answered(self) -> None:
+        outcome = relayed([TOKEN, LAST, DONE, BROKEN_OFF])
+        assert (outcome.failed, outcome.reply.entries[-1]) == (None, ReplyEntry(data=DONE, end=Usage(7, 3)))
+
+    def test_what_only_looks_like_the_last_word_is_not_lost(self) -> None:
+        quoted = b'data: {"choices":[{"delta":{"content":"[DONE] message_stop"}}]}\n\n'
+        outcome = relayed([quoted, DONE, TOKEN, DONE])
+        assert [entry.data for entry in outcome.reply.entries] == [quoted, DONE, TOKEN, DONE]
 
     def test_an_end_without_its_blank_line_is_completed(self) -> None:
         outcome = relayed([TOKEN, DONE.rstrip()])
@@ -74,7 +95,7 @@ class TestStreams:
 
     def test_without_any_usage_the_words_are_counted_and_called_an_estimate(self) -> None:
         end = relayed([ROLE, b": ping\n\n", TOKEN, TOKEN + TOKEN, b": ping\n\n", DONE]).reply.entries[-1]
-        assert end == ReplyEntry(end=Usage(None, 3, is_estimate=True))
+        assert end == ReplyEntry(data=DONE, end=Usage(None, 3, is_estimate=True))
 
     def test_usage_that_its_client_does_not_see_is_told_all_the_same(self) -> None:
         reply = RecordingReply()
@@ -82,7 +103,7 @@ class TestStreams:
         engine = ScriptedEngine(cast(ScriptedAnswer, answer))
         in_virtual_time(relay_answer(engine, a_job(), cast(Reply, reply), NODE, some_settings()))
         assert reply.data == TOKEN + DONE
-        assert reply.entries[-1] == ReplyEntry(end=Usage(7, 3))
+        assert reply.entries[-1] == ReplyEntry(data=DONE, end=Usage(7, 3))
 
     def test_the_job_s_own_bytes_are_what_the_engine_is_asked(self) -> None:
         assert relayed([WHOLE]).engine.asked == [Question.of(a_job())]
@@ -111,15 +132,14 @@ class TestOtherApis:
     BLOCK = b'event: block\ndata: {"type":"content_block_start","content_block":{"type":"text","text":""}}\n\n'
     SAID = b'event: delta\ndata: {"type":"content_block_delta","delta":{"type":"text_delta","text":"hi"}}\n\n'
     DELTA = b'event: message_delta\ndata: {"type":"message_delta","usage":{"output_tokens":3}}\n\n'
-    STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
     def test_a_message_is_relayed_untouched_and_counted(self) -> None:
-        steps = [self.START, self.BLOCK, *[self.SAID] * 1000, self.DELTA, self.STOP]
+        steps = [self.START, self.BLOCK, *[self.SAID] * 1000, self.DELTA, STOP]
         outcome = relayed(steps)
         assert outcome.failed is None
         assert outcome.reply.data == b"".join(steps)
         assert outcome.reply.entries[0].data == self.START + self.BLOCK + self.SAID
-        assert outcome.reply.entries[-1] == ReplyEntry(end=Usage(7, 3))
+        assert outcome.reply.entries[-1] == ReplyEntry(data=STOP, end=Usage(7, 3))
 
     def test_a_long_response_is_relayed_untouched_and_counted(self) -> None:
         """Its last event holds all of it again."""
@@ -132,7 +152,7 @@ class TestOtherApis:
         assert outcome.failed is None
         assert outcome.reply.data == b"".join(steps)
         assert outcome.reply.entries[0].data == created + word
-        assert outcome.reply.entries[-1] == ReplyEntry(end=Usage(7, 3))
+        assert outcome.reply.entries[-1] == ReplyEntry(data=DONE, end=Usage(7, 3))
 
     def test_an_error_before_the_first_word_leaves_the_reply_unbegun(self) -> None:
         error = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"busy"}}\n\n'

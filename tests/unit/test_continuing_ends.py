@@ -56,7 +56,11 @@ class TestNothingLeftToAsk:
         assert view_of(telling.data).usages == ()
 
     def test_an_answer_that_was_all_said_only_lacks_the_end_of_its_reply(self) -> None:
-        telling, asked = self.ended(CHAT, "llamacpp", 100)
+        words = WordsOf("llamacpp")
+        telling, asked = told({}, CHAT, ("llamacpp", None)), words.asked
+        at, last = telling.entries[-1]
+        telling.entries[-1] = at, last._replace(end=None)
+        telling.go_on(engine_of(words))
         assert telling.entries[-1][1].start is not None
         assert (asked, telling.entries[-1][1].data) == ([], b"")
         assert telling.usage == Usage(3, TOKENS, is_estimate=True)
