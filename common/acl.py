@@ -12,7 +12,7 @@ lane also add to it. Scripts run with the same rights, whoever loaded them.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from common.errors import GHubError
 from common.keys import Keys
@@ -69,8 +69,8 @@ def provider_rules(keys: Keys, node: NodeId, models: Iterable[ModelId], *, datab
         raise RulesError(f"no rule of the broker can hold the prefix {keys.prefix!r}")
     named = Keys(_literal(keys.prefix))
     literal = [ModelId(_literal(model)) for model in models]
-    lanes = [named.lane(lane, model) for lane in Lane for model in literal]
-    waiting = [named.waiting(lane, model) for lane in Lane for model in literal]
+    lanes = [one for model in literal for one in _merged([named.lane(lane, model) for lane in Lane])]
+    waiting = [one for model in literal for one in _merged([named.waiting(lane, model) for lane in Lane])]
     replies = named.reply(HubId("*"), RequestId("*"))
     take = [_selector("+evalsha +xreadgroup +xack +xdel +zrem", "~", [*lanes, *waiting])] if models else []
     select = ("+select",) if database else ()
@@ -87,6 +87,22 @@ def provider_rules(keys: Keys, node: NodeId, models: Iterable[ModelId], *, datab
 
 def _selector(commands: str, sign: str, patterns: Iterable[str]) -> str:
     return f"(-@all {commands} {' '.join(sign + pattern for pattern in patterns)})"
+
+
+def _merged(patterns: Iterable[str]) -> list[str]:
+    """As few patterns as fit these, which differ in the names of lanes only: one for all that have the same length.
+
+    It fits other words of that length too, which no lane is called by.
+    """
+    by_length: dict[int, list[str]] = {}
+    for pattern in patterns:
+        by_length.setdefault(len(pattern), []).append(pattern)
+    return ["".join(map(_any_of, zip(*group, strict=True))) for group in by_length.values()]
+
+
+def _any_of(chars: Sequence[str]) -> str:
+    different = sorted({*chars})
+    return different[0] if len(different) == 1 else f"[{''.join(different)}]"
 
 
 def _literal(text: str) -> str:

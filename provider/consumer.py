@@ -1,6 +1,7 @@
 """Takes jobs: only while the gate is open, never more than there are free slots."""
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 
@@ -107,11 +108,17 @@ class Consumer:
         if not lanes:
             await wait_or_stop(self._access.changed, LOOK_AT_ROOM_S)
             return
-        deliveries = await self._lanes.claim(self._node, lanes, free)
-        if not deliveries:
-            deliveries = await self._lanes.wait(self._node, lanes)
-        for delivery in deliveries:
+        for delivery in await self._next(lanes, free):
             await self._start(delivery)
+
+    async def _next(self, lanes: Sequence[LaneName], free: int) -> list[Delivery]:
+        """What waits in these lanes, up to so many in the order of urgency, or the first that comes.
+
+        Where there are slots for as many of each lane the order is of no matter, and one read does.
+        """
+        if free >= len(lanes):
+            return await self._lanes.wait(self._node, lanes, count=free // len(lanes))
+        return await self._lanes.claim(self._node, lanes, free) or await self._lanes.wait(self._node, lanes)
 
     async def _start(self, delivery: Delivery) -> None:
         """Run it, or give it back if the gate closed or the slots filled while it was on its way."""

@@ -6,7 +6,7 @@ from common.broker import BLOCK_MS, Broker, broker_errors, raise_first
 from common.errors import WireError
 from common.line import Command
 from common.orders import ControlEntry
-from common.streams.shapes import flat, streams_of
+from common.streams.shapes import entries_of, flat
 from common.types import NodeId
 
 MAXLEN = 1000
@@ -20,7 +20,7 @@ class ControlStreams:
     def __init__(self, broker: Broker) -> None:
         self._commands = broker.commands
         self._line = broker.line
-        self._blocking = broker.blocking
+        self._waiting = broker.blocking_line()
         self._keys = broker.keys
 
     def ordering(self, node: NodeId, order: ControlEntry) -> list[Command]:
@@ -43,13 +43,13 @@ class ControlStreams:
     async def wait(self, node: NodeId, after: bytes) -> tuple[bytes, list[ControlEntry | WireError]]:
         """Block until orders come or time is up; the id to go on from, and the orders or why one is unreadable."""
         with broker_errors():
-            reply = await self._blocking.xread({self._keys.control(node): after}, block=BLOCK_MS)
+            answer = await self._waiting.say("XREAD", "BLOCK", BLOCK_MS, "STREAMS", self._keys.control(node), after)
         orders: list[ControlEntry | WireError] = []
-        for _, entries in streams_of(reply):
+        for _, entries in entries_of(answer):
             for entry_id, fields in entries:
                 after = entry_id
                 try:
-                    orders.append(ControlEntry.from_fields(fields))
+                    orders.append(ControlEntry.from_fields(fields or {}))
                 except WireError as exc:
                     orders.append(exc)
         return after, orders

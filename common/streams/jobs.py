@@ -13,7 +13,7 @@ from common.errors import BrokerRefused, LaneMissing
 from common.keys import GROUP, Keys
 from common.line import Answer, Argument, Command, Line
 from common.streams.scripts import Script
-from common.streams.shapes import Fields, entries_of, fields_of, flat, streams_of
+from common.streams.shapes import Fields, entries_of, fields_of, flat
 from common.types import Lane, ModelId, NodeId, RequestId
 from common.wire import Job
 
@@ -83,6 +83,7 @@ class JobLanes:
         self._new_blocking_line = broker.blocking_line
         self._blocking: Line | None = None
         self._keys: Keys = broker.keys
+        self._lanes_by_key: tuple[list[LaneName], dict[bytes, LaneName]] = [], {}
 
     async def ensure(self, lanes: Sequence[LaneName]) -> None:
         """Make lanes and their groups where they are missing. Groups start at 0: at `$` they would skip jobs."""
@@ -114,26 +115,27 @@ class JobLanes:
         Raises:
             LaneMissing: one of the lanes is not there, and nothing was taken from the others.
         """
-        keys = [self._key(lane) for lane in lanes]
-        by_key = dict(zip(keys, lanes, strict=True))
+        by_key = self._by_key(lanes)
         with _lane_errors():
-            found = await _CLAIM.run(self._line, keys, [GROUP, node, count])
+            found = await _CLAIM.run(self._line, [*by_key], [GROUP, node, count])
         return [
-            Delivery(Ticket(by_key[key.decode()], entry), fields_of(flat))
+            Delivery(Ticket(by_key[key], entry), fields_of(flat))
             for key, entries in zip(found[::2], found[1::2], strict=True)
             for entry, flat in entries
         ]
 
-    async def wait(self, node: NodeId, lanes: Sequence[LaneName], block_ms: int = BLOCK_MS) -> list[Delivery]:
-        """Block until a job comes to one of the lanes or the time is up; may take one from each of several lanes.
+    async def wait(
+        self, node: NodeId, lanes: Sequence[LaneName], block_ms: int = BLOCK_MS, *, count: int = 1
+    ) -> list[Delivery]:
+        """Block until a job comes to one of the lanes or the time is up; may take up to `count` from each of them.
 
         Raises:
             LaneMissing: one of the lanes is not there, or no longer.
         """
-        by_key = {self._key(lane).encode(): lane for lane in lanes}
+        by_key = self._by_key(lanes)
         if self._blocking is None:
             self._blocking = self._new_blocking_line()
-        head: Command = ("XREADGROUP", "GROUP", GROUP, node, "COUNT", 1, "BLOCK", block_ms, "STREAMS")
+        head: Command = ("XREADGROUP", "GROUP", GROUP, node, "COUNT", count, "BLOCK", block_ms, "STREAMS")
         with _lane_errors():
             answer = await self._blocking.say(*head, *by_key, *(b">" for _ in by_key))
         return [
@@ -150,19 +152,16 @@ class JobLanes:
         """
         last = dict.fromkeys(lanes, b"0")
         while last:
-            pipe = self._commands.pipeline(transaction=False)
-            for lane, after in last.items():
-                pipe.xreadgroup(GROUP, node, {self._key(lane): after}, count=1)
-            with broker_errors():
-                answers = await pipe.execute(raise_on_error=False)
+            head = ("XREADGROUP", "GROUP", GROUP, node, "COUNT", 1, "STREAMS")
             found: list[Delivery] = []
-            for lane, answer in zip(last, answers, strict=True):
-                if isinstance(answer, Exception) and not _is_nogroup(answer):
-                    with broker_errors():
+            with broker_errors():
+                answers = await self._line.ask([(*head, self._key(lane), after) for lane, after in last.items()])
+                for lane, answer in zip(last, answers, strict=True):
+                    if not isinstance(answer, Exception):
+                        entries = [one for _, some in entries_of(answer) for one in some]
+                        found += [Delivery(Ticket(lane, entry), fields) for entry, fields in entries]
+                    elif not _is_nogroup(answer):
                         raise answer
-                if not isinstance(answer, Exception):
-                    entries = [one for _, some in streams_of(answer) for one in some]
-                    found += [Delivery(Ticket(lane, entry), fields or None) for entry, fields in entries]
             last = {delivery.ticket.lane: delivery.ticket.entry for delivery in found}
             for delivery in found:
                 yield delivery
@@ -267,6 +266,12 @@ class JobLanes:
             await self._commands.xadd(
                 self._keys.dead, entry | {b"reason": reason.encode()}, maxlen=DEAD_MAXLEN, approximate=True
             )
+
+    def _by_key(self, lanes: Sequence[LaneName]) -> dict[bytes, LaneName]:
+        """These lanes by their keys, in this order; they are the same nearly always, and may be hundreds."""
+        if self._lanes_by_key[0] != lanes:
+            self._lanes_by_key = [*lanes], {self._key(lane).encode(): lane for lane in lanes}
+        return self._lanes_by_key[1]
 
     def _key(self, lane: LaneName) -> str:
         return self._keys.lane(*lane)

@@ -21,11 +21,11 @@ class Script:
         """Have the broker know it; redis-py's errors come through."""
         await client.script_load(self._text)
 
-    def command(self, keys: Sequence[str], args: Sequence[Argument]) -> Command:
+    def command(self, keys: Sequence[Argument], args: Sequence[Argument]) -> Command:
         """What runs it, for those who say several things at once: `mend` then reads its answer."""
         return ("EVALSHA", self._digest, len(keys), *keys, *args)
 
-    async def run(self, line: Line, keys: Sequence[str], args: Sequence[Argument]) -> Answer:
+    async def run(self, line: Line, keys: Sequence[Argument], args: Sequence[Argument]) -> Answer:
         """Run it; redis-py's errors come through."""
         command = self.command(keys, args)
         (answer,) = await line.ask((command,))

@@ -1,4 +1,4 @@
-"""What stream reads look like in redis-py, whatever protocol it speaks."""
+"""What entries of streams look like on a line, and as arguments."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,15 +9,6 @@ from common.line import Answer
 
 Fields = Mapping[bytes, bytes]
 _HIGHEST_ID = f"{2**64 - 1}-{2**64 - 1}".encode()
-
-
-def streams_of(reply: Any) -> Iterator[tuple[bytes, Sequence[tuple[bytes, Fields]]]]:  # noqa: ANN401
-    """(key, entries) of an XREAD or XREADGROUP answer: nil, a list of pairs (RESP2) or a map (RESP3)."""
-    if not reply:
-        return
-    for key, entries in reply.items() if isinstance(reply, dict) else reply:
-        # redis-py wraps the entries of a RESP3 map in one more list
-        yield key, entries[0] if entries and isinstance(entries[0], list) else entries
 
 
 def entries_of(answer: Answer) -> Iterator[tuple[bytes, Iterator[tuple[bytes, Fields | None]]]]:

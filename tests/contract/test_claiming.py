@@ -122,6 +122,14 @@ class TestWaiting:
             await publish(broker, f"r{n}")
         assert requests_of(await lanes.wait(NODE, LANES, 20_000)) == ["r0"]
 
+    async def test_a_wait_takes_as_many_of_each_lane_as_it_may(self, broker: Broker) -> None:
+        lanes = JobLanes(broker)
+        await lanes.ensure(LANES)
+        for n in range(3):
+            await publish(broker, f"r{n}")
+            await publish(broker, f"b{n}", lane=Lane.BATCH)
+        assert requests_of(await lanes.wait(NODE, LANES, 20_000, count=2)) == ["r0", "r1", "b0", "b1"]
+
     async def test_a_wait_in_vain_ends_when_its_time_is_up(self, broker: Broker) -> None:
         await JobLanes(broker).ensure(LANES)
         began = time.monotonic()
