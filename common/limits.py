@@ -1,6 +1,6 @@
 """The limits of client keys, kept in the broker so that all hubs share them: turns, and what a minute allows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ _URGENCIES = {lane: urgency for urgency, lane in enumerate(Lane)}
 GRACE_MS = 2000
 """How long a request whose lease has ended is waited for once more, and how long its provider has to end it, ms."""
 UNKNOWN_TOKENS = -1
+NO_SHARES: Mapping[LaneName, int] = {}
 
 
 class Verb(StrEnum):
@@ -110,14 +111,25 @@ class Limits:
         self._hub = hub
         self._settings = settings
 
-    async def say(self, key: ClientKey, sayings: Sequence[Saying] = ()) -> Standing:
-        """Enter what happened to requests of a key, in one step; all but `reserve` may be said twice."""
+    async def say(
+        self, key: ClientKey, sayings: Sequence[Saying] = (), shares: Mapping[LaneName, int] = NO_SHARES
+    ) -> Standing:
+        """Enter what happened to requests of a key, in one step; all but `reserve` may be said twice.
+
+        Args:
+            key: whose requests they are.
+            sayings: what happened, in order.
+            shares: lanes in which so many of its jobs may lie unclaimed, where that is more than `lane_share`.
+        """
         most = (-1 if one is None else one for one in (key.rpm, key.tpm, key.concurrency))
         settings = self._settings
         args: list[Argument] = [
             *most,
             *(settings.lane_share, settings.max_waiting, settings.lease_ms, GRACE_MS, settings.ttl_ms, self._hub),
+            len(shares),
         ]
+        for name, share in shares.items():
+            args += [str(name), share]
         for saying in sayings:
             lane = saying.lane
             args += [saying.verb.value, saying.request, str(lane), _URGENCIES[lane.lane], saying.tokens]

@@ -109,6 +109,8 @@ class HubSettings(SharedSettings):
     """Most requests of one client key that may wait for their turn; the next one hears 429."""
     lane_share: int = Field(16, ge=1)
     """Most jobs of one client key that may wait in one lane of a model; its further ones let others go first."""
+    lane_share_s: float = Field(0.1, ge=0, le=10)
+    """Or twice as many as providers claimed there within this time: no share holds up a lane that has free slots."""
     limit_lease_s: float = Field(15, ge=3)
     """How long what a request holds of its key's limits outlives a hub that died."""
     max_connections: int = Field(20_000, ge=1)

@@ -8,7 +8,7 @@
 --   6 requests  hash   request -> hub, marks, tokens set aside, lane: all of both kinds
 -- ARGV: 1 requests a minute, 2 tokens a minute, 3 most turns at once (-1: no limit, of each),
 --       4 most unclaimed jobs in one lane, 5 most that wait, 6 lease (ms), 7 grace (ms), 8 TTL (ms), 9 hub that asks,
---       then of each thing that happened: verb, request, lane, urgency of the lane (0 is the most urgent), tokens.
+--       10 how many lanes may have room for more, then each with how many it has room for, then of each thing that happened: verb, request, lane, urgency of the lane (0 is the most urgent), tokens.
 --   reserve  a new request, for which so many tokens are set aside
 --   wait     it still waits     queue  it has its turn and is not claimed     run  it has its turn and is claimed
 --   end      it is over, and used so many tokens (-1: nobody knows; then what was set aside was used)
@@ -29,8 +29,16 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local now_us = time[1] * 1000000 + time[2]
 local granted, orphans, places, verdict, wait_ms = {}, {}, {}, '', 0
+local shares, first = {}, 11 + 2 * tonumber(ARGV[10])
+for at = 11, first - 1, 2 do shares[ARGV[at]] = tonumber(ARGV[at + 1]) end
+local touched = {[requests] = true}  -- those that live on
 
 local function whole(number) return string.format('%.0f', number) end
+
+-- Have a key live so long, or longer. Looking costs a fifth of telling.
+local function keep(key, ms, more)
+  if redis.call('PTTL', key) < ms then redis.call('PEXPIRE', key, whole(ms + more)) end
+end
 
 local function parse(entry)
   if not entry then return nil end
@@ -44,23 +52,35 @@ local function write(request, owner, marks, tokens, lane)
   redis.call('HSET', requests, request, owner .. ' ' .. marks .. ' ' .. whole(math.max(0, tokens)) .. ' ' .. lane)
 end
 
-local function forget(request)
-  for _, index in ipairs({turns, unclaimed, waiting, leases}) do redis.call('ZREM', index, request) end
-  redis.call('HDEL', requests, request)
+local function add(index, score, request)
+  touched[index] = true
+  return redis.call('ZADD', index, whole(score), request) == 1
 end
 
-local function hold(request, is_claimed)
-  redis.call('ZADD', turns, whole(now + lease), request)
-  if is_claimed then redis.call('ZREM', unclaimed, request)
-  else redis.call('ZADD', unclaimed, whole(now + lease), request) end
+local function leave_line(request)
   redis.call('ZREM', waiting, request)
   redis.call('ZREM', leases, request)
 end
 
+-- A request has its turn or waits for it, never both.
+local function forget(request)
+  if redis.call('ZREM', turns, request) == 1 then redis.call('ZREM', unclaimed, request)
+  else leave_line(request) end
+  redis.call('HDEL', requests, request)
+end
+
+local function hold(request, is_claimed, is_unheard_of)
+  local had_none = add(turns, now + lease, request)
+  if is_claimed then redis.call('ZREM', unclaimed, request)
+  else add(unclaimed, now + lease, request) end
+  if had_none and not is_unheard_of then leave_line(request) end
+end
+
 local function queue(request, urgency, order)
   -- urgencies lie 3e15 apart: more than the microseconds of a century, and all of it within 53 bits
+  touched[waiting] = true
   redis.call('ZADD', waiting, 'NX', whole(urgency * 3e15 + now_us + order), request)
-  redis.call('ZADD', leases, whole(now + lease + 2 * grace), request)
+  add(leases, now + lease + 2 * grace, request)
 end
 
 -- What a minute's allowance has grown to since it was last looked at.
@@ -77,7 +97,7 @@ local function ms_until(what, level)
 end
 
 -- Whether someone who waits may be able to go now. A call that says nothing asks just that.
-local freed = #ARGV < 10
+local freed = #ARGV < first
 
 -- Those whose hub has not spoken for them in time.
 for _, request in ipairs(redis.call('ZRANGEBYSCORE', turns, '-inf', now, 'LIMIT', 0, 1000)) do
@@ -91,7 +111,7 @@ for _, request in ipairs(redis.call('ZRANGEBYSCORE', turns, '-inf', now, 'LIMIT'
       orphans[#orphans + 1] = owner
     end
     write(request, owner, marks + 1, tokens, lane)
-    redis.call('ZADD', turns, whole(now + grace), request)
+    add(turns, now + grace, request)
   end
 end
 for _, request in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 1000)) do forget(request) end
@@ -112,15 +132,16 @@ end
 
 -- Whether one more may wait unclaimed in a lane. Where fewer wait in all lanes together, each has room.
 local function has_room(lane)
+  local most = math.max(share, shares[lane] or 0)
   if not in_lane then
-    if redis.call('ZCARD', unclaimed) < share then return true end
+    if redis.call('ZCARD', unclaimed) < most then return true end
     count_lanes()
   end
-  return (in_lane[lane] or 0) < share
+  return (in_lane[lane] or 0) < most
 end
 
-local function let_go(request, lane, owner)
-  hold(request, false)
+local function let_go(request, lane, owner, is_unheard_of)
+  hold(request, false, is_unheard_of)
   if in_lane then in_lane[lane] = (in_lane[lane] or 0) + 1 end
   granted[#granted + 1] = request
   granted[#granted + 1] = owner
@@ -133,10 +154,11 @@ end
 -- Give free turns to those who wait. Whoever could go was let go by the call that freed its turn: so of a new request
 -- only itself has to be looked at, and the line only after something came free.
 local function grant()
-  local free, from = free_turns(), 0
-  while free > 0 do
-    local line = redis.call('ZRANGE', waiting, from, from + 99)
+  local free, from
+  repeat
+    local line = redis.call('ZRANGE', waiting, from or 0, (from or 0) + 99)
     if #line == 0 then return end
+    free, from = free or free_turns(), from or 0
     local entries = redis.call('HMGET', requests, unpack(line))
     for at, request in ipairs(line) do
       local owner, _, _, lane = parse(entries[at])
@@ -149,21 +171,22 @@ local function grant()
         from = from + 1
       end
     end
-  end
+  until free <= 0
 end
 
 local asked = {}
-for at = 10, #ARGV, 5 do
+for at = first, #ARGV, 5 do
   local verb, request, lane = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local urgency, tokens = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-  local owner, _, set_aside = read(request)
+  local owner, marks, set_aside
+  if verb ~= 'reserve' then owner, marks, set_aside = read(request) end
   if verb == 'end' then
     if owner and tokens >= 0 and limits.tokens then
       levels.tokens = math.min(limits.tokens, levels.tokens + set_aside - tokens)
     end
     forget(request)
   elseif verb == 'run' or verb == 'queue' then
-    write(request, hub, 0, set_aside or tokens, lane)
+    if owner ~= hub or marks > 0 then write(request, hub, 0, set_aside or tokens, lane) end
     hold(request, verb == 'run')
   elseif verb == 'wait' then
     write(request, hub, 0, set_aside or tokens, lane)
@@ -187,7 +210,7 @@ for at = 10, #ARGV, 5 do
     end
     verdict = 'turn'
     if free_turns() > 0 and has_room(lane) then
-      let_go(request, lane, hub)
+      let_go(request, lane, hub, true)
     elseif redis.call('ZCARD', waiting) < most_waiting then
       verdict = 'wait'
       queue(request, urgency, 0)
@@ -233,11 +256,11 @@ for _, what in ipairs({'requests', 'tokens'}) do
     kept[#kept + 1] = string.format('%.3f', levels[what])
   end
 end
-if #kept > 0 then redis.call('HSET', bucket, 'at', whole(now), unpack(kept)) end
 if full_ms > 0 then
-  redis.call('PEXPIRE', bucket, whole(full_ms + 1000))
-else
+  redis.call('HSET', bucket, 'at', whole(now), unpack(kept))
+  keep(bucket, full_ms + 1000, 10000)
+elseif stored[3] then
   redis.call('DEL', bucket)
 end
-for _, index in ipairs({turns, unclaimed, waiting, leases, requests}) do redis.call('PEXPIRE', index, ttl) end
+for index in pairs(touched) do keep(index, ttl, ttl / 2) end
 return {granted, orphans, places, verdict, wait_ms, unpack(left)}

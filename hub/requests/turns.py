@@ -7,7 +7,8 @@ renewed as long as it holds it.
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from uuid import uuid4
 
@@ -74,6 +75,8 @@ class _Book:
         self.unsaid: dict[RequestId, Saying] = {}
         self.waiting: set[RequestId] = set()
         """Those of them that wait for their turn."""
+        self.claims: dict[LaneName, deque[float]] = {}
+        """When its jobs were claimed of late, by the loop's time."""
         self.speaking = asyncio.Lock()  # an old word that comes after a newer one would bring back what is over
         self.quota = Quota()
         self.asked = 0
@@ -82,6 +85,16 @@ class _Book:
         """The latest of them whose answer has come: that of an earlier one tells nothing new of the quota."""
         self.said_at = 0.0
         self.used_at = 0.0
+
+    def shares(self, over_s: float) -> Mapping[LaneName, int]:
+        """Twice as many of each lane as were claimed there within the last seconds: so a share grows while they are."""
+        since = asyncio.get_running_loop().time() - over_s
+        for lane, claims in [*self.claims.items()]:
+            while claims and claims[0] < since:
+                claims.popleft()
+            if not claims:
+                del self.claims[lane]
+        return {lane: 2 * len(claims) for lane, claims in self.claims.items()}
 
     def next_call(self) -> int:
         """The number of the next call."""
@@ -106,6 +119,7 @@ class Turns:
     def __init__(self, limits: Limits, settings: HubSettings) -> None:
         self._limits = limits
         self._lease_s = settings.limit_lease_s
+        self._lane_share_s = settings.lane_share_s
         self._retry_after_s = settings.retry_after_s
         self._books: dict[KeyId, _Book] = {}
         self._rung = asyncio.Event()
@@ -131,7 +145,8 @@ class Turns:
         call = book.next_call()
         news = book.take_news()  # one that has been claimed may leave its place to this one
         try:
-            standing = await self._limits.say(key, [*news, Saying(Verb.RESERVE, request, lane, tokens)])
+            reservation = Saying(Verb.RESERVE, request, lane, tokens)
+            standing = await self._limits.say(key, [*news, reservation], self._shares(book))
         except BaseException as exc:  # a cancellation too: it may be reserved all the same
             book.put_back(news)
             self.end(turn, 0)
@@ -170,6 +185,9 @@ class Turns:
     def claimed(self, turn: Turn) -> None:
         """A provider has its job: another one of the key may be published."""
         turn.verb = Verb.RUN
+        book = self._books.get(turn.key.id)
+        if book is not None:
+            book.claims.setdefault(turn.lane, deque()).append(asyncio.get_running_loop().time())
         self._say(turn, Saying(Verb.RUN, turn.request, turn.lane, turn.tokens))
 
     def look(self, turn: Turn) -> None:
@@ -229,6 +247,9 @@ class Turns:
             async with asyncio.timeout(limit_s):
                 await self._speak([book for book in self._books.values() if book.unsaid])
 
+    def _shares(self, book: _Book) -> Mapping[LaneName, int]:
+        return book.shares(self._lane_share_s)
+
     def _say(self, turn: Turn, saying: Saying) -> None:
         book = self._books.get(turn.key.id)
         if book is not None:
@@ -246,7 +267,7 @@ class Turns:
                 sayings = book.take_news()
                 call = book.next_call()
                 try:
-                    standing = await self._limits.say(book.key, sayings)
+                    standing = await self._limits.say(book.key, sayings, self._shares(book))
                 except BrokerError as exc:
                     log.warning("broker_unavailable", doing="turns", error=str(exc))
                     book.put_back(sayings)  # the next look at all says it again

@@ -178,6 +178,19 @@ class TestShareOfALane:
             assert (await reserve(hub, KEY, f"late{n}", lane)).verdict is Verdict.WAIT
         assert names(await say(hub, KEY, Verb.RUN, "r2", OTHER_LANE)) == ["late2"]
 
+    async def test_only_the_lane_that_may_have_more_gets_more(self, broker: Broker) -> None:
+        hub = a_hub(broker, lane_share=1)
+        for n, lane in enumerate((LANE, OTHER_LANE)):
+            for nth in range(4):
+                await reserve(hub, KEY, f"r{n}-{nth}", lane)
+        assert names(await hub.say(KEY, [], {LANE: 3})) == ["r0-1", "r0-2"]
+
+    async def test_no_lane_has_less_than_its_share(self, broker: Broker) -> None:
+        hub = a_hub(broker, lane_share=2)
+        await hub.say(KEY, [Saying(Verb.RESERVE, RequestId("r0"), LANE)], {LANE: 1})
+        standing = await hub.say(KEY, [Saying(Verb.RESERVE, RequestId("r1"), LANE)], {LANE: 1})
+        assert standing.verdict is Verdict.TURN
+
 
 class TestMinute:
     async def test_requests_of_a_minute_are_used_up_and_it_tells_when_there_is_one_again(self, broker: Broker) -> None:

@@ -1,7 +1,7 @@
 """A hub's turns: told in batches, woken by other hubs, and never lost where the broker or a ring is."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,7 +9,8 @@ import pytest
 from common.broker import Broker
 from common.credentials import ClientKey
 from common.errors import BrokerUnavailable
-from common.limits import Limits, LimitSettings, Quota, Saying, Standing, Verb, Verdict
+from common.limits import NO_SHARES, Limits, LimitSettings, Quota, Saying, Standing, Verb, Verdict
+from common.streams.jobs import LaneName
 from common.streams.replies import Doorbell
 from common.types import HubId, RequestId
 from hub.errors import BrokerAway, KeyQueueFull, RateLimited
@@ -36,13 +37,15 @@ class Watched(Limits):
         """Of all answers but those to reservations."""
         self.way_back.set()
 
-    async def say(self, key: ClientKey, sayings: Sequence[Saying] = ()) -> Standing:
+    async def say(
+        self, key: ClientKey, sayings: Sequence[Saying] = (), shares: Mapping[LaneName, int] = NO_SHARES
+    ) -> Standing:
         self.is_asked.set()
         await self.gate.wait()
         if self.failures:
             self.failures -= 1
             raise BrokerUnavailable("for the test")
-        standing = await super().say(key, sayings)
+        standing = await super().say(key, sayings, shares)
         self.said.append([saying.verb for saying in sayings])
         if Verb.RESERVE not in self.said[-1]:
             await self.way_back.wait()
@@ -55,9 +58,9 @@ class Watched(Limits):
 class HubOfTurns:
     """As much of a hub as has turns."""
 
-    def __init__(self, broker: Broker, name: str = "hub-a", **settings: int) -> None:
+    def __init__(self, broker: Broker, name: str = "hub-a", *, lane_share_s: float = 0, **settings: int) -> None:
         self.limits = Watched(broker, HubId(name), replace(SETTINGS, **settings))
-        self.turns = Turns(self.limits, HubSettings(limit_lease_s=60))
+        self.turns = Turns(self.limits, HubSettings(limit_lease_s=60, lane_share_s=lane_share_s))
         self.bell = Doorbell(broker, HubId(name))
 
     async def reserve(self, request: str, key: ClientKey = ONE) -> Turn:
@@ -307,6 +310,19 @@ async def test_a_reservation_brings_what_happened_before_it(broker: Broker) -> N
     second = await hub.reserve("r1", KEY)
     assert second.has_come
     assert hub.limits.said == [[Verb.RESERVE], [Verb.RUN, Verb.RESERVE]]
+
+
+async def test_a_lane_that_is_claimed_from_quickly_has_room_for_more(broker: Broker) -> None:
+    """A share is for those who come behind it: where the jobs of a lane go at once, nobody does."""
+    hub = HubOfTurns(broker, lane_share=1, lane_share_s=0.5)
+    for n in range(3):
+        turn = await hub.reserve(f"r{n}", KEY)
+        assert turn.has_come
+        hub.turns.claimed(turn)
+    at_once = [(await hub.reserve(f"s{n}", KEY)).has_come for n in range(7)]
+    assert at_once == [True] * 6 + [False], "twice the three claims of late"
+    await asyncio.sleep(0.6)
+    assert not (await hub.reserve("later", KEY)).has_come
 
 
 @pytest.mark.parametrize("trouble", ["failures", "losses"])
