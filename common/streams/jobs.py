@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from common.broker import BLOCK_MS, Broker, broker_errors
 from common.errors import BrokerRefused, LaneMissing
 from common.keys import GROUP, Keys
-from common.line import Answer, Argument, Command, Line
+from common.line import Answer, Argument, Command
 from common.streams.scripts import Script
 from common.streams.shapes import Fields, entries_of, fields_of, flat
 from common.types import Lane, ModelId, NodeId, RequestId
@@ -80,8 +80,7 @@ class JobLanes:
     def __init__(self, broker: Broker) -> None:
         self._commands: Redis = broker.commands
         self._line = broker.line
-        self._new_blocking_line = broker.blocking_line
-        self._blocking: Line | None = None
+        self._waiting = broker.blocking_line()
         self._keys: Keys = broker.keys
         self._lanes_by_key: tuple[list[LaneName], dict[bytes, LaneName]] = [], {}
 
@@ -133,11 +132,9 @@ class JobLanes:
             LaneMissing: one of the lanes is not there, or no longer.
         """
         by_key = self._by_key(lanes)
-        if self._blocking is None:
-            self._blocking = self._new_blocking_line()
         head: Command = ("XREADGROUP", "GROUP", GROUP, node, "COUNT", count, "BLOCK", block_ms, "STREAMS")
         with _lane_errors():
-            answer = await self._blocking.say(*head, *by_key, *(b">" for _ in by_key))
+            answer = await self._waiting.say(*head, *by_key, *(b">" for _ in by_key))
         return [
             Delivery(Ticket(by_key[key], entry), fields)
             for key, entries in entries_of(answer)

@@ -314,15 +314,22 @@ async def test_a_reservation_brings_what_happened_before_it(broker: Broker) -> N
 
 async def test_a_lane_that_is_claimed_from_quickly_has_room_for_more(broker: Broker) -> None:
     """A share is for those who come behind it: where the jobs of a lane go at once, nobody does."""
-    hub = HubOfTurns(broker, lane_share=1, lane_share_s=0.5)
+    hub = HubOfTurns(broker, lane_share=1, lane_share_s=10)
     for n in range(3):
         turn = await hub.reserve(f"r{n}", KEY)
         assert turn.has_come
         hub.turns.claimed(turn)
     at_once = [(await hub.reserve(f"s{n}", KEY)).has_come for n in range(7)]
     assert at_once == [True] * 6 + [False], "twice the three claims of late"
-    await asyncio.sleep(0.6)
-    assert not (await hub.reserve("later", KEY)).has_come
+
+
+async def test_claims_of_long_ago_give_a_lane_no_more_room(broker: Broker) -> None:
+    hub = HubOfTurns(broker, lane_share=1, lane_share_s=0.001)
+    for n in range(3):
+        hub.turns.claimed(await hub.reserve(f"r{n}", KEY))
+    await hub.turns.finish(10)
+    await asyncio.sleep(0.01)
+    assert [(await hub.reserve(f"s{n}", KEY)).has_come for n in range(2)] == [True, False]
 
 
 @pytest.mark.parametrize("trouble", ["failures", "losses"])
