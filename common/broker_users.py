@@ -82,7 +82,8 @@ class BrokerUsers:
         stranger = Redis.from_pool(ConnectionPool(connection_class=pool.connection_class, **facts))
         try:
             with broker_errors():
-                await stranger.exists(self._keys.credentials)
+                # Not EXISTS: where anyone may look, the broker of `ghub up` lets everybody count and time keys.
+                await stranger.get(self._keys.credentials)
         except BrokerRefused:
             return False
         else:

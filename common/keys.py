@@ -27,6 +27,7 @@
 | `ghub:members` | zset, TTL | node -> when it last registered, ms |
 | `ghub:revoked` | zset, TTL | node -> when it was cut off, ms |
 | `ghub:usage:<key id>:<day>` | hash | requests and tokens per model, one UTC day |
+| `ghub:history:<ms>` | hash, TTL | what ended in the minute that began then: sums of all hubs |
 | `ghub:limit:{<key id>}:<what>` | hash or zset, TTL | what a client key has used of its limits |
 
 `{...}` is a Cluster hash tag: keys that one script or one read takes together share a slot.
@@ -175,6 +176,10 @@ class Keys:
     def usage(self, key: KeyId, day: str) -> str:
         """Hash of what a client key used on one day (`YYYY-MM-DD`, UTC)."""
         return f"{self.prefix}usage:{key}:{day}"
+
+    def history(self, began_at: int) -> str:
+        """Hash of one minute, by its beginning in Unix ms."""
+        return f"{self.prefix}history:{began_at}"
 
     def limit(self, key: KeyId, what: str) -> str:
         """One of the books on a client key's limits; all of a key share a Cluster slot."""

@@ -2,13 +2,12 @@
 
 import asyncio
 import gc
-import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
 from common.errors import GHubError, SettingsError
-from common.logs import configure_logs
+from common.logs import LogFormat, asked_for, configure_logs, say_failed
 from common.settings import SharedSettings, read_settings
 from common.tasks import new_event_loop
 
@@ -33,9 +32,9 @@ def run_process(name: str, settings: SharedSettings, work: Coroutine[Any, Any, N
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(work)
     except SettingsError as exc:
-        return _told(name, exc, REFUSED)
+        return _told(name, exc, REFUSED, settings.log_format)
     except (GHubError, RuntimeError) as exc:  # a broker that says no, a name that is taken, a root task that died
-        return _told(name, exc, FAILED)
+        return _told(name, exc, FAILED, settings.log_format)
     return 0
 
 
@@ -46,14 +45,16 @@ def main(name: str, kind: type[Settings], run: Callable[[Settings], int]) -> int
 
 def begin(name: str, read: Callable[[], Setup], run: Callable[[Setup], int]) -> int:
     """Run a process with what its reader gives, which may raise SettingsError; its exit status."""
+    log_format = asked_for()
+    if log_format is LogFormat.JSON:
+        configure_logs(log_format, "INFO")  # until the settings are read
     try:
         setup = read()
     except SettingsError as exc:
-        return _told(name, exc, REFUSED)
+        return _told(name, exc, REFUSED, log_format)
     return run(setup)
 
 
-def _told(name: str, error: Exception, status: int) -> int:
-    for line in str(error).splitlines():
-        print(f"ghub {name}: {line}", file=sys.stderr)  # noqa: T201 - for the person who started it
+def _told(name: str, error: Exception, status: int, log_format: LogFormat) -> int:
+    say_failed(f"ghub {name}", str(error), log_format)
     return status

@@ -59,6 +59,20 @@ class SharedSettings(BaseSettings):
     """`console` or `json`, one line an event, to stderr."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias="GHUB_LOG_LEVEL")
     """Least level that is logged."""
+    traces: bool | None = Field(None, validation_alias="GHUB_TRACES", examples=[True])
+    """Whether requests are traced with OpenTelemetry, see docs/traces.md. Default: where `traces_endpoint` or
+    `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector."""
+    traces_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^/\s@]+(/\S*)?$",
+        validation_alias="GHUB_TRACES_ENDPOINT",
+        examples=["http://127.0.0.1:4318"],
+    )
+    """The collector that spans go to, by OTLP over HTTP; `/v1/traces` is added. Default: what OpenTelemetry's own
+    variables say, else this machine's port 4318."""
+    traces_ratio: float | None = Field(None, ge=0, le=1, validation_alias="GHUB_TRACES_RATIO", examples=[0.1])
+    """How many of the traces that begin here are recorded; where the caller traces, what it does counts. Default: as
+    `OTEL_TRACES_SAMPLER` says, else all."""
     heartbeat_s: float = Field(2.0, ge=0.1, le=60, validation_alias="GHUB_HEARTBEAT_S")
     """How often a process renews its entry; the entry lives for three of these."""
 

@@ -69,6 +69,11 @@ class DeadLetters:
             entries: Any = await self._commands.xrevrange(self._key, max=f"({before}" if before else "+", count=count)
         return [DeadLetter(entry.decode(), fields) for entry, fields in entries]
 
+    async def count(self) -> int:
+        """How many letters there are."""
+        with broker_errors():
+            return int(await self._commands.xlen(self._key))
+
     async def read(self, entry: str) -> DeadLetter | None:
         """One letter; `entry` must be one (`is_entry`)."""
         with broker_errors():
