@@ -1,14 +1,15 @@
-"""The one door of the operations API: every route behind it wants the admin token."""
+"""The one door of the operations API: every route behind it wants the admin token, or a caller on this machine."""
 
 from fastapi import APIRouter, Depends, Request
 
 from hub.access.gatekeeper import Gatekeeper
+from hub.access.this_machine import is_from_this_machine
 
 
 def admin_router(gatekeeper: Gatekeeper, tag: str) -> APIRouter:
-    """A router whose every route refuses who does not show the admin token, before it looks at anything else."""
+    """A router whose every route refuses who is no operator, before it looks at anything else."""
 
     async def admin_only(request: Request) -> None:
-        gatekeeper.check_admin(request.headers)
+        gatekeeper.check_admin(request.headers, is_local=is_from_this_machine(request.scope))
 
     return APIRouter(tags=[tag], dependencies=[Depends(admin_only)])

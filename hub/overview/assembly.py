@@ -1,0 +1,29 @@
+"""Puts together what an overview is taken from."""
+
+from common.broker import Broker
+from common.clock import BrokerClock
+from common.history import History
+from common.registry import Registry
+from common.streams.dead import DeadLetters
+from common.streams.jobs import JobLanes
+from common.streams.request_book import RequestBook
+from common.types import HubId
+from hub.grid.registry_view import RegistryView
+from hub.overview.snapshot import Overview, Sources
+from hub.settings import HubSettings
+
+
+def make_overview(
+    hub: HubId, broker: Broker, view: RegistryView, clock: BrokerClock, settings: HubSettings
+) -> Overview:
+    """The overview of a hub; nothing is asked of the broker before somebody looks."""
+    sources = Sources(
+        view=view,
+        lanes=JobLanes(broker),
+        registry=Registry(broker),
+        book=RequestBook(broker),
+        dead=DeadLetters(broker),
+        history=History(broker),
+        clock=clock,
+    )
+    return Overview(hub, sources, settings)

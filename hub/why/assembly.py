@@ -1,0 +1,28 @@
+"""Puts together what explanations are drawn from."""
+
+from common.broker import Broker
+from common.clock import BrokerClock
+from common.limit_looks import LimitLooks
+from common.registry import Registry
+from common.streams.jobs import JobLanes
+from common.streams.request_book import RequestBook
+from hub.access.credential_table import CredentialTable
+from hub.grid.registry_view import RegistryView
+from hub.settings import HubSettings
+from hub.why.explainer import Evidence, Explainer
+
+
+def make_explainer(
+    broker: Broker, view: RegistryView, credentials: CredentialTable, clock: BrokerClock, settings: HubSettings
+) -> Explainer:
+    """The explainer of a hub."""
+    evidence = Evidence(
+        view=view,
+        registry=Registry(broker),
+        lanes=JobLanes(broker),
+        book=RequestBook(broker),
+        limits=LimitLooks(broker),
+        credentials=credentials,
+        clock=clock,
+    )
+    return Explainer(evidence, settings)
