@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import structlog
 from fastapi import APIRouter, FastAPI
+from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from common import __version__
 from common.broker import Broker
@@ -11,6 +12,7 @@ from common.broker_users import BrokerUsers
 from common.broker_watch import BrokerWatch
 from common.clock import BrokerClock
 from common.credentials import Credentials
+from common.history import History
 from common.limits import Limits
 from common.memberships import Memberships
 from common.nonces import Nonces
@@ -24,6 +26,7 @@ from common.streams.replies import Doorbell, ReplyStreams
 from common.streams.request_book import RequestBook
 from common.streams.requests import Requests, RequestTtls
 from common.tasks import Crew
+from common.telemetry.port import NO_TRACING, Tracing
 from common.types import HubId
 from common.usage import UsageBooks
 from hub.access.broker_access import BrokerAccess
@@ -35,9 +38,13 @@ from hub.api.admin.dead import dead_router
 from hub.api.admin.grid import grid_router
 from hub.api.admin.keys import keys_router
 from hub.api.admin.nodes import nodes_router
+from hub.api.admin.overview import overview_router
 from hub.api.admin.requests import requests_router
 from hub.api.admin.tokens import tokens_router
+from hub.api.admin.usage import usage_router
+from hub.api.admin.why import why_router
 from hub.api.anthropic.messages import messages_router
+from hub.api.dashboard import dashboard_router
 from hub.api.direct import direct_router
 from hub.api.errors import install_error_handlers
 from hub.api.front import Front
@@ -55,6 +62,9 @@ from hub.api.resumable_intake import ResumableIntake
 from hub.api.resumption import resumption_router
 from hub.direct.calls import DirectCalls
 from hub.direct.tickets import DirectTickets
+from hub.figures.exposition import Exposition
+from hub.figures.request_counters import RequestCounters
+from hub.figures.tally import Tally
 from hub.grid.model_names import ModelNames
 from hub.grid.picture import GridPicture
 from hub.grid.presence import Presence
@@ -66,6 +76,8 @@ from hub.office.keys import KeyOffice
 from hub.office.nodes import NodeDesk
 from hub.office.requests import RequestDesk
 from hub.office.tokens import TokenOffice
+from hub.overview.assembly import make_overview
+from hub.overview.feed import OverviewFeed
 from hub.recovery.assembly import make_reaper
 from hub.relay.reader import ReplyReader
 from hub.requests.backstage import Backstage
@@ -77,15 +89,23 @@ from hub.requests.rounds import Rounds
 from hub.requests.turns import Turns
 from hub.resume.assembly import make_resumption
 from hub.settings import HubSettings
+from hub.why.assembly import make_explainer
 
 log = structlog.get_logger()
+
+
+def new_id(name: str) -> HubId:
+    """What a hub of this name is known by, from this start on."""
+    return HubId(f"{name}-{uuid4().hex[:8]}")
 
 
 class Hub:
     """A hub process without its HTTP server."""
 
-    def __init__(self, settings: HubSettings, broker: Broker) -> None:
-        self.id = HubId(f"{settings.name}-{uuid4().hex[:8]}")
+    def __init__(
+        self, settings: HubSettings, broker: Broker, tracing: Tracing = NO_TRACING, hub: HubId | None = None
+    ) -> None:
+        self.id = hub or new_id(settings.name)
         signing = SigningKeys.parse(settings.signing_key)
         if not signing:
             log.warning("jobs_unsigned", hint="set GHUB_SIGNING_KEY on hubs and providers to refuse forged jobs")
@@ -121,6 +141,9 @@ class Hub:
         access = BrokerAccess(settings, BrokerUsers(broker))
         self.members = Members(books, access, clock, settings, broker.keys.prefix)
         dead_jobs = DeadJobs(DeadLetters(broker), settings)
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a time for each series that Prometheus has no use for
+        counters = CollectorRegistry(auto_describe=False)
+        self._tally = Tally(RequestCounters(counters), History(broker), clock)
         backstage = Backstage(
             hub=self.id,
             settings=settings,
@@ -133,6 +156,8 @@ class Hub:
             ledger=self._ledger,
             turns=self._turns,
             dead=dead_jobs,
+            tally=self._tally,
+            tracing=tracing,
         )
         self.dispatcher = Dispatcher(broker.keys, backstage)
         self._rounds = Rounds(self.dispatcher, backstage, lambda: self._credentials.keys)
@@ -152,13 +177,20 @@ class Hub:
         self._presence = Presence(self.id, settings, clock, registry, doorbell, requests, self.dispatcher, steadiness)
         self._broker_watch = BrokerWatch(broker)
         self.crew = Crew()
-        inference = self._inference_routers(settings)
+        inference = self._inference_routers(settings, tracing)
         self.app = self._make_app(settings, inference)
         self.front = Front(self.app, inference)
         picture = GridPicture(self._view, lanes, registry, settings)
-        self.app.include_router(operations_router(self.dispatcher, self._view, picture, self._gatekeeper, settings))
+        overview = make_overview(self.id, broker, self._view, clock, settings)
+        self.feed = OverviewFeed(overview, settings.max_watchers)
+        self.app.include_router(overview_router(self._gatekeeper, overview, self.feed, settings))
+        exposition = Exposition(counters, overview)
+        self.app.include_router(
+            operations_router(self.dispatcher, self._view, picture, exposition, self._gatekeeper, settings)
+        )
         self._add_admin_routes(settings, broker, picture, dead_jobs, clock)
         self._add_provider_routes(settings, clock, registry, Nonces(broker))
+        self.app.include_router(dashboard_router())
 
     def start(self) -> None:
         """Begin the background tasks."""
@@ -175,6 +207,8 @@ class Hub:
         self.crew.start("turn keeper", self._turns.keep())
         self.crew.start("presence", self._presence.run())
         self.crew.start("broker watch", self._broker_watch.run())
+        self.crew.start("tally", self._tally.run())
+        self.crew.start("overview", self.feed.run())
         self._resumption.start(self.crew)
         self.crew.start("reaper", self._reaper.run())
 
@@ -183,14 +217,15 @@ class Hub:
         await self.dispatcher.finish_closing(2)
         await self._turns.finish(2)
         await self._ledger.finish(2)
+        await self._tally.finish(2)
         await self.crew.stop()
         await self._resumption.stop()
         await self._presence.leave()
 
-    def _inference_routers(self, settings: HubSettings) -> tuple[APIRouter, ...]:
+    def _inference_routers(self, settings: HubSettings, tracing: Tracing) -> tuple[APIRouter, ...]:
         resumption = self._resumption
         resumable = ResumableIntake(resumption.guards, resumption.followings, resumption.idempotency, settings)
-        intake = Intake(self._gatekeeper, self.dispatcher, resumable, settings)
+        intake = Intake(self._gatekeeper, self.dispatcher, resumable, self._tally, settings, tracing)
         return inference_router(intake), messages_router(intake), ollama_inference_router(intake)
 
     def _make_app(self, settings: HubSettings, inference: tuple[APIRouter, ...]) -> FastAPI:
@@ -225,6 +260,10 @@ class Hub:
         self.app.include_router(dead_router(gatekeeper, dead))
         keys = KeyOffice(credentials, self._credentials, UsageBooks(broker), clock, settings)
         self.app.include_router(keys_router(gatekeeper, keys, settings))
+        self.app.include_router(usage_router(gatekeeper, keys))
+        self.app.include_router(
+            why_router(gatekeeper, make_explainer(broker, self._view, self._credentials, clock, settings))
+        )
         tokens = TokenOffice(credentials, self._credentials, self.members, clock, settings)
         self.app.include_router(tokens_router(gatekeeper, tokens, settings))
 

@@ -11,10 +11,11 @@ from common.broker import connect
 from common.connections import Crowd
 from common.process import run_process
 from common.serving import FORCED_END_S, HttpServer, listen
+from common.telemetry.switch import open_tracing
 from hub.access.browsers import for_browsers
 from hub.api.errors import error_response
 from hub.api.shapes import shape_of
-from hub.app import Hub
+from hub.app import Hub, new_id
 from hub.errors import HubFull
 from hub.settings import HubSettings
 
@@ -38,7 +39,9 @@ async def serve(settings: HubSettings) -> None:
     address = listener.getsockname()
     settings = settings.model_copy(update={"port": address[1]})
     broker = connect(settings.redis_url, prefix=settings.prefix, client_name=f"ghub-hub-{settings.name}")
-    hub = Hub(settings, broker)
+    hub_id = new_id(settings.name)
+    tracing = open_tracing(settings, "ghub-hub", hub_id)
+    hub = Hub(settings, broker, tracing, hub_id)
     server = HttpServer(for_browsers(hub.front, settings), Crowd(settings.max_connections, _turning_away(settings)))
     try:
         hub.start()
@@ -47,12 +50,14 @@ async def serve(settings: HubSettings) -> None:
         await hub.crew.until(stop)
         log.info("draining", open_requests=hub.dispatcher.open_count, limit_s=settings.shutdown_timeout_s)
         await hub.dispatcher.drain(settings.shutdown_timeout_s)
+        hub.feed.close()
         server.should_exit = True
         await hub.crew.wait("http", FORCED_END_S + 2)
         log.info("hub_stopped", hub=hub.id)
     finally:
         await hub.stop()
         await broker.aclose()
+        await tracing.aclose()
 
 
 def _turning_away(settings: HubSettings) -> ASGIApp:

@@ -65,6 +65,10 @@ class HubSettings(SharedSettings):
     them. Default: `required`, but `off` on loopback."""
     admin_token: AdminToken | None = Field(None, examples=["a-long-random-text"])
     """Who shows it may see and change everything: `/api/…`, keys and tokens. Default: nobody may."""
+    admin_loopback: bool | None = Field(None, examples=[False])
+    """Whether who asks from this hub's own machine needs no admin token: to be turned off where others have accounts
+    there, or where a proxy there hands on what comes from elsewhere without saying so. Default: on, but off where
+    `auth` is set."""
     trusted_hosts: Names = Field((), examples=[["ai.example.org"]])
     """Where clients need no key: names under which they may reach this hub, `name[,name …]`, beside any address and
     `localhost`; `*` for all. Others are refused, since a web page can make a name of its own lead here."""
@@ -156,8 +160,15 @@ class HubSettings(SharedSettings):
     """How long the answer of such a request can be read after its end, `request_ttl_s` at most."""
     request_ttl_s: float = Field(3600, ge=10)
     """How long a request's hash stays after its last change."""
+    max_watchers: int = Field(50, ge=1)
+    """Most dashboards that one hub process keeps up to date."""
     shutdown_timeout_s: float = Field(30, ge=0)
     """How long open requests may go on after a stop signal before they are ended with an error."""
+
+    @property
+    def lets_local_admin_in(self) -> bool:
+        """Whether a caller on this machine is an operator."""
+        return self.auth is None if self.admin_loopback is None else self.admin_loopback
 
     @property
     def needs_client_keys(self) -> bool:

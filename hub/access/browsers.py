@@ -7,12 +7,11 @@ is not known to be this hub's. Programs name no origin, and come by an address o
 """
 
 import ipaddress
-from urllib.parse import urlsplit
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from common.settings import is_loopback
+from hub.access.this_machine import host_in, is_local_name
 from hub.api.errors import error_response
 from hub.api.shapes import shape_of
 from hub.errors import RequestFailed
@@ -69,14 +68,14 @@ class BrowserGuard:
         return None
 
     def _is_ours(self, host: str) -> bool:
-        name = _name_in(f"//{host}")
-        return ANY in self._hosts or _is_local(name) or _is_address(name) or name in self._hosts
+        name = host_in(f"//{host}")
+        return ANY in self._hosts or is_local_name(name) or _is_address(name) or name in self._hosts
 
     def _may_ask(self, origin: str, hosts: list[str]) -> bool:
         if ANY in self._origins or origin in self._origins:
             return True
         scheme, _, rest = origin.partition("://")
-        return scheme in ("http", "https") and (rest in hosts or _is_local(_name_in(origin)))
+        return scheme in ("http", "https") and (rest in hosts or is_local_name(host_in(origin)))
 
 
 def for_browsers(app: ASGIApp, settings: HubSettings) -> ASGIApp:
@@ -95,18 +94,6 @@ def for_browsers(app: ASGIApp, settings: HubSettings) -> ASGIApp:
         # needed, something in front of the hub lets clients in, under names of its own.
         return app
     return BrowserGuard(app, trusted_hosts=settings.trusted_hosts, allowed_origins=settings.allowed_origins)
-
-
-def _name_in(url: str) -> str:
-    """The host in a URL; empty where there is none."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
-
-
-def _is_local(name: str) -> bool:
-    return is_loopback(name) or name.endswith(".localhost")
 
 
 def _is_address(name: str) -> bool:

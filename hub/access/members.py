@@ -201,7 +201,12 @@ class Members:
             raise RequestFailed("the grid has as many registered nodes as it may", status=503, code="too_many_nodes")
         tokens = {known.id for known in books.table.tokens.values()}
         if before is not None and before.token != token.id and before.token in tokens:
-            raise Conflict(f"the name {node!r} was registered with another token", code="node_taken", param="name")
+            raise Conflict(
+                f"the name {node!r} was registered with another token: use that one, revoke it (ghub token list shows "
+                "which it is), or choose another --name",
+                code="node_taken",
+                param="name",
+            )
         live = await books.registry.node(node)
         is_just_taken = (
             before is not None

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from common.errors import ClientGone
 from common.serving import Sender
+from common.types import RequestId
 from hub.api.answer_head import Provenance, empty_head, missing_end, stream_head, whole_head
 from hub.api.errors import error_response
 from hub.api.event_ids import EventIds
@@ -58,6 +59,8 @@ class FollowResponse(Response):
         self._after = after
         self._more = {**(headers or {})}
         self._is_gone = False
+        self._request: RequestId | None = None
+        """Once it is read."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Tell the answer until it, the request or the client ends."""
@@ -70,7 +73,7 @@ class FollowResponse(Response):
                 elif failed is not None:
                     await error_response(failed, self._shape, headers)(scope, receive, send)
         except ClientGone as exc:
-            log.info("reader_gone", reason=str(exc))
+            log.info("reader_gone", request=self._request, reason=str(exc))
         finally:
             watch.cancel()
 
@@ -79,6 +82,7 @@ class FollowResponse(Response):
         headers = self._more
         try:
             with self._reading as following:
+                self._request = following.request
                 told = Retelling(is_stream=following.is_stream)
                 try:
                     await (self._stream if following.is_stream else self._whole)(following, told, sender)

@@ -1,11 +1,15 @@
-"""`/health…` for probes and `/api/registry` for people: how this hub and the grid stand."""
+"""`/health…` for probes, `/api/registry` for people, `/metrics` for Prometheus: how this hub and the grid stand."""
 
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from common import __version__
 from hub.access.gatekeeper import Gatekeeper
+from hub.access.this_machine import is_from_this_machine
+from hub.figures.exposition import Exposition
 from hub.grid.picture import GridPicture
 from hub.grid.registry_view import RegistryView
 from hub.requests.dispatcher import Dispatcher
@@ -13,9 +17,14 @@ from hub.settings import HubSettings
 
 
 def operations_router(
-    dispatcher: Dispatcher, view: RegistryView, picture: GridPicture, gatekeeper: Gatekeeper, settings: HubSettings
+    dispatcher: Dispatcher,
+    view: RegistryView,
+    picture: GridPicture,
+    exposition: Exposition,
+    gatekeeper: Gatekeeper,
+    settings: HubSettings,
 ) -> APIRouter:
-    """Routes that tell how things stand: probes to anybody, the registry to whom it may concern."""
+    """Routes that tell how things stand: probes to anybody, the registry and figures to whom they may concern."""
     router = APIRouter(tags=["operations"])
 
     @router.get("/health")
@@ -47,10 +56,17 @@ def operations_router(
     async def registry(request: Request) -> dict[str, Any]:
         """Every live node and how it last reported, nodes that are gone, and every model with what waits and runs.
 
-        It names machines and what runs on them: where clients need keys, only the admin token opens it.
+        It names machines and what runs on them: where clients need keys, only an operator sees it.
         """
         if settings.needs_client_keys:
-            gatekeeper.check_admin(request.headers)
+            gatekeeper.check_admin(request.headers, is_local=is_from_this_machine(request.scope))
         return await picture.take()
+
+    @router.get("/metrics", response_class=PlainTextResponse)
+    async def metrics(request: Request) -> Response:
+        """Figures for Prometheus, of this hub and of the grid; where clients need keys, only an operator sees them."""
+        if settings.needs_client_keys:
+            gatekeeper.check_admin(request.headers, is_local=is_from_this_machine(request.scope))
+        return Response(await exposition.text(), media_type=CONTENT_TYPE_LATEST)
 
     return router

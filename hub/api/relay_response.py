@@ -47,6 +47,9 @@ class RelayResponse(Response):
                     await self._fail(exc, sender, scope, receive, send)
         except ClientGone as exc:
             log.info("client_gone", request=self._request.job.id, reason=str(exc))
+        except Exception:
+            self._request.failed_with = RequestFailed("The hub failed on this request.")
+            raise
         finally:
             watch.cancel()
             self._dispatcher.close(self._request)
@@ -89,6 +92,8 @@ class RelayResponse(Response):
 
     async def _fail(self, error: RequestFailed, sender: Sender, scope: Scope, receive: Receive, send: Send) -> None:
         if sender.has_begun:  # what came together with the failure was said before it
+            if self._request.trail is not None:
+                self._request.trail.status = 200
             await sender.body(self._request.take() + self._shape.error_event(error), more=False)
         else:
             await error_response(error, self._shape, self._provenance().headers())(scope, receive, send)

@@ -32,5 +32,7 @@ class ResumableIntake:
             guard = await self._guards.open(submission)
             return FollowResponse(self._followings.read_guarded(guard), shape, self._settings)
         answer = await self._idempotency.ask(submission, idempotency_key)
+        if answer.is_replay and submission.trail is not None:
+            submission.trail.replayed(answer.request)
         headers = {"x-request-id": answer.request, **({REPLAYED_HEADER: "true"} if answer.is_replay else {})}
         return FollowResponse(answer.reading, shape, self._settings, headers=headers)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from common.clock import BrokerClock
 from common.direct import HEADER, DirectCall, sign_direct
 from common.endpoints import ENDPOINTS
-from common.registry import NodeRecord
+from common.grid_records import NodeRecord
 from common.signing import SigningKeys
 from common.types import ModelId, NodeState
 from hub.access.gatekeeper import Caller

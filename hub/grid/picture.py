@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from common.registry import NodeRecord, Registry
+from common.grid_records import NodeRecord
+from common.registry import Registry
 from common.report import StoredReport
 from common.streams.jobs import JobLanes, LaneLoad, LaneName, lanes_of
 from common.types import Lane, ModelId, NodeState

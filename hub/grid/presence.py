@@ -7,7 +7,8 @@ import structlog
 from common import __version__
 from common.clock import BrokerClock
 from common.errors import BrokerError
-from common.registry import HubRecord, Registry
+from common.grid_records import HubRecord
+from common.registry import Registry
 from common.settings import SharedSettings
 from common.streams.replies import Doorbell
 from common.streams.requests import Requests

@@ -7,7 +7,8 @@ import structlog
 from common.broker import Reconnections
 from common.clock import BrokerClock
 from common.errors import BrokerError
-from common.registry import NodeRecord, Registry
+from common.grid_records import NodeRecord
+from common.registry import Registry
 from common.streams.jobs import JobLanes
 from common.types import ModelId, NodeId
 from hub.grid.model_names import ModelNames

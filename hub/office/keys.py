@@ -126,6 +126,18 @@ class KeyOffice:
         ]
         return {"id": key.id, "name": key.name, "days": shown}
 
+    async def usage_of_all(self, days: int) -> list[dict[str, Any]]:
+        """What every key used on each of the last days, a row for each model, the last day first."""
+        wanted, keys = days_back(self._clock.now_ms(), days), sorted(await self._all(), key=lambda key: key.name)
+        with asking_broker("usage", self._retry_after_s):
+            used = {key.id: await self._usage.read(key.id, wanted) for key in keys}
+        return [
+            {"key": key.id, "name": key.name, "day": day, "model": model, **asdict(one)}
+            for day in wanted
+            for key in keys
+            for model, one in sorted(used[key.id][day].items())
+        ]
+
     async def _all(self) -> Sequence[ClientKey]:
         with asking_broker("keys", self._retry_after_s):
             await self._table.refresh()

@@ -1,6 +1,5 @@
 """The requests of the whole grid, for the operator: which are open, how one stands, and the end of one."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,7 @@ from common.keys import Keys
 from common.streams.jobs import lanes_of
 from common.streams.last_word import LastWords
 from common.streams.replies import ReplyStreams, ReplyWrite, Written
-from common.streams.request_book import RequestBook
+from common.streams.request_book import RequestBook, is_request_id, number_of
 from common.types import HubId, ModelId, RequestId, RequestStatus
 from common.wire import LAST_WORD, Failure, ReplyEntry
 from hub.asking import asking_broker
@@ -27,7 +26,6 @@ MOST_LOOKED_AT = 10_000
 BATCH = 500
 UNREAD_MS = 60_000
 """How long a last word stays that nobody reads, because its request ended in that moment."""
-_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _TEXTS = ("status", "model", "endpoint", "hub", "node", "lane", "key", "error")
 _NUMBERS = ("attempt", "queued_at", "claimed_at", "first_data_at", "ended_at", "prompt_tokens", "completion_tokens")
 
@@ -78,7 +76,7 @@ class RequestDesk:
             waiting = await self._book.waiting(lanes_of(sorted(models)), MOST_LOOKED_AT)
             running = [request for node in self._view.nodes.values() for request in node.requests]
             held = [request.job.id for request in self._dispatcher.open_requests]
-            names = [one for one in dict.fromkeys([*running, *held, *waiting]) if _ID.fullmatch(one)]
+            names = [one for one in dict.fromkeys([*running, *held, *waiting]) if is_request_id(one)]
             for start in range(0, min(len(names), MOST_LOOKED_AT), BATCH):
                 for request, fields in (await self._book.read(names[start : start + BATCH])).items():
                     if fields.get("status") in wanted and model in (None, fields.get("model")):
@@ -128,7 +126,7 @@ class RequestDesk:
 
     async def _read(self, name: str) -> Mapping[str, str]:
         found: Mapping[RequestId, Mapping[str, str]] = {}
-        if _ID.fullmatch(name):
+        if is_request_id(name):
             with asking_broker("request", self._retry_after_s):
                 found = await self._book.read([RequestId(name)])
         if name not in found:
@@ -143,8 +141,4 @@ def _cancelling(name: str) -> dict[str, Any]:
 
 def _shown(request: RequestId, fields: Mapping[str, str]) -> dict[str, Any]:
     texts = {name: fields.get(name) or None for name in _TEXTS}
-    return {"id": request, **texts, **{name: _number(fields.get(name)) for name in _NUMBERS}}
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+    return {"id": request, **texts, **{name: number_of(fields.get(name)) for name in _NUMBERS}}

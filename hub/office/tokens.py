@@ -3,12 +3,15 @@
 import shlex
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from pydantic import BaseModel, ConfigDict
 
 from common.clock import BrokerClock
 from common.credentials import TOKEN_HEAD, Credentials, ProviderToken, digest_of, new_secret
+from common.lan import lan_address, with_host
+from common.settings import is_loopback
 from hub.access.credential_table import CredentialTable
 from hub.access.members import Members
 from hub.asking import asking_broker
@@ -44,6 +47,7 @@ class TokenOffice:
         self._members = members
         self._clock = clock
         self._public_url = settings.public_url
+        self._listens_to_others = not is_loopback(settings.host)
         self._retry_after_s = settings.retry_after_s
 
     async def shown(self) -> list[dict[str, Any]]:
@@ -59,7 +63,8 @@ class TokenOffice:
 
         Args:
             wish: what was asked for.
-            reached_at: the URL under which this hub was asked; `hub_url` in the answer unless a setting knows better.
+            reached_at: the URL under which this hub was asked; `hub_url` in the answer unless a setting knows better,
+                or it is one of this machine alone, and the hub is open to others.
 
         Raises:
             Conflict: the name is taken.
@@ -76,12 +81,13 @@ class TokenOffice:
                 await self._table.refresh()
         check_alone(others, token.name, KIND)
         log.info("token_created", token=token.id, name=token.name)
-        hub_url = (self._public_url or reached_at).rstrip("/")
-        line = f"ghub provider --hub-url {shlex.quote(hub_url)}"
+        hub_url = (self._public_url or self._as_others_see(reached_at)).rstrip("/")
+        line = f"uv run ghub provider --hub-url {shlex.quote(hub_url)}"
         return {
             **_shown(token),
             "token": secret,
             "hub_url": hub_url,
+            "is_reachable": not is_loopback(urlsplit(hub_url).hostname or ""),
             "join": f"{line} --token {secret}",
             "join_env": f"GHUB_PROVIDER_TOKEN={secret} {line}",
         }
@@ -96,6 +102,12 @@ class TokenOffice:
         token = find_record(await self._all(), wanted, KIND)
         nodes = await self._members.revoke(token)
         return {"id": token.id, "name": token.name, "revoked": True, "nodes": sorted(nodes)}
+
+    def _as_others_see(self, url: str) -> str:
+        if not self._listens_to_others or not is_loopback(urlsplit(url).hostname or ""):
+            return url
+        address = lan_address()
+        return url if address is None else with_host(url, address)
 
     async def _all(self) -> Sequence[ProviderToken]:
         with asking_broker("tokens", self._retry_after_s):

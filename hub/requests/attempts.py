@@ -14,6 +14,7 @@ from hub.requests.backstage import Backstage
 from hub.requests.clocks import RequestClocks
 from hub.requests.place import Place
 from hub.requests.record import RequestRecord
+from hub.requests.trail import RequestTrail
 from hub.requests.tries import Tries
 
 log = structlog.get_logger()
@@ -28,7 +29,13 @@ class Attempts:
     """Requeues a request where that may be; where not, each method raises the RequestFailed that its client hears."""
 
     def __init__(
-        self, job: Job, place: Place, clocks: RequestClocks, record: RequestRecord, backstage: Backstage
+        self,
+        job: Job,
+        place: Place,
+        clocks: RequestClocks,
+        record: RequestRecord,
+        backstage: Backstage,
+        trail: RequestTrail | None = None,
     ) -> None:
         self.job = job
         """As it was published last."""
@@ -42,6 +49,7 @@ class Attempts:
         self._clocks = clocks
         self._record = record
         self._stage = backstage
+        self._trail = trail
         self._tries = Tries(backstage.settings)
         self._lost_by: RequestFailed | None = None
         """Why the last attempt came to nothing."""
@@ -50,6 +58,23 @@ class Attempts:
         self._was_shaken = False
         self._brought_any = False
         """Whether this attempt has said a part of the answer."""
+
+    async def publish(self) -> None:
+        """Bring the first one's job to its lane; RequestFailed if that cannot be."""
+        trail, job = self._trail, self.job
+        if trail is not None:
+            job = trail.publish(job, self._place.lane_name)
+        job = job.signed(self._stage.signing)
+        try:
+            ticket = await self._place.publish(job, self._record.facts(job))
+        except RequestFailed as exc:
+            if trail is not None:
+                trail.not_published(exc)
+            raise
+        if trail is not None:
+            trail.published(ticket.entry)
+        self._record.published(job, ticket)
+        self.job = job
 
     @property
     def is_owed(self) -> bool:
@@ -62,6 +87,8 @@ class Attempts:
         self.is_running = True
         self._clocks.node_found(self._stage.clock.now_ms())
         self._record.claimed(self.job, node)
+        if self._trail is not None:
+            self._trail.claimed(node, self.job.attempt)
         if self._place.ticket is not None:
             self._stage.ledger.leave_queue(self.job.id, self._place.ticket.lane)
 
@@ -155,7 +182,10 @@ class Attempts:
             return
         settings, reason = self._stage.settings, self._owed
         deadline_ms = self._clocks.queue_deadline_ms(self._stage.clock.now_ms())
-        job = replace(self.job, attempt=self.job.attempt + 1, deadline_ms=deadline_ms).signed(self._stage.signing)
+        job = replace(self.job, attempt=self.job.attempt + 1, deadline_ms=deadline_ms)
+        if self._trail is not None:
+            job = self._trail.publish(job, LaneName(Lane.RETRY, job.model))
+        job = job.signed(self._stage.signing)
         ticket = self._place.ticket or Ticket(LaneName(Lane.RETRY, job.model), _UNKNOWN_ENTRY)
         try:
             ticket = await self._stage.lanes.requeue(ticket, job)
@@ -164,8 +194,11 @@ class Attempts:
             if self._clocks.age_s - self._owed_at_s > settings.broker_grace_s:
                 raise BrokerAway("the broker went away while this request was tried again") from exc
             return
+        if self._trail is not None:
+            self._trail.published(ticket.entry, reason)
         log.info("requeued", request=job.id, attempt=job.attempt, reason=reason.code, error=reason.message)
         self._stage.ledger.join_queue(job.id)
+        self._stage.tally.requeued(reason)
         self.job = job
         self.node, self.is_running, self.is_handed_back = None, False, False
         self._owed, self._was_shaken, self._brought_any = None, False, False

@@ -6,7 +6,9 @@ from common.clock import BrokerClock
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes
 from common.streams.requests import Requests
+from common.telemetry.port import NO_TRACING, Tracing
 from common.types import HubId
+from hub.figures.tally import Tally
 from hub.grid.registry_view import RegistryView
 from hub.relay.reader import ReplyReader
 from hub.requests.burial import DeadJobs
@@ -30,3 +32,5 @@ class Backstage:
     ledger: Ledger
     turns: Turns
     dead: DeadJobs
+    tally: Tally
+    tracing: Tracing = NO_TRACING

@@ -8,13 +8,14 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from common.credentials import ClientKey
 from common.endpoints import ENDPOINTS
 from common.errors import BrokerError
+from common.grid_records import NodeRecord
 from common.keys import Keys
 from common.limits import Quota
-from common.registry import NodeRecord
 from common.streams.jobs import LaneName, Ticket
 from common.tasks import wait_or_stop
 from common.types import KeyId, Lane, ModelId, RequestId
@@ -27,6 +28,7 @@ from hub.requests.limits import estimated_tokens
 from hub.requests.place import Place
 from hub.requests.request import OpenRequest
 from hub.requests.rewriting import with_model
+from hub.requests.trail import RequestTrail
 from hub.requests.wishes import NONE, Wishes
 
 log = structlog.get_logger()
@@ -53,7 +55,10 @@ class Submission:
     deadline_s: float | None = None
     """How long it waits for the whole answer, s; None: for ever."""
     trace: str = ""
+    """Its client's W3C traceparent."""
     wishes: Wishes = NONE
+    trail: RequestTrail | None = None
+    """None where nothing is traced."""
 
 
 class Dispatcher:
@@ -87,6 +92,11 @@ class Dispatcher:
         """An open request of this hub."""
         return self._open.get(request)
 
+    def known_model(self, asked: ModelId) -> ModelId | None:
+        """The name under which this hub knows a model; None for one that it does not know now."""
+        view = self._stage.view
+        return view.names.find(asked, view.models, view.known)
+
     def quota(self, key: ClientKey | None) -> Quota | None:
         """What a client key has left; None without one, and where it is not known."""
         return self._stage.turns.quota(key)
@@ -102,6 +112,9 @@ class Dispatcher:
         model = await self._admit(submission)
         clocks = RequestClocks(settings, self._stage.view, submission.deadline_s)
         request = request or RequestId(uuid4().hex)
+        bind_contextvars(request=request)  # for every line of the task that looks after it
+        if submission.trail is not None:
+            bind_contextvars(trace_id=submission.trail.trace_id)
         job = Job(
             id=request,
             attempt=1,
@@ -120,7 +133,7 @@ class Dispatcher:
         inbox = self._stage.reader.open(request, job.reply, log_bytes=self._log_bytes(submission.wishes))
         inbox.is_unborn = True
         place = Place(LaneName(lane, model), inbox, turn, self._stage)
-        opened = OpenRequest(job, place, inbox, self._stage, clocks, submission.wishes)
+        opened = OpenRequest(job, place, inbox, self._stage, clocks, submission.wishes, submission.trail)
         try:
             if place.has_turn:
                 await opened.publish()
@@ -151,7 +164,8 @@ class Dispatcher:
         place = Place(lane, inbox, None, self._stage, key=key)
         place.taken_over(ticket)
         log.info("request_adopted", request=job.id, model=job.model, attempt=job.attempt)
-        return self._hold(OpenRequest(job, place, inbox, self._stage, clocks, wishes))
+        trail = RequestTrail.adopt(self._stage.tracing, job) if self._stage.tracing.is_on else None
+        return self._hold(OpenRequest(job, place, inbox, self._stage, clocks, wishes, trail))
 
     def _hold(self, request: OpenRequest) -> OpenRequest:
         request.is_admitted = True

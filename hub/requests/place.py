@@ -47,6 +47,11 @@ class Place:
             turn.wake = inbox.poke
 
     @property
+    def lane_name(self) -> LaneName:
+        """The lane it was admitted to, of its model."""
+        return self._lane
+
+    @property
     def lane(self) -> Lane:
         """The lane it was admitted to."""
         return self._lane.lane
@@ -107,7 +112,7 @@ class Place:
         try:
             published = await self._stage.requests.publish(job, self._lane.lane, facts, max_waiting=settings.max_queue)
         except BrokerError as exc:
-            log.warning("broker_unavailable", doing="publish", error=str(exc))
+            log.warning("broker_unavailable", doing="publish", request=job.id, error=str(exc))
             raise BrokerAway("the broker does not answer", retry_after_s=settings.retry_after_s) from exc
         if isinstance(published, LaneFull):
             self.may_be_published = False

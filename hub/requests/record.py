@@ -8,9 +8,11 @@ from common.types import NodeId, RequestStatus
 from common.usage import day_of
 from common.wire import Job, Usage
 from hub.errors import DeadlineExceeded, QueueTimeout, RequestFailed
+from hub.figures.tally import Ending
 from hub.requests.backstage import Backstage
 from hub.requests.clocks import RequestClocks
 from hub.requests.place import Place
+from hub.requests.trail import RequestTrail
 from hub.requests.wishes import Wishes
 
 CANCELLED = frozenset({"cancelled_by_operator", "cancelled_by_client"})
@@ -19,12 +21,21 @@ CANCELLED = frozenset({"cancelled_by_operator", "cancelled_by_client"})
 class RequestRecord:
     """Tells the ledger how a request stands."""
 
-    def __init__(self, place: Place, wishes: Wishes, clocks: RequestClocks, backstage: Backstage) -> None:
+    def __init__(
+        self,
+        place: Place,
+        wishes: Wishes,
+        clocks: RequestClocks,
+        backstage: Backstage,
+        trail: RequestTrail | None = None,
+    ) -> None:
         self._place = place
         self.wishes = wishes
         self._clocks = clocks
         self._stage = backstage
+        self._trail = trail
         self._queued_at_ms = backstage.clock.now_ms()
+        self._claimed_at_ms = 0
         self._first_data_at_ms = 0
         self.status = RequestStatus.QUEUED
 
@@ -57,6 +68,7 @@ class RequestRecord:
     def claimed(self, job: Job, node: NodeId) -> None:
         """A node works on it."""
         now_ms = self._stage.clock.now_ms()
+        self._claimed_at_ms = self._claimed_at_ms or now_ms
         self.note(job, RequestStatus.CLAIMED, node=node, attempt=job.attempt, claimed_at=now_ms)
 
     def streaming(self, job: Job) -> None:
@@ -64,6 +76,8 @@ class RequestRecord:
         if self.status is not RequestStatus.STREAMING:
             self._first_data_at_ms = self._first_data_at_ms or self._stage.clock.now_ms()
             self.note(job, RequestStatus.STREAMING, first_data_at=self._first_data_at_ms)
+            if self._trail is not None:
+                self._trail.first_data()
 
     def requeued(self, job: Job, ticket: Ticket) -> None:
         """Its next attempt lies here."""
@@ -95,6 +109,21 @@ class RequestRecord:
         if error is not None:
             facts["error"] = error.code
         self.note(job, _status_of(usage, error), **facts)
+        ending = Ending(
+            endpoint=job.endpoint,
+            model=job.model,
+            status=self.status,
+            error=error,
+            usage=usage,
+            queue_s=self._since_s(self._claimed_at_ms),
+            first_token_s=self._since_s(self._first_data_at_ms) if job.stream else None,
+            whole_s=self._clocks.age_s,
+        )
+        self._stage.tally.ended(ending)
+
+    def _since_s(self, moment_ms: int) -> float | None:
+        """Seconds from the admission to a moment; None if it has not come."""
+        return max(0, moment_ms - self._queued_at_ms) / 1000 if moment_ms else None
 
     async def count(self, job: Job, usage: Usage | None) -> None:
         """Add it to what its key used. Where two hubs looked after it, one of them does."""

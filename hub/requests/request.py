@@ -24,6 +24,7 @@ from hub.requests.backstage import Backstage
 from hub.requests.clocks import RequestClocks
 from hub.requests.place import Place
 from hub.requests.record import RequestRecord
+from hub.requests.trail import RequestTrail
 from hub.requests.watch import Watch
 from hub.requests.wishes import NONE, Wishes
 
@@ -41,6 +42,7 @@ class OpenRequest:
         inbox: of the job's reply.
         clocks: how long it waits.
         wishes: of its client.
+        trail: its trace; None where nothing is traced.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class OpenRequest:
         backstage: Backstage,
         clocks: RequestClocks,
         wishes: Wishes = NONE,
+        trail: RequestTrail | None = None,
     ) -> None:
         self.place = place
         self.inbox = inbox
@@ -62,8 +65,9 @@ class OpenRequest:
         """Whether its client has not been refused at once; set by the dispatcher."""
         self._stage = backstage
         self._clocks = clocks
-        self._record = RequestRecord(place, wishes, clocks, backstage)
-        self._attempts = Attempts(job, place, clocks, self._record, backstage)
+        self.trail = trail
+        self._record = RequestRecord(place, wishes, clocks, backstage, trail)
+        self._attempts = Attempts(job, place, clocks, self._record, backstage, trail)
         self._answer = Answer(job.id, is_stream=job.stream)
         self._watch = Watch(self._attempts, place, inbox, clocks, backstage)
         self._client_gone = False
@@ -116,6 +120,11 @@ class OpenRequest:
     def is_finished(self) -> bool:
         """Whether the answer is whole."""
         return self.usage is not None
+
+    @property
+    def error(self) -> RequestFailed | None:
+        """Why there is no whole answer; None if there is one, or nobody waits for it."""
+        return self.failed_with or (None if self.is_finished else self._ended_by)
 
     @property
     def age_s(self) -> float:
@@ -179,10 +188,7 @@ class OpenRequest:
 
     async def publish(self) -> None:
         """Add its job to its lane; its turn has come. RequestFailed if that cannot be."""
-        job = self.job.signed(self._stage.signing)
-        ticket = await self.place.publish(job, self._record.facts(self.job))
-        self._record.published(job, ticket)
-        self._attempts.job = job
+        await self._attempts.publish()
 
     def wait_for_turn(self) -> None:
         """Show that it waits, though there is no job of it yet."""
@@ -193,6 +199,8 @@ class OpenRequest:
 
         One that was handed on stays as it is.
         """
+        if self.trail is not None and self.is_admitted:
+            self.trail.ended(self)
         self._stage.reader.close(self.inbox)
         self.inbox.log.close()
         self._clocks.stop()
@@ -227,7 +235,7 @@ class OpenRequest:
         if self._attempts.is_handed_back and ticket is not None:
             await self._stage.lanes.settle(ticket, self.id)
         node = self.node if self._attempts.is_running else None
-        error = self.failed_with or self._ended_by
+        error = self.error
         if self.wishes.is_resumable and error is not None:  # whoever asks for it later is to hear that
             await requests.say_last_word(self.job.reply, error.as_failure(), keep_ms)
             await requests.call_off(self.id, None, ticket, node)

@@ -152,7 +152,7 @@ class Turns:
             self.end(turn, 0)
             if not isinstance(exc, BrokerError):
                 raise
-            log.warning("broker_unavailable", doing="reserve", error=str(exc))
+            log.warning("broker_unavailable", doing="reserve", request=request, error=str(exc))
             raise BrokerAway("the broker does not answer", retry_after_s=self._retry_after_s) from exc
         turn.is_reserved = standing.verdict in (Verdict.TURN, Verdict.WAIT)
         if not turn.is_reserved:

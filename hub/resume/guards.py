@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Mapping
 
+from structlog.contextvars import bind_contextvars
+
 from common.keys import Keys
 from common.streams.idempotency import Held
 from common.streams.request_book import RequestBook
@@ -132,6 +134,9 @@ class Guards:
 
     async def _see_through(self, guard: Guard) -> None:
         request = guard.request
+        bind_contextvars(request=request.id)  # one that was taken over is begun in another task
+        if request.trail is not None:
+            bind_contextvars(trace_id=request.trail.trace_id)
         hub = self._keys.hub_of(request.job.reply)
         try:
             if hub == self._stage.hub:

@@ -1,17 +1,15 @@
 """A client's own requests: those that were made with its key, or with none where none is needed."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from common.streams.request_book import RequestBook
+from common.streams.request_book import RequestBook, is_request_id, number_of
 from common.types import RequestId
 from hub.access.gatekeeper import Caller, Gatekeeper
 from hub.asking import asking_broker
 from hub.errors import NotFound, Unauthorized
 from hub.settings import HubSettings
 
-_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _TEXTS = ("status", "model", "endpoint", "node")
 _NUMBERS = ("attempt", "queued_at", "claimed_at", "first_data_at", "ended_at")
 _TOKENS = ("prompt_tokens", "completion_tokens")
@@ -35,7 +33,7 @@ class OwnRequests:
         """
         caller = None if self._is_operator(headers) else await self._gatekeeper.client(headers)
         facts: Mapping[str, str] | None = None
-        if _ID.fullmatch(name):
+        if is_request_id(name):
             with asking_broker("request", self._settings.retry_after_s):
                 facts = (await self._book.read([RequestId(name)])).get(RequestId(name))
         if not facts or "status" not in facts or (caller is not None and not self._is_own(caller, facts)):
@@ -58,18 +56,14 @@ class OwnRequests:
 
 def shown(request: RequestId, facts: Mapping[str, str]) -> dict[str, Any]:
     """A request as its client sees it. Times are Unix ms on the broker's clock."""
-    tokens = {name: _number(facts.get(name)) for name in _TOKENS}
+    tokens = {name: number_of(facts.get(name)) for name in _TOKENS}
     return {
         "id": request,
         "object": "request",
         **{name: facts.get(name) for name in _TEXTS},
-        **{name: _number(facts.get(name)) for name in _NUMBERS},
+        **{name: number_of(facts.get(name)) for name in _NUMBERS},
         "stream": facts.get("stream") == "1",
         "resumable": facts.get("resumable") == "1",
         "usage": tokens if any(count is not None for count in tokens.values()) else None,
         "error": {"code": facts["error"]} if facts.get("error") else None,
     }
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None

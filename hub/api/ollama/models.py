@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 
 from common import __version__
 from common.endpoints import Capability
@@ -27,10 +27,6 @@ def ollama_models_router(catalog: Catalog, gatekeeper: Gatekeeper, settings: Hub
     """Routes that are answered from the registry."""
     router = APIRouter(tags=["ollama"])
 
-    async def greet() -> Response:
-        """What clients look for to see whether anybody is there."""
-        return Response("GhubAi is running", media_type="text/plain")
-
     async def tags(request: Request) -> dict[str, Any]:
         """Every model that a live node serves and the client may use."""
         caller = await gatekeeper.client(request.headers)
@@ -49,7 +45,6 @@ def ollama_models_router(catalog: Catalog, gatekeeper: Gatekeeper, settings: Hub
         return {"version": API_VERSION, "ghub": __version__}
 
     answers: dict[str, Callable[..., Any]] = {
-        "/": greet,
         "/api/tags": tags,
         "/api/ps": running,
         "/api/version": version,

@@ -1,0 +1,198 @@
+// The grid at a glance.
+
+import { Chart } from "../parts/charts.js";
+import { badge } from "../parts/badges.js";
+import { h, named, setText } from "../parts/dom.js";
+import { since } from "../parts/since.js";
+import { KeyedTable, drawn } from "../parts/table.js";
+import { compact, counted, latency, rate, whole } from "../words/format.js";
+import { attention } from "./attention.js";
+import { firstTokenTimes, minutes, requestCounts, tokenRates } from "./history.js";
+import { firstSteps } from "./first-steps.js";
+
+export function overviewView({ store }) {
+  const tiles = new Map(
+    ["Nodes", "Running", "Waiting", "Tokens per second", "Dead jobs"].map((label) => [label, tile(label)]),
+  );
+  const charts = makeCharts();
+  const attend = h("ul", { class: "attention" });
+  const calm = h("p", { class: "muted calm" }, "Nothing: every node takes work and nothing waits long.");
+  const steps = firstSteps();
+  const hubs = hubTable(store);
+  const attendCard = h(
+    "section",
+    { class: "card", "aria-labelledby": "attend" },
+    h("h2", { id: "attend" }, "Needs attention"),
+    attend,
+    calm,
+  );
+  const element = h(
+    "div",
+    { class: "stack" },
+    h(
+      "dl",
+      { class: "tiles" },
+      [...tiles.values()].map((one) => one.element),
+    ),
+    steps,
+    attendCard,
+    h(
+      "section",
+      { "aria-labelledby": "hour" },
+      h("h2", { id: "hour" }, "The last hour"),
+      h(
+        "div",
+        { class: "charts" },
+        Object.values(charts).map((chart) => chart.element),
+      ),
+    ),
+    h("section", { class: "card", "aria-labelledby": "hubs" }, h("h2", { id: "hubs" }, "Hubs"), hubs.element),
+  );
+  let attended = "";
+  let drawnHistory = null;
+  let drawnMinute = 0;
+
+  function showTotals({ totals }) {
+    const set = (label, value, note) => tiles.get(label).set(value, note);
+    const off = [totals.draining && `${totals.draining} draining`, totals.paused && `${totals.paused} paused`];
+    set(
+      "Nodes",
+      whole(totals.nodes ?? 0),
+      [`${totals.idle ?? 0} idle`, `${totals.busy ?? 0} busy`, ...off].filter(Boolean).join(" · "),
+    );
+    set("Running", whole(totals.running ?? 0), `of ${counted(totals.slots ?? 0, "slot")}`);
+    set("Waiting", whole(totals.waiting ?? 0), totals.waiting ? "in all lanes" : "nobody waits");
+    set("Tokens per second", rate(totals.tokens_per_s ?? 0), "over all running requests");
+    set("Dead jobs", whole(totals.dead ?? 0), totals.dead ? "to retry or drop" : "none");
+  }
+
+  function showAttention(state, now) {
+    const found = attention(state, now);
+    const said = JSON.stringify(found);
+    if (said === attended) return;
+    attended = said;
+    calm.hidden = found.length > 0;
+    attend.replaceChildren(
+      ...found.map(({ tone, subject, text, at, href }) =>
+        h(
+          "li",
+          {},
+          h(
+            "a",
+            { href },
+            badge("", tone),
+            h("span", {}, subject && named(subject), " ", text, at && [" ", since(at, now)]),
+          ),
+        ),
+      ),
+    );
+  }
+
+  function showHistory({ history }, now) {
+    const minute = Math.floor(now / 60_000);
+    if (history === drawnHistory && minute === drawnMinute) return;
+    [drawnHistory, drawnMinute] = [history, minute];
+    const hour = minutes(history, now);
+    const points = Object.values(history.points ?? {});
+    const sum = (name) => points.reduce((all, point) => all + (point[name] ?? 0), 0);
+    charts.tokens.update(
+      tokenRates(hour),
+      `${whole(sum("completion_tokens"))} tokens were generated in the last hour.`,
+    );
+    charts.requests.update(
+      requestCounts(hour),
+      `${counted(sum("requests"), "request")} ended in the last hour, ${whole(sum("failed"))} of them failed.`,
+    );
+    const slowest = Math.max(0, ...points.map((point) => point.first_token_p95_ms ?? 0));
+    charts.first.update(firstTokenTimes(hour), `The slowest minute's 95th percentile was ${latency(slowest)}.`);
+  }
+
+  return {
+    title: "Overview",
+    element,
+    update(state, now) {
+      const isEmpty = Object.keys(state.nodes).length === 0;
+      steps.hidden = !isEmpty;
+      attendCard.hidden = isEmpty && !state.totals.dead && !state.totals.waiting;
+      showTotals(state);
+      showAttention(state, now);
+      showHistory(state, now);
+      hubs.render(Object.entries(state.hubs));
+    },
+    tick(state, now) {
+      showAttention(state, now);
+      showHistory(state, now);
+    },
+  };
+}
+
+function tile(label) {
+  const value = h("dd", { class: "value" });
+  const note = h("dd", { class: "note" });
+  return {
+    element: h("div", { class: "tile" }, h("dt", {}, label), value, note),
+    set(text, under) {
+      setText(value, text);
+      setText(note, under);
+    },
+  };
+}
+
+function makeCharts() {
+  return {
+    tokens: new Chart({
+      title: "Tokens per second",
+      kind: "area",
+      series: [{ label: "now", class: "one" }],
+      format: rate,
+      axis: compact,
+    }),
+    requests: new Chart({
+      title: "Requests per minute",
+      kind: "bars",
+      series: [
+        { label: "done", class: "one" },
+        { label: "failed", class: "bad" },
+      ],
+      format: whole,
+      axis: compact,
+    }),
+    first: new Chart({
+      title: "First-token time",
+      kind: "lines",
+      series: [
+        { label: "p50", class: "one" },
+        { label: "p95", class: "two" },
+      ],
+      format: latency,
+    }),
+  };
+}
+
+function hubTable(store) {
+  return new KeyedTable({
+    caption: "Hubs of this grid",
+    sortBy: "hub",
+    empty: "No hub has told of itself yet.",
+    columns: [
+      { id: "hub", label: "Hub", of: (_, key) => key, sort: (_, key) => key, make: drawn((key) => named(key)) },
+      { id: "address", label: "Address", of: (hub) => hub.address ?? "–" },
+      { id: "version", label: "Version", of: (hub) => hub.version ?? "–" },
+      {
+        id: "open",
+        label: "Open requests",
+        kind: "num",
+        of: (hub) => whole(hub.open_requests ?? 0),
+        sort: (hub) => hub.open_requests ?? 0,
+        isMostFirst: true,
+      },
+      {
+        id: "up",
+        label: "Up for",
+        kind: "num",
+        of: (hub) => hub.started_at,
+        make: drawn((at) => (at ? since(at, store.now()) : "–")),
+      },
+    ],
+  });
+}
