@@ -12,16 +12,19 @@ from common import __version__
 from common.broker import Broker
 from common.errors import BrokerDenied, BrokerUnavailable
 from common.process import run_process
+from common.reasons import Reason
 from common.registration import RegistrationRequest
 from common.serving import FORCED_END_S, HttpServer, listen
 from common.signing import SigningKeys
 from common.tasks import Crew, backoff_s, wait_or_stop
+from common.telemetry.port import NO_TRACING, Tracing
+from common.telemetry.switch import open_tracing
 from common.types import NodeId
 from provider.api.app import make_app
 from provider.direct import DirectCalls
 from provider.engines.watch import EngineWatch
 from provider.errors import GridMoved
-from provider.gate.gate import Gate, Reason
+from provider.gate.gate import Gate
 from provider.gate.gpu import GpuWatch
 from provider.gate.nvml import NvmlProbe
 from provider.gate.room import ModelRoom
@@ -36,6 +39,7 @@ from provider.reporter import Reporter
 from provider.settings import ProviderSettings
 from provider.slots import Slots
 from provider.standing import Standing
+from provider.trail import Trails
 from provider.worker import Worker
 
 log = structlog.get_logger()
@@ -47,11 +51,14 @@ ENGINE_SEEN_WITHIN_S = 3.0
 class Agent:
     """A provider: gate, engine watch, its own HTTP and, once there is a grid to work for, the worker."""
 
-    def __init__(self, settings: ProviderSettings, hub: HubClient, notifier: ServiceNotifier) -> None:
+    def __init__(
+        self, settings: ProviderSettings, hub: HubClient, notifier: ServiceNotifier, tracing: Tracing = NO_TRACING
+    ) -> None:
         node = NodeId(settings.name)
         self._node = node
         self._instance = uuid4().hex[:12]
         self._settings = settings
+        self._tracing = tracing
         self._notifier = notifier
         self._signing = SigningKeys.parse(settings.signing_key)
         self._gate = Gate()
@@ -88,7 +95,10 @@ class Agent:
             direct_calls=self._direct.outcomes.items,
             reports=self._reporter.outcomes.items,
         )
-        self._http = HttpServer(make_app(settings, self._gate, self._standing, self._direct, registry_of(metrics)))
+        trails = Trails(tracing, node, self._engine, tells_content=settings.traces_content)
+        self._http = HttpServer(
+            make_app(settings, self._gate, self._standing, self._direct, registry_of(metrics), trails)
+        )
         self._has_moved = asyncio.Event()
         self._membership = Membership(
             hub,
@@ -175,6 +185,7 @@ class Agent:
             room=self._room,
             standing=self._standing,
             on_registered=self._registered,
+            tracing=self._tracing,
         )
         for pause in backoff_s(0.2, 5):
             try:
@@ -256,9 +267,13 @@ async def serve(settings: ProviderSettings) -> None:
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, stop.set)
     async with HubClient(settings) as hub:
-        agent = Agent(settings, hub, ServiceNotifier(os.environ))
+        tracing = open_tracing(settings, "ghub-provider", settings.name)
+        agent = Agent(settings, hub, ServiceNotifier(os.environ), tracing)
         loop.add_signal_handler(signal.SIGHUP, agent.look_again)
-        await agent.run(stop)
+        try:
+            await agent.run(stop)
+        finally:
+            await tracing.aclose()
 
 
 def run(settings: ProviderSettings) -> int:

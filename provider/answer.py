@@ -3,7 +3,7 @@
 import orjson
 
 from common.types import NodeId
-from common.wire import Failure, Job, ReplyEntry, Start
+from common.wire import Failure, Job, ReplyEntry, Start, Usage
 from provider.continuing.obstacles import Obstacle, cannot_continue
 from provider.continuing.seam import Seam
 from provider.engines.base import Engine, EngineAnswer, Question
@@ -14,11 +14,18 @@ from provider.reply import Reply
 from provider.settings import ProviderSettings
 from provider.stall_clock import StallClock
 from provider.stream_relay import StreamRelay
+from provider.trail import WorkTrail
 from provider.usage import read_usage
 
 
 async def relay_answer(
-    engine: Engine, job: Job, reply: Reply, node: NodeId, settings: ProviderSettings, seam: Seam | None = None
+    engine: Engine,
+    job: Job,
+    reply: Reply,
+    node: NodeId,
+    settings: ProviderSettings,
+    seam: Seam | None = None,
+    trail: WorkTrail | None = None,
 ) -> None:
     """Ask the engine and put its whole answer into the reply, the end included.
 
@@ -29,6 +36,7 @@ async def relay_answer(
         node: whose engine it is.
         settings: its limits.
         seam: where the answer is gone on with; None: it begins here.
+        trail: of this attempt; None where nothing is traced.
 
     Raises:
         EngineDown: it cannot be reached.
@@ -43,22 +51,43 @@ async def relay_answer(
         question = seam.question
     first_s = settings.first_token_timeout_s if job.stream else settings.answer_timeout_s
     clock = StallClock(first_s, settings.token_timeout_s)
+    if trail is None:
+        await _relay(engine, question, reply, node, settings, seam, clock)
+        return
+    with trail.asking(question) as asked:
+        try:
+            asked.usage = await _relay(engine, asked.question, reply, node, settings, seam, clock)
+        finally:
+            asked.heard(clock)
+            if asked.tells_content:
+                asked.told(reply.said())
+
+
+async def _relay(
+    engine: Engine,
+    question: Question,
+    reply: Reply,
+    node: NodeId,
+    settings: ProviderSettings,
+    seam: Seam | None,
+    clock: StallClock,
+) -> Usage:
+    """Relay the answer to a question; what the engine took for it."""
     try:
         async with clock.timer, engine.ask(question) as answer:
             start = Start(answer.status, answer.content_type, node, "" if seam is None else str(seam.after))
             framing = framing_of(answer.content_type, settings.engine.max_event_bytes)
             if framing is not None:
-                await StreamRelay(framing, start, reply, settings, seam).run(answer, clock)
-            elif seam is None:
-                await _relay_whole(answer, start, reply, settings)
-            else:
-                raise EngineBroke(Failure(502, "engine_bad_answer", "the engine's answer is no stream", retryable=True))
+                return await StreamRelay(framing, start, reply, settings, seam).run(answer, clock)
+            if seam is None:
+                return await _relay_whole(answer, start, reply, settings)
+            raise EngineBroke(Failure(502, "engine_bad_answer", "the engine's answer is no stream", retryable=True))
     except EngineRefused as exc:
         if question.said is None or exc.failure.retryable:
             raise
         raise cannot_continue(Obstacle.REFUSED, exc.failure.message) from exc  # the client's own body was taken before
     except TimeoutError as exc:
-        if not job.stream:
+        if not question.stream:
             code, message = "answer_timeout", f"the engine gave no answer within {settings.answer_timeout_s:g} s"
         elif clock.has_begun:
             code, message = "token_timeout", f"the engine said nothing for {settings.token_timeout_s:g} s"
@@ -74,7 +103,7 @@ def _end_unasked(seam: Seam, reply: Reply, node: NodeId) -> None:
     reply.put(ReplyEntry(start=start, data=seam.ending, end=seam.sum()))
 
 
-async def _relay_whole(answer: EngineAnswer, start: Start, reply: Reply, settings: ProviderSettings) -> None:
+async def _relay_whole(answer: EngineAnswer, start: Start, reply: Reply, settings: ProviderSettings) -> Usage:
     parts: list[bytes] = []
     total = 0
     async for chunk in answer.chunks():
@@ -96,4 +125,6 @@ async def _relay_whole(answer: EngineAnswer, start: Start, reply: Reply, setting
     for at in range(step, len(body), step):
         await reply.room(step)
         reply.put_data(body[at : at + step])
-    reply.put(ReplyEntry(end=read_usage(body, streamed=False)))
+    usage = read_usage(body, streamed=False)
+    reply.put(ReplyEntry(end=usage))
+    return usage

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import structlog
 
 from common.errors import BrokerDenied, BrokerError, LaneMissing, WireError
+from common.reasons import NO_FREE_SLOT, Reason
 from common.streams.jobs import Delivery, JobLanes, LaneName, lanes_of
 from common.streams.replies import ReplyStreams
 from common.streams.shapes import Fields
@@ -15,7 +16,7 @@ from common.wire import RELEASED_BY_RESTART, EntryId, Job, ReplyEntry
 from provider.access import Access
 from provider.deliveries import Deliveries
 from provider.engines.watch import EngineWatch
-from provider.gate.gate import Gate, Reason
+from provider.gate.gate import Gate
 from provider.gate.room import ModelRoom
 from provider.looking_back import is_over
 from provider.reopening import REOPEN_S, ReopenWindow
@@ -24,7 +25,6 @@ from provider.slots import Slots
 
 log = structlog.get_logger()
 
-NO_ROOM = "no-free-slot"
 NO_MODEL = "model-gone"
 """The release reason of a job whose model the engine has no more."""
 ADOPT_INTERVAL_S = 30.0
@@ -84,8 +84,12 @@ class Consumer:
                 pause = next(waits)
                 adopt_at = 0.0
                 self._is_refused |= isinstance(exc, BrokerDenied)
-                event = "lanes_missing" if isinstance(exc, LaneMissing) else "broker_unavailable"
-                log.warning(event, doing="claim", error=str(exc), retry_in_s=round(pause, 2))
+                log.warning(
+                    "lanes_missing" if isinstance(exc, LaneMissing) else "broker_unavailable",
+                    doing="claim",
+                    error=str(exc),
+                    retry_in_s=round(pause, 2),
+                )
                 await self._access.mend(exc, pause)
 
     async def hand_back(self) -> None:
@@ -125,7 +129,7 @@ class Consumer:
         if not self._gate.is_open:
             await self._runner.give_back(delivery, ",".join(self._gate.reasons))
         elif self._slots.free == 0:
-            await self._runner.give_back(delivery, NO_ROOM)
+            await self._runner.give_back(delivery, NO_FREE_SLOT)
         elif delivery.ticket.lane.model not in self._engine.models:
             await self._runner.give_back(delivery, NO_MODEL)
         elif not self._room.fits(delivery.ticket.lane.model):

@@ -7,11 +7,12 @@ import structlog
 
 from common.errors import BrokerError, WireError
 from common.orders import ControlEntry
+from common.reasons import Reason
 from common.streams.control import ControlStreams
 from common.tasks import backoff_s
 from common.types import NodeId, Order
 from common.wire import EntryId
-from provider.gate.gate import Gate, Reason
+from provider.gate.gate import Gate
 from provider.runner import Runner
 
 log = structlog.get_logger()

@@ -14,6 +14,8 @@ from provider.access import Access
 log = structlog.get_logger()
 
 SETTLE_TRIES_S = 10.0
+MOST_SHOWN_CHARS = 64
+"""Of a name that may be anything."""
 
 
 class Deliveries:
@@ -53,14 +55,17 @@ class Deliveries:
         try:
             await keep_trying(settle, BrokerError, first_s=0.05, most_s=1, limit_s=SETTLE_TRIES_S)
         except BrokerError as exc:
-            log.warning("settle_failed", lane=str(ticket.lane), entry=ticket.entry.decode(), error=str(exc))
+            entry = ticket.entry.decode()
+            log.warning("settle_failed", request=request or None, lane=str(ticket.lane), entry=entry, error=str(exc))
 
     async def _refuse(self, delivery: Delivery, reason: str) -> None:
         """Bury a job that nobody we trust has published."""
         fields = delivery.fields or {}
-        log.error("job_refused", lane=str(delivery.ticket.lane), entry=delivery.ticket.entry.decode(), reason=reason)
+        request, (lane, entry) = fields.get(b"id", b"").decode(errors="replace"), delivery.ticket
+        shown = request[:MOST_SHOWN_CHARS]  # nobody we trust has written it
+        log.error("job_refused", request=shown, lane=str(lane), entry=entry.decode(), reason=reason)
         try:
             await self._lanes.bury(fields, reason)
         except BrokerError as exc:
-            log.warning("bury_failed", error=str(exc))
-        await self.settle(delivery.ticket, fields.get(b"id", b"").decode(errors="replace"))
+            log.warning("bury_failed", request=shown, error=str(exc))
+        await self.settle(delivery.ticket, request)

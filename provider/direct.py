@@ -3,17 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 import structlog
 from pydantic import BaseModel, StrictStr, ValidationError
 
+from common.reasons import Reason
 from common.types import ModelId, NodeId
 from provider.engines.base import EngineAnswer, Question
 from provider.engines.watch import EngineWatch
 from provider.errors import CallRefused, EngineDown, EngineFull, HmacRefused, HubError, HubRefused, ModelGone
-from provider.gate.gate import Reason
 from provider.gate.room import ModelRoom
 from provider.hub_client import HubClient
 from provider.outcomes import Outcomes
@@ -36,6 +36,7 @@ class Call:
     hmac: str
     """The header `X-Inferoute-HMAC`; empty if there is none."""
     trace: str = ""
+    id: str = field(default_factory=lambda: uuid4().hex)
 
 
 class DirectCalls:
@@ -160,7 +161,7 @@ class DirectCalls:
         except HmacRefused as exc:
             raise CallRefused(401, f"hmac_{exc.code}", f"the HMAC is refused: {exc.code}") from exc
         except HubError as exc:
-            log.warning("hmac_unchecked", error=str(exc))
+            log.warning("hmac_unchecked", request=call.id, error=str(exc))
             code = "hub_refused" if isinstance(exc, HubRefused) else "hub_unreachable"
             raise CallRefused(
                 503, code, "the HMAC cannot be checked now", retry_after_s=self._settings.retry_after_s
@@ -186,7 +187,7 @@ def _read(call: Call) -> Question:
             ) from exc
         raise CallRefused(400, "missing_required_parameter", "the body must be an object with a model") from exc
     return Question(
-        id=uuid4().hex,
+        id=call.id,
         endpoint=call.endpoint,
         model=ModelId(head.model),
         stream=head.stream is True,

@@ -73,7 +73,8 @@ class Membership:
         self._is_revoked = False
         self._strange_keys: dict[str, float] = {}
         self._next_key_at_s = float("-inf")
-        self._trouble = ""
+        self._was_refused: bool | None = None
+        """What the last trouble was; None: there is none."""
         self._tell_at_s = 0.0
 
     @property
@@ -183,10 +184,10 @@ class Membership:
             if exc.is_revocation:
                 self._revoke(exc)
                 return True
-            self._tell("registration_refused", exc)
+            self._tell(exc)
             return False
         except HubError as exc:
-            self._tell("hub_unavailable", exc)
+            self._tell(exc)
             return False
         return True
 
@@ -203,7 +204,7 @@ class Membership:
         if has_news and (refused := set(request.models) - models):
             log.warning("models_refused", models=sorted(refused), hint="the hub lets this provider serve the others")
         self._registration, self._asked, self._keys, self._models = answer, request, keys, models
-        self._is_revoked, self._trouble = False, ""
+        self._is_revoked, self._was_refused = False, None
         log.debug("registered", node=answer.node, models=sorted(models), keys=[name for name, _ in keys.keys])
         if has_news:
             self.changed.set()
@@ -219,12 +220,13 @@ class Membership:
             log.error("token_revoked", error=str(error), hint="it is asked for again now and then")
             self._on_revoked()
 
-    def _tell(self, event: str, error: HubError) -> None:
+    def _tell(self, error: HubError) -> None:
         """Log trouble when it begins or changes, and now and then: a hub may be away for days."""
         now_s = asyncio.get_running_loop().time()
-        if event != self._trouble or now_s >= self._tell_at_s:
-            self._trouble, self._tell_at_s = event, now_s + TELL_AGAIN_S
-            log.warning(event, doing="register", error=str(error))
+        is_refused = isinstance(error, RegistrationRefused)
+        if is_refused is not self._was_refused or now_s >= self._tell_at_s:
+            self._was_refused, self._tell_at_s = is_refused, now_s + TELL_AGAIN_S
+            log.warning("registration_refused" if is_refused else "hub_unavailable", doing="register", error=str(error))
 
 
 def _jittered(seconds: float) -> float:

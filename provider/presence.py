@@ -9,9 +9,10 @@ import structlog
 from common import __version__
 from common.clock import BrokerClock
 from common.errors import BrokerError
-from common.registry import NodeRecord, Registry
+from common.grid_records import NodeRecord
+from common.registry import Registry
 from common.tasks import wait_or_stop
-from common.types import NodeId
+from common.types import NodeId, RequestId
 from provider.access import Access
 from provider.engines.watch import EngineWatch
 from provider.errors import NameTaken
@@ -131,7 +132,7 @@ class Presence:
     def _record(self) -> NodeRecord:
         now = self._clock.now_ms()
         self._started_at = self._started_at or now
-        standing = self._standing
+        standing, running = self._standing, self._runner.progress(now)
         return NodeRecord(
             node=self._node,
             instance=self._instance,
@@ -143,7 +144,8 @@ class Presence:
             models=tuple(model for model in self._engine.models if model in self._access.models),
             loaded=self._engine.status.loaded,
             slots=self._slots.total,
-            requests=self._runner.requests,
+            requests=tuple(RequestId(str(one["id"])) for one in running),
+            running=running,
             engine=standing.engine().model_dump(),
             started_at=self._started_at,
             heartbeat_at=now,

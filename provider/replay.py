@@ -6,6 +6,7 @@ gets some time for that while the others go on.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Sequence
 
 import structlog
@@ -120,8 +121,8 @@ class Replay:
             self.note_trouble(exc)
 
     def _lose(self, replies: Collection[Reply], error: BrokerError) -> None:
-        log.error("reply_lost", requests=[reply.job.id for reply in replies], error=str(error))
         for reply in replies:
+            log.error("reply_lost", request=reply.job.id, attempt=reply.job.attempt, error=str(error))
             self._missing.pop(reply, None)
             reply.settle(ReplyState.LOST)
 
@@ -161,8 +162,8 @@ class Replay:
 
     async def _write_again(self, owed: Sequence[tuple[Reply, ReplyWrite]]) -> bool:
         """Write these, in order. False if a connection was made anew meanwhile."""
-        tell = log.info if self._window.is_open else log.debug  # else the connection is but a new one
-        tell("replies_replayed", replies=len({reply for reply, _ in owed}), entries=len(owed))
+        level = logging.INFO if self._window.is_open else logging.DEBUG  # else the connection is but a new one
+        log.log(level, "replies_replayed", replies=len({reply for reply, _ in owed}), entries=len(owed))
         for at in range(0, len(owed), ENTRIES_PER_REPLAY):
             part = owed[at : at + ENTRIES_PER_REPLAY]
             results = await self._streams.write([write for _, write in part], since=self.since)

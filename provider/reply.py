@@ -1,6 +1,7 @@
 """One attempt's side of a reply: what waits to be written, and all that the broker is to have of it."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Protocol
@@ -52,6 +53,10 @@ class Reply:
     def __init__(self, pump: Pump, job: Job, doorbell: str, on_over: Callable[[ReplyState], None]) -> None:
         self.job = job
         self.state = ReplyState.OPEN
+        self.events = 0
+        """So many of a stream has this attempt brought so far, about as many as tokens; its relay counts them."""
+        self.first_data_at = 0.0
+        """When the first data was put, by `time.monotonic`; 0 before."""
         self._doorbell = doorbell
         self._pump = pump
         self._on_over = on_over
@@ -67,6 +72,7 @@ class Reply:
     def put(self, entry: ReplyEntry) -> None:
         """Add what an entry holds to the next write. After a last entry nothing may follow."""
         if entry.data:
+            self.first_data_at = self.first_data_at or time.monotonic()
             self._data.append(entry.data)
             self._waiting_bytes += len(entry.data)
         changes = {name: value for name in _HEAD_FIELDS if (value := getattr(entry, name)) is not None}
@@ -99,6 +105,10 @@ class Reply:
     def remember(self, earlier: Sequence[LoggedEntry]) -> None:
         """Keep what earlier attempts have said, all of it and in order."""
         self._earlier = [*earlier]
+
+    def said(self) -> bytes:
+        """All data of this attempt that were put so far."""
+        return b"".join([one if isinstance(one, bytes) else one.data for one in self._own] + self._data)
 
     def miss(self) -> None:
         """Somebody has seen that the broker does not have it."""

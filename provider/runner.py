@@ -10,8 +10,10 @@ import structlog
 from common.clock import BrokerClock
 from common.errors import BrokerError
 from common.keys import Keys
+from common.reasons import Reason
 from common.streams.jobs import Delivery, Ticket
 from common.streams.replies import ReplyStreams, Written
+from common.telemetry.port import NO_TRACING, Tracing
 from common.types import ModelId, NodeId, RequestId
 from common.wire import EntryId, Failure, Job, ReplyEntry
 from provider.answer import relay_answer
@@ -20,19 +22,21 @@ from provider.deliveries import Deliveries
 from provider.engines.base import refusal
 from provider.engines.watch import EngineWatch
 from provider.errors import EngineError, EngineFailed, EngineFull, ModelGone
-from provider.gate.gate import Reason
 from provider.looking_back import is_over, read_earlier
 from provider.outcomes import Outcomes
 from provider.reply import Reply, ReplyState
 from provider.running_job import RunningJob, Stop
 from provider.settings import ProviderSettings
 from provider.slots import Slots
+from provider.trail import BROKEN, Trails, log_fields
 from provider.writer import ReplyWriter
 
 log = structlog.get_logger()
 
 REMEMBERED_CANCELS = 1000
 LOOK_AT_REPLIES_S = 2.0
+RELEASED = "released"
+"""The outcome of a job that was given back."""
 BROKER_AWAY = "broker-away"
 """The release reason of a job of whose earlier attempts nothing could be read."""
 HUB_TIME_S = 10.0
@@ -55,6 +59,7 @@ class Runner:
         engine: EngineWatch,
         slots: Slots,
         on_full: Callable[[ModelId], None],
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self._node = node
         self._settings = settings
@@ -66,6 +71,7 @@ class Runner:
         self._engine = engine
         self._slots = slots
         self._on_full = on_full
+        self._trails = Trails(tracing, node, engine, tells_content=settings.traces_content)
         self._running: dict[Ticket, RunningJob] = {}
         self._cancelled: OrderedDict[RequestId, None] = OrderedDict()
         self._given_back: dict[Ticket, tuple[float, RequestId]] = {}
@@ -73,10 +79,9 @@ class Runner:
         self.outcomes = Outcomes()
         """How many jobs ended how, since the start."""
 
-    @property
-    def requests(self) -> tuple[RequestId, ...]:
-        """The requests that run now."""
-        return tuple(running.job.id for running in self._running.values())
+    def progress(self, now_ms: int) -> tuple[dict[str, str | int], ...]:
+        """The requests that run now, and how far each is; `now_ms` on the broker's clock."""
+        return tuple(running.progress(now_ms) for running in self._running.values())
 
     def has(self, ticket: Ticket) -> bool:
         """Whether this very job runs here, or was given back a moment ago and its hub has yet to take it off."""
@@ -128,10 +133,13 @@ class Runner:
         # A later attempt may be of a hub that others took for dead and that is back: the reply decides, not the order.
         is_cancelled = job.attempt == 1 and job.id in self._cancelled
         if is_cancelled or job.deadline_ms < self._clock.now_ms():
-            log.info("job_skipped", request=job.id, reason="cancelled" if is_cancelled else "expired")
+            reason = "cancelled" if is_cancelled else "expired"
+            log.info("job_skipped", request=job.id, attempt=job.attempt, reason=reason)
             await self._deliveries.settle(delivery.ticket, job.id)
+            if (trail := self._trails.attempt(job, delivery.ticket)) is not None:
+                trail.ended(reason)
             return
-        running = RunningJob(job, delivery.ticket)
+        running = RunningJob(job, delivery.ticket, self._trails.attempt(job, delivery.ticket))
         self._running[delivery.ticket] = running
         self._slots.take()
         running.task = asyncio.create_task(self._run(running), name=f"job-{job.id}")
@@ -151,7 +159,9 @@ class Runner:
                 await self._deliveries.settle(delivery.ticket, job.id)
         finally:
             reply.close()
-        log.info("job_released", request=job.id, attempt=job.attempt, reason=reason)
+            if (trail := self._trails.attempt(job, delivery.ticket)) is not None:
+                trail.ended(RELEASED, {"ghub.release.reason": reason})
+        log.info("job_released", request=job.id, attempt=job.attempt, reason=reason, **log_fields(trail))
 
     def release_all(self, reason: Reason) -> int:
         """Give every running job back, now; how many were not on their way back already."""
@@ -183,11 +193,14 @@ class Runner:
         return self._writer.open(job, self._keys.doorbell_of(job.reply), over)
 
     async def _run(self, running: RunningJob) -> None:
-        job = running.job
-        with structlog.contextvars.bound_contextvars(request=job.id, attempt=job.attempt, model=job.model):
+        job, trail = running.job, running.trail
+        about = {"request": job.id, "attempt": job.attempt, "model": job.model, **log_fields(trail)}
+        with structlog.contextvars.bound_contextvars(**about):
             try:
                 await self._run_in_slot(running)
             finally:
+                if trail is not None:
+                    trail.ended(BROKEN)  # unless how it ended was told before
                 self._running.pop(running.ticket, None)
                 self._slots.give_back()
 
@@ -215,6 +228,9 @@ class Runner:
         outcome = _outcome(last, stopped_by)
         self.outcomes.note(outcome)
         log.info("job_ended", outcome=outcome, reply=state.value)
+        if running.trail is not None:
+            about = {} if last.release is None else {"ghub.release.reason": last.release}
+            running.trail.ended(outcome, {"ghub.reply": state.value, **about})
 
     async def _attempt(self, running: RunningJob, reply: Reply) -> ReplyEntry:
         """Run the job; the entry that ends this attempt (an empty one if all is said)."""
@@ -253,13 +269,16 @@ class Runner:
             seam = find_seam(job, self._node, earlier)
         if (failure := refusal(job.endpoint, self._engine.status)) is not None:
             return ReplyEntry(error=failure)
-        await relay_answer(self._engine.current, job, reply, self._node, self._settings, seam)
+        await relay_answer(self._engine.current, job, reply, self._node, self._settings, seam, running.trail)
         return ReplyEntry()
 
     def _told(self, error: EngineError, job: Job) -> ReplyEntry:
         """The entry that ends an attempt on which the engine failed: given back where that is no fault of the job."""
         if isinstance(error, EngineFailed):
-            log.warning("attempt_failed", code=error.failure.code, error=error.failure.message)
+            failure = error.failure
+            # What an engine says of a request that is wrong may repeat it, and goes to its client alone.
+            told = failure.message if failure.retryable else None
+            log.warning("attempt_failed", code=failure.code, status=failure.status, error=told)
             if isinstance(error, ModelGone):
                 self._engine.look()
             return ReplyEntry(error=error.failure)
@@ -276,5 +295,5 @@ def _outcome(last: ReplyEntry, stopped_by: Stop | None) -> str:
     if last.error is not None:
         return last.error.code
     if last.release is not None:
-        return "released"
+        return RELEASED
     return "done" if stopped_by is None else stopped_by.value

@@ -1,11 +1,13 @@
 """A job in a slot, and why it may be stopped from outside."""
 
 import asyncio
+import time
 from enum import StrEnum
 
 from common.streams.jobs import Ticket
 from common.wire import Job, ReplyEntry
 from provider.reply import Reply
+from provider.trail import WorkTrail
 
 
 class Stop(StrEnum):
@@ -22,9 +24,12 @@ class Stop(StrEnum):
 class RunningJob:
     """A job in a slot."""
 
-    def __init__(self, job: Job, ticket: Ticket) -> None:
+    def __init__(self, job: Job, ticket: Ticket, trail: WorkTrail | None = None) -> None:
         self.job = job
         self.ticket = ticket
+        self.claimed_at = time.monotonic()
+        self.trail = trail
+        """None where nothing is traced."""
         self.stop_reason: Stop | None = None
         self.release_reason = ""
         self.reply: Reply | None = None
@@ -48,6 +53,21 @@ class RunningJob:
             self.release_reason = release_reason
             if self.task is not None and self._has_begun:
                 self.task.cancel()
+
+    def progress(self, now_ms: int) -> dict[str, str | int]:
+        """How far it is, for the registry; times in Unix ms on the clock that says it is `now_ms`."""
+        now, reply = time.monotonic(), self.reply
+        told: dict[str, str | int] = {
+            "id": self.job.id,
+            "model": self.job.model,
+            "lane": self.ticket.lane.lane.value,
+            "attempt": self.job.attempt,
+            "claimed_at": now_ms - int((now - self.claimed_at) * 1000),
+        }
+        if reply is not None and reply.first_data_at:
+            told["first_data_at"] = now_ms - int((now - reply.first_data_at) * 1000)
+            told["tokens"] = reply.events
+        return told
 
     def last_words(self) -> ReplyEntry:
         """What its reply is to hear once it was stopped."""

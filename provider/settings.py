@@ -272,6 +272,9 @@ class ProviderSettings(SharedSettings):
     broker_grace_s: float = Field(30, ge=0)
     """How long written events are kept for a broker that is away before the jobs are dropped."""
 
+    traces_content: bool = False
+    """Whether what was asked and answered goes into traces too. Whoever may look into the collector reads it there."""
+
     @property
     def registers(self) -> bool:
         """Whether this provider joins by its hub: it knows hub and token, and nobody told it of a broker."""

@@ -17,13 +17,20 @@ class StallClock:
         self._gap_s = gap_s
         self._grain_s = min(self.GRAIN_S, gap_s / 4)
         self._moved_at = 0.0
-        self.has_begun = False
+        self.begun_at: float | None = None
+        """When the first event came, on the loop's clock."""
         self.timer = asyncio.timeout(first_s)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether an event has come."""
+        return self.begun_at is not None
 
     def tick(self) -> None:
         """An event came."""
         now = self._loop.time()
-        if not self.has_begun or now - self._moved_at >= self._grain_s:
-            self.has_begun = True
+        if self.begun_at is None or now - self._moved_at >= self._grain_s:
+            if self.begun_at is None:
+                self.begun_at = now
             self._moved_at = now
             self.timer.reschedule(now + self._gap_s + self._grain_s)

@@ -6,17 +6,15 @@ What the engine says of itself is cut to what a report may hold: an odd name of 
 from typing import Any
 
 from common import __version__
+from common.reasons import NO_FREE_SLOT, Reason
 from common.report import MAX_AMOUNT, MAX_MODELS, MAX_TEXT_CHARS, EngineReport, GpuReport, HealthReport, ModelReport
 from common.types import NodeId, NodeState
 from provider.engines.base import ModelInfo
 from provider.engines.watch import EngineWatch
-from provider.gate.gate import Gate, Reason
+from provider.gate.gate import Gate
 from provider.gate.gpu import GpuWatch
 from provider.settings import ProviderSettings
 from provider.slots import Slots
-
-NO_FREE_SLOT = "no-free-slot"
-"""What `/busy` says when the gate is open but everything is taken."""
 
 
 class Standing:

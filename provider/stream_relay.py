@@ -50,11 +50,10 @@ class StreamRelay:
         """What seems to be the last word."""
         self._recent: deque[bytes] = deque(maxlen=RECENT_BLOCKS)
         self._mark = framing.end if framing.end == LineSplitter.end else b"data:"
-        self._count = 0
         self._total_bytes = 0
 
-    async def run(self, answer: EngineAnswer, clock: StallClock) -> None:
-        """Relay all of it, the end included.
+    async def run(self, answer: EngineAnswer, clock: StallClock) -> Usage:
+        """Relay all of it, the end included; what this engine's part of the answer took.
 
         Raises:
             EngineFailed: it broke off, told of an error, said nothing or too much; what came before is in the reply.
@@ -76,7 +75,7 @@ class StreamRelay:
         except EngineBroke:
             if self._last is None:  # one that has said its last word may break off
                 raise
-        self._finish(answer)
+        return self._finish(answer)
 
     def _is_before_words(self, block: bytes) -> bool:
         """Whether the first word is still to come; then this waits with what came before."""
@@ -98,7 +97,7 @@ class StreamRelay:
         if self._total_bytes > self._settings.max_answer_bytes:
             raise too_large(self._settings.max_answer_bytes)
         self._recent.append(block)
-        self._count += block.count(self._mark)
+        self._reply.events += block.count(self._mark)
         is_last = self._framing.is_end(block)
         if self._seam is not None and not (block := self._seam.rewrite(block)):
             self._opening = b""
@@ -124,7 +123,7 @@ class StreamRelay:
                 self._reply.put(ReplyEntry(start=self._head, data=said))
             raise engine_error(failure) if is_unbegun and is_unsaid else EngineFailed(failure)
 
-    def _finish(self, answer: EngineAnswer) -> None:
+    def _finish(self, answer: EngineAnswer) -> Usage:
         tail = b"".join(self._recent)
         if not tail:
             raise EngineBroke(Failure(502, "engine_empty_answer", "the engine ended its answer unsaid", retryable=True))
@@ -134,12 +133,13 @@ class StreamRelay:
         usage = self._complete(hidden or self._framing.read_usage(tail, self._opening), tail)
         end = usage if self._seam is None else self._seam.sum(usage)
         self._reply.put((self._last or ReplyEntry(start=self._head))._replace(end=end))
+        return usage
 
     def _complete(self, told: Usage, tail: bytes) -> Usage:
         """What the engine told; where it left out the answer's tokens, an estimate by the events that it had."""
         if told.completion_tokens is not None:
             return told
-        return estimate_usage(told, self._count, [one for one in self._framing.split(tail) if self._mark in one])
+        return estimate_usage(told, self._reply.events, [one for one in self._framing.split(tail) if self._mark in one])
 
 
 async def _blocks(answer: EngineAnswer, framing: Framing) -> AsyncIterator[bytes]:

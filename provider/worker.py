@@ -6,17 +6,19 @@ from collections.abc import Callable
 import structlog
 
 from common.clock import BrokerClock
+from common.reasons import Reason
 from common.registry import Registry
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
 from common.streams.replies import ReplyStreams
 from common.tasks import Crew
+from common.telemetry.port import Tracing
 from common.types import NodeId
 from provider.consumer import Consumer
 from provider.control import Control
 from provider.deliveries import Deliveries
 from provider.engines.watch import EngineWatch
-from provider.gate.gate import Gate, Reason
+from provider.gate.gate import Gate
 from provider.gate.room import ModelRoom
 from provider.joining import Footing
 from provider.outcomes import Outcomes
@@ -48,6 +50,7 @@ class Worker:
         room: ModelRoom,
         standing: Standing,
         on_registered: Callable[[], None],
+        tracing: Tracing,
     ) -> None:
         settings, broker, access = footing.settings, footing.broker, footing.access
         lanes, replies = JobLanes(broker), ReplyStreams(broker)
@@ -71,6 +74,7 @@ class Worker:
             engine=engine,
             slots=slots,
             on_full=room.refuse,
+            tracing=tracing,
         )
         self._presence = Presence(
             node=node,

@@ -16,18 +16,24 @@ from provider.errors import CallRefused
 from provider.gate.gate import Gate
 from provider.settings import ProviderSettings
 from provider.standing import Standing
+from provider.trail import Trails
 
 log = structlog.get_logger()
 
 
 def make_app(
-    settings: ProviderSettings, gate: Gate, standing: Standing, calls: DirectCalls, metrics: CollectorRegistry
+    settings: ProviderSettings,
+    gate: Gate,
+    standing: Standing,
+    calls: DirectCalls,
+    metrics: CollectorRegistry,
+    trails: Trails,
 ) -> FastAPI:
     """Everything a provider answers over HTTP."""
     app = FastAPI(title="GhubAi provider", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.include_router(status_router(standing, metrics))
     app.include_router(control_router(gate, standing, settings))
-    app.include_router(direct_router(calls, settings))
+    app.include_router(direct_router(calls, settings, trails))
 
     async def http_error(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, HTTPException)  # noqa: S101 - what it is installed for

@@ -11,10 +11,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from common.reasons import Reason
 from common.settings import is_loopback
 from provider.api.errors import refusal
 from provider.errors import CallRefused
-from provider.gate.gate import Gate, Reason
+from provider.gate.gate import Gate
 from provider.settings import ProviderSettings
 from provider.standing import Standing
 

@@ -2,11 +2,13 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
 
 from common.errors import ClientGone
 from common.serving import Sender
@@ -17,25 +19,32 @@ from provider.engines.base import EngineAnswer, Question
 from provider.errors import CallRefused, EngineFailed, EngineFull
 from provider.settings import ProviderSettings
 from provider.stall_clock import StallClock
+from provider.trail import DONE, Trails, WorkTrail, log_fields
 
 log = structlog.get_logger()
 
 
-def direct_router(calls: DirectCalls, settings: ProviderSettings) -> APIRouter:
+def direct_router(calls: DirectCalls, settings: ProviderSettings, trails: Trails) -> APIRouter:
     """Routes of direct mode."""
     router = APIRouter(tags=["direct"])
     intake = Intake(settings.server)
 
     async def forward(request: Request) -> Response:
+        """One call past hub and broker, for who shows `X-Inferoute-HMAC`: the engine's answer as it comes."""
         hmac = request.headers.get("x-inferoute-hmac", "")
         trace = request.headers.get("traceparent", "")[:256]
+        call = Call(request.url.path, b"", hmac, trace)
+        trail = trails.call(call.endpoint, call.id, request.headers)
+        bind_contextvars(request=call.id, **log_fields(trail))
         try:
             calls.precheck(hmac)
             async with intake.body_of(request) as body:
-                question = await calls.admit(Call(request.url.path, body, hmac, trace))
-            return DirectResponse(question, calls, settings)
+                question = await calls.admit(replace(call, body=body))
+            return DirectResponse(question, calls, settings, trail)
         except CallRefused as exc:
             calls.outcomes.note(exc.code)
+            if trail is not None:
+                trail.ended(exc.code, {"http.response.status_code": exc.status})
             return refusal(exc)
 
     router.post("/v1/chat/completions", response_model=None)(forward)
@@ -46,12 +55,18 @@ def direct_router(calls: DirectCalls, settings: ProviderSettings) -> APIRouter:
 class DirectResponse(Response):
     """Relays one answer, and closes the engine's connection as soon as the caller leaves."""
 
-    def __init__(self, question: Question, calls: DirectCalls, settings: ProviderSettings) -> None:
+    def __init__(
+        self, question: Question, calls: DirectCalls, settings: ProviderSettings, trail: WorkTrail | None = None
+    ) -> None:
         # Response's own set-up is for a body that is known; this one says everything itself.
         self.background = None
-        self._question = question
+        self._trail = trail
+        self._asked = None if trail is None else trail.ask(question)
+        self._question = question if self._asked is None else self._asked.question
         self._calls = calls
         self._settings = settings
+        self._clock: StallClock | None = None
+        """Since the engine was asked."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Relay until the answer ends or the caller leaves."""
@@ -65,9 +80,17 @@ class DirectResponse(Response):
             (outcome,) = await asyncio.gather(relay, return_exceptions=True)
         ended = outcome if isinstance(outcome, str) else "cancelled"
         self._calls.outcomes.note(ended)
+        self._end_trail(ended)
         log.info("direct_call_ended", request=self._question.id, model=self._question.model, outcome=ended)
         if isinstance(outcome, Exception):
             raise outcome
+
+    def _end_trail(self, outcome: str) -> None:
+        if self._trail is not None and self._asked is not None:
+            if self._clock is not None:
+                self._asked.heard(self._clock)
+            self._asked.end(None if outcome == DONE else outcome)
+            self._trail.ended(outcome)
 
     async def _relay(self, scope: Scope, receive: Receive, send: Send) -> str:
         """Ask and pass the answer on; how it ended."""
@@ -79,13 +102,15 @@ class DirectResponse(Response):
             self._settings.first_token_timeout_s if self._question.stream else self._settings.answer_timeout_s,
             self._settings.token_timeout_s,
         )
+        self._clock = clock
         whole: bytes | None = None
         try:
             async with clock.timer, self._calls.ask(self._question) as answer:
+                heard = answer if self._asked is None else self._asked.overhear(answer)
                 if answer.content_type.startswith("text/event-stream"):
-                    await self._pass_on(answer, sender, clock)
+                    await self._pass_on(heard, sender, clock)
                 else:
-                    whole = await self._read_whole(answer)
+                    whole = await self._read_whole(heard)
             if whole is not None:  # the slot is free by now, however slowly the caller reads
                 await sender.begin(answer.status, self._head(answer, (b"content-length", b"%d" % len(whole))))
                 await sender.body(whole, more=False)
@@ -102,7 +127,7 @@ class DirectResponse(Response):
         except ClientGone:
             return "caller_gone"
         else:
-            return "done"
+            return DONE
         if not sender.has_begun:
             await refusal(failed)(scope, receive, send)
             return failed.code

@@ -23,10 +23,14 @@ _FLAT: Mapping[str, str] = {
     "prefix": "redis.prefix",
     "log_format": "log.format",
     "log_level": "log.level",
+    "traces": "traces.enabled",
+    "traces_endpoint": "traces.endpoint",
+    "traces_ratio": "traces.ratio",
+    "traces_content": "traces.content",
 }
 """Settings that belong to no section of their own; the others stand under `provider` by their name."""
 
-_ORDER = ("provider", "engine", "gate", "schedule", "server", "tunnel", "report", "redis", "log")
+_ORDER = ("provider", "engine", "gate", "schedule", "server", "tunnel", "report", "redis", "log", "traces")
 
 OPTIONS: Mapping[FieldPath, str] = {
     ("redis_url",): "--redis-url",

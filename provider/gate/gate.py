@@ -1,28 +1,12 @@
 """The gate: any reason closes it, and the reasons show in the registry."""
 
 import asyncio
-from enum import StrEnum
 
 import structlog
 
+from common.reasons import Reason
+
 log = structlog.get_logger()
-
-
-class Reason(StrEnum):
-    """Why a provider takes no work."""
-
-    DRAINING = "draining"
-    ENGINE_DOWN = "engine-down"
-    GPU_BUSY = "gpu-busy"
-    """Somebody else than our engine uses the GPU."""
-    GPU_MEMORY = "gpu-memory"
-    """No model fits into the GPU memory that is free."""
-    GPU_UNKNOWN = "gpu-unknown"
-    """Nobody can tell how busy the GPU is (yet), and it is not to be taken for idle."""
-    OUTSIDE_SCHEDULE = "outside-schedule"
-    PAUSED = "paused"
-    REVOKED = "revoked"
-    """The hub no longer takes this provider's token."""
 
 
 class Gate:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import structlog
 
+from common.reasons import Reason
 from provider.engines.watch import EngineWatch
 from provider.gate.attribution import chosen_gpus, foreign_pct, missing_gpus
-from provider.gate.gate import Gate, Reason
+from provider.gate.gate import Gate
 from provider.gate.policy import Load, LoadPolicy, resolve_unknown
 from provider.gate.processes import own_pids
 from provider.gate.readings import GpuProbe, GpuReading, GpuSnapshot

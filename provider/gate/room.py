@@ -2,9 +2,10 @@
 
 import time
 
+from common.reasons import Reason
 from common.types import ModelId
 from provider.engines.watch import EngineWatch
-from provider.gate.gate import Gate, Reason
+from provider.gate.gate import Gate
 from provider.gate.gpu import GpuWatch
 from provider.gate.memory import fits
 from provider.settings import GateSettings

@@ -3,7 +3,8 @@
 import asyncio
 from datetime import UTC, datetime
 
-from provider.gate.gate import Gate, Reason
+from common.reasons import Reason
+from provider.gate.gate import Gate
 from provider.gate.room import ModelRoom
 from provider.gate.schedule import Schedule
 
