@@ -72,6 +72,7 @@ class Announcer:
         """Say that the stack works, and how to use it. The first line's form is relied upon by scripts."""
         self._end_status()
         self._write(f"ready {stack.base_url}/v1")
+        self._write(f"dashboard {stack.base_url}/")
         messages = [{"role": "user", "content": "Tell me a story."}]
         body = {"model": models[0], "stream": True, "max_tokens": MOST_TOKENS, "messages": messages}
         self._write("")

@@ -15,16 +15,22 @@ from common.errors import SettingsError
 from ghub.admin.grid import grid_app
 from ghub.admin.keys import key_app
 from ghub.admin.nodes import nodes_app
+from ghub.admin.options import with_watch_seconds
 from ghub.admin.requests import requests_app
 from ghub.admin.tokens import token_app
-from ghub.errors import EXIT_REFUSED, CommandError, StartRefused
+from ghub.admin.usage import usage_app
+from ghub.admin.why import why_app
+from ghub.chat.command import chat_app
+from ghub.doctor.command import doctor_app
+from ghub.errors import EXIT_FAILED, EXIT_REFUSED, CommandError, StartRefused
 from ghub.services.cli import service_app
+from ghub.standard_streams import LOST, bear_any_text
+from ghub.top.command import top_app
 
 app = typer.Typer(
     name="ghub",
     help="One OpenAI-compatible address over many GPU machines that are only sometimes free.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -34,6 +40,11 @@ app.add_typer(token_app, name="token")
 app.add_typer(nodes_app, name="nodes")
 app.add_typer(requests_app, name="requests")
 app.add_typer(grid_app)
+app.add_typer(doctor_app)
+app.add_typer(top_app)
+app.add_typer(usage_app)
+app.add_typer(why_app)
+app.add_typer(chat_app)
 
 RedisUrl = Annotated[
     str | None, typer.Option(help="Broker that runs already.", envvar="GHUB_REDIS_URL", show_envvar=True)
@@ -204,15 +215,25 @@ def _given(**options: object) -> dict[str, Any]:
 
 def main() -> None:
     """Run the command; what a user can mend becomes one line on standard error and an exit code."""
+    bear_any_text()
     try:
-        app()
+        app(args=with_watch_seconds(sys.argv[1:]), prog_name="ghub")
     except SettingsError as exc:
         _end(exc, EXIT_REFUSED)
     except CommandError as exc:
         _end(exc, exc.exit_code)
+    except OSError as exc:
+        if exc.errno not in LOST:
+            raise
+        _end(exc.strerror or exc, EXIT_FAILED)
 
 
-def _end(error: Exception, exit_code: int) -> None:
-    for line in str(error).splitlines():
-        sys.stderr.write(f"ghub: {line}\n")
+def _end(error: Exception | str, exit_code: int) -> None:
+    from common.logs import LogFormat, asked_for, configure_logs, say_failed  # noqa: PLC0415 - it takes 0.1 s
+
+    log_format = asked_for()
+    if log_format is LogFormat.JSON:
+        configure_logs(log_format, "INFO")
+    if sys.stderr is not None:
+        say_failed("ghub", str(error), log_format)
     sys.exit(exit_code)

@@ -14,6 +14,7 @@ import fcntl
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ class DataDir:
         self.path = path
         self.broker = path / "broker"
         self.logs = path / "logs"
+        self._metrics = path / "metrics"
 
     def signing_key(self) -> SecretStr:
         """Read the stack's signing key, making it the first time.
@@ -80,6 +82,12 @@ class DataDir:
             StartRefused: what is there is too short, or cannot stand in a URL as it is.
         """
         return self._secret(BROKER_PASSWORD_FILE, secrets.token_urlsafe(32), _one_word)
+
+    def fresh_metrics(self) -> Path:
+        """A folder in which hubs that share a port keep their figures together, with nothing of former ones."""
+        shutil.rmtree(self._metrics, ignore_errors=True)
+        self._metrics.mkdir(mode=0o700)
+        return self._metrics
 
     def _secret(self, name: str, fresh: str, parse: Callable[[SecretStr], object]) -> SecretStr:
         """Read a file that only its owner may read; made with `fresh` in it where it is missing."""

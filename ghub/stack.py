@@ -82,6 +82,8 @@ async def plan_stack(settings: UpSettings, data_dir: DataDir, client: httpx2.Asy
         _HUB_ADMIN_TOKEN: admin_token.get_secret_value(),
         _HUB_DIRECT_KEYS: os.environ.get(_HUB_DIRECT_KEYS) or data_dir.direct_key().get_secret_value(),
     }
+    if settings.hubs > 1:
+        at_hub["PROMETHEUS_MULTIPROC_DIR"] = str(data_dir.fresh_metrics())
     parts = (
         *started,
         _provider(settings, engine, at_provider, needs=tuple(part.name for part in started)),

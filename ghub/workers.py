@@ -7,6 +7,7 @@ one of them. They write where this process does.
 import asyncio
 import sys
 from functools import partial
+from tempfile import TemporaryDirectory
 
 import httpx2
 import structlog
@@ -44,14 +45,15 @@ def run_workers(settings: HubSettings, workers: int) -> int:
         ports.check_free(settings.host, settings.port)
     else:
         settings = settings.model_copy(update={"port": ports.free_port(0, ports.listening(settings.host))})
-    asyncio.run(_serve(settings, workers))
+    with TemporaryDirectory(prefix="ghub-metrics-") as metrics:
+        asyncio.run(_serve(settings, workers, metrics))
     return 0
 
 
-async def _serve(settings: HubSettings, workers: int) -> None:
+async def _serve(settings: HubSettings, workers: int, metrics: str) -> None:
     stop = asyncio.Event()
     async with probes.http_client() as client:
-        parts = [_worker(settings, number, client) for number in range(1, workers + 1)]
+        parts = [_worker(settings, number, metrics, client) for number in range(1, workers + 1)]
         supervisor = Supervisor(parts, log_dir=None, report=_tell)
         on_signals(stop, supervisor.hurry)
         supervisor.start()
@@ -69,7 +71,7 @@ async def _serve(settings: HubSettings, workers: int) -> None:
             ignore_signals()
 
 
-def _worker(settings: HubSettings, number: int, client: httpx2.AsyncClient) -> Part:
+def _worker(settings: HubSettings, number: int, metrics: str, client: httpx2.AsyncClient) -> Part:
     near = ports.netloc(ports.near(settings.host), settings.port)
     return Part(
         name=f"hub-{number}",
@@ -79,6 +81,7 @@ def _worker(settings: HubSettings, number: int, client: httpx2.AsyncClient) -> P
             "GHUB_HUB_HOST": settings.host,
             "GHUB_HUB_PORT": str(settings.port),
             "GHUB_HUB_REUSE_PORT": "1",
+            "PROMETHEUS_MULTIPROC_DIR": metrics,  # so that whichever is asked tells the sums of all
         },
         probe=partial(probes.is_ok, client, f"http://{near}/health/live"),
         stop_timeout_s=settings.shutdown_timeout_s + STOP_GRACE_S,

@@ -2,39 +2,64 @@
 
 import typer
 
-from ghub.admin.options import HubUrl, Json, TokenFile
+from ghub.admin.options import HubUrl, Json, TokenFile, Watch
 
 grid_app = typer.Typer()
 
 
 @grid_app.command()
-def models(*, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False) -> None:
+def models(
+    *, watch: Watch = None, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False
+) -> None:
     """Show the models of the grid: how many nodes serve each, what waits and what runs."""
     from ghub.admin.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.admin.tables import tell  # noqa: PLC0415
+    from ghub.admin.listing import Listing, present  # noqa: PLC0415
+    from ghub.admin.tables import listed  # noqa: PLC0415
 
-    found = AdminHub.open(hub_url, admin_token_file).get("registry")["models"]
-    columns = {
-        "MODEL": lambda model: model["id"],
-        "NODES": lambda model: model["nodes"],
-        "IDLE": lambda model: model["idle"],
-        "WAITING": lambda model: model["waiting"],
-        "RUNNING": lambda model: model["running"],
-    }
-    tell({"models": found}, found, columns, as_json=as_json)
+    hub = AdminHub.open(hub_url, admin_token_file)
+
+    def look() -> Listing:
+        told = hub.get("registry")
+        columns = {
+            "MODEL": lambda model: model["id"],
+            "NODES": lambda model: model["nodes"],
+            "IDLE": lambda model: model["idle"],
+            "WAITING": lambda model: model["waiting"],
+            "RUNNING": lambda model: model["running"],
+            "LOADED ON": lambda model: listed(
+                node["node"] for node in told["nodes"] if model["id"] in node.get("loaded", ())
+            ),
+        }
+        return Listing({"models": told["models"]}, told["models"], columns)
+
+    present(look, as_json=as_json, every_s=watch)
 
 
 @grid_app.command()
-def queues(*, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False) -> None:
+def queues(
+    *, watch: Watch = None, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False
+) -> None:
     """Show every lane of every model, with what waits and what runs."""
     from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import tell  # noqa: PLC0415
+    from ghub.admin.listing import Listing, present  # noqa: PLC0415
+    from ghub.figures import duration  # noqa: PLC0415
+    from ghub.live.picture import age_ms, picture_if_told  # noqa: PLC0415
 
-    told = AdminHub.open(hub_url, admin_token_file).get("queues")
-    columns = {
-        "MODEL": lambda lane: lane["model"],
-        "LANE": lambda lane: lane["lane"],
-        "WAITING": lambda lane: lane["waiting"],
-        "RUNNING": lambda lane: lane["running"],
-    }
-    tell(told, told["queues"], columns, as_json=as_json)
+    hub = AdminHub.open(hub_url, admin_token_file)
+
+    def look() -> Listing:
+        told = hub.get("queues")
+        picture = {} if as_json else picture_if_told(hub)
+        known = picture.get("queues", {})
+        columns = {
+            "MODEL": lambda lane: lane["model"],
+            "LANE": lambda lane: lane["lane"],
+            "WAITING": lambda lane: lane["waiting"],
+            "RUNNING": lambda lane: lane["running"],
+            "OLDEST WAITS": lambda lane: duration(
+                age_ms(picture, known.get(f"{lane['lane']}:{lane['model']}", {}).get("oldest_at"))
+            ),
+        }
+        return Listing(told, told["queues"], columns)
+
+    present(look, as_json=as_json, every_s=watch)

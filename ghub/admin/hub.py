@@ -12,47 +12,52 @@ from urllib.parse import quote, urlsplit
 import httpx2
 
 from common.settings import is_loopback, read_settings
-from ghub.admin.tables import plain
 from ghub.errors import CommandError, StartRefused
+from ghub.printable import printable
+from ghub.secret_files import read_file, read_secret
 from ghub.settings import UpSettings
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 TIMEOUT_S = 30.0
 TOKEN_FILE = "admin-token"  # noqa: S105 - a file's name
-ADVICE = "set GHUB_HUB_ADMIN_TOKEN, or use --admin-token-file"
+TOKEN_VARIABLE = "GHUB_HUB_ADMIN_TOKEN"  # noqa: S105 - a variable's name
+ADVICE = f"set {TOKEN_VARIABLE}, or use --admin-token-file"
 
 
 class HubUnmoved(CommandError):
-    """The hub does not answer, or does not do as it is told."""
+    """The hub does not answer, or does not do as it is told. `status` is that of its answer, 0 without one."""
+
+    def __init__(self, text: str, *, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class AdminHub:
     """One hub. Every call raises HubUnmoved, in one line, if it does not go well."""
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, token: str | None, *, timeout_s: float = TIMEOUT_S) -> None:
         self.url = url
-        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        self.headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._timeout_s = timeout_s
 
     @classmethod
-    def open(cls, url: str | None, token_file: Path | None) -> Self:
+    def open(cls, url: str | None, token_file: Path | None, *, timeout_s: float = TIMEOUT_S) -> Self:
         """The hub that the options and the environment name.
 
         Args:
             url: its root; None: `GHUB_HUB_URL`, else the usual one on this machine.
             token_file: holds the admin token; None: `GHUB_HUB_ADMIN_TOKEN`, else the file of `ghub up`, which is for
                 hubs on this machine only. Without any the hub is asked without a token.
+            timeout_s: how long each call waits for the hub.
 
         Raises:
             StartRefused: the URL is none, or the file cannot be read.
         """
-        root = (url or os.environ.get("GHUB_HUB_URL") or DEFAULT_URL).rstrip("/")
-        if not is_http(root):
-            raise StartRefused(f"--hub-url {root}: expected http://HOST[:PORT] or https://HOST[:PORT]")
-        if token_file is not None:
-            return cls(root, _read(token_file))
-        if token := os.environ.get("GHUB_HUB_ADMIN_TOKEN", "").strip():
-            return cls(root, _checked(token, "GHUB_HUB_ADMIN_TOKEN"))
-        return cls(root, _token_of_up() if is_loopback(urlsplit(root).hostname or "") else None)
+        root = hub_root(url)
+        token = read_secret("token", token_file, [TOKEN_VARIABLE])
+        if token is None and is_loopback(urlsplit(root).hostname or ""):
+            token = token_of_up()
+        return cls(root, token, timeout_s=timeout_s)
 
     def get(self, *path: str, **query: str | int | None) -> dict[str, Any]:
         """What stands under a path, given in parts."""
@@ -75,18 +80,36 @@ class AdminHub:
     ) -> dict[str, Any]:
         url = "/".join([self.url, "api", *(quote(part, safe="") for part in path)])
         try:
-            with httpx2.Client(timeout=TIMEOUT_S, trust_env=False, headers=self._headers) as client:
+            with httpx2.Client(timeout=self._timeout_s, trust_env=False, headers=self.headers) as client:
                 answer = client.request(method, url, params=query, json=body)
         except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
             raise HubUnmoved(f"no hub answers at {self.url}: {str(exc) or type(exc).__name__}") from exc
         told = _object(answer)
         if answer.is_success and told is not None:
             return told
-        error = (told or {}).get("error")
+        raise self.refusal(answer)
+
+    def refusal(self, answer: httpx2.Response) -> HubUnmoved:
+        """What to say of an answer, read to its end, that is none."""
+        error = (_object(answer) or {}).get("error")
         if not isinstance(error, dict):
-            raise HubUnmoved(f"what answers at {self.url} is no hub (status {answer.status_code})")
+            text = f"what answers at {self.url} is no hub (status {answer.status_code})"
+            return HubUnmoved(text, status=answer.status_code)
         advice = f" ({ADVICE})" if answer.status_code == httpx2.codes.UNAUTHORIZED else ""
-        raise HubUnmoved(f"the hub at {self.url} refuses: {plain(error.get('message'))}{advice}")
+        text = f"the hub at {self.url} refuses: {printable(str(error.get('message')))}{advice}"
+        return HubUnmoved(text, status=answer.status_code)
+
+
+def hub_root(url: str | None) -> str:
+    """The root of the hub that an option or the environment names, else of the usual one on this machine.
+
+    Raises:
+        StartRefused: it is no URL of a hub.
+    """
+    root = (url or os.environ.get("GHUB_HUB_URL") or DEFAULT_URL).rstrip("/")
+    if not is_http(root):
+        raise StartRefused(f"--hub-url {root}: expected http://HOST[:PORT] or https://HOST[:PORT]")
+    return root
 
 
 def is_http(url: str) -> bool:
@@ -98,29 +121,20 @@ def is_http(url: str) -> bool:
         return False
 
 
-def _token_of_up() -> str | None:
+def token_of_up() -> str | None:
     """The token that `ghub up` keeps for its hubs; None if it never ran here."""
-    given = os.environ.get("GHUB_DATA_DIR")
-    folder = Path(given).expanduser() if given else read_settings(UpSettings).data_dir
+    file = data_dir_of_up() / TOKEN_FILE
     try:
-        is_there = (folder / TOKEN_FILE).is_file()
+        is_there = file.is_file()
     except OSError:  # it is somebody else's
         return None
-    return _read(folder / TOKEN_FILE) if is_there else None
+    return read_file("token", file) if is_there else None
 
 
-def _read(file: Path) -> str:
-    try:
-        return _checked(file.expanduser().read_text(encoding="utf-8").strip(), str(file))
-    except (OSError, UnicodeDecodeError) as exc:
-        raise StartRefused(f"{file}: {getattr(exc, 'strerror', None) or 'holds no token'}") from exc
-
-
-def _checked(token: str, source: str) -> str:
-    """Raise StartRefused unless this can stand in a header."""
-    if not token or not token.isascii() or not token.isprintable():
-        raise StartRefused(f"{source} holds no token")
-    return token
+def data_dir_of_up() -> Path:
+    """The folder where `ghub up` keeps what outlives it, unless it was told another."""
+    given = os.environ.get("GHUB_DATA_DIR")
+    return Path(given).expanduser() if given else read_settings(UpSettings).data_dir
 
 
 def _object(answer: httpx2.Response) -> dict[str, Any] | None:

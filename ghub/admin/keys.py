@@ -6,10 +6,11 @@ from typing import Annotated, Any
 import typer
 
 from ghub.admin.options import HubUrl, Json, TokenFile
+from ghub.completion import complete_keys
 
 key_app = typer.Typer(help="API keys of clients.", no_args_is_help=True)
 
-Wanted = Annotated[str, typer.Argument(help="The key's name or id.", metavar="KEY")]
+Wanted = Annotated[str, typer.Argument(help="The key's name or id.", metavar="KEY", autocompletion=complete_keys)]
 
 
 class KeyLane(StrEnum):

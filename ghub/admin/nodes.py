@@ -1,40 +1,61 @@
 """`ghub nodes`: the machines of the grid."""
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
 
-from ghub.admin.options import HubUrl, Json, TokenFile
+from ghub.admin.options import HubUrl, Json, TokenFile, Watch
+from ghub.completion import complete_nodes
 from ghub.errors import StartRefused
 
 nodes_app = typer.Typer(help="Show the nodes of the grid, and give orders to them.", invoke_without_command=True)
 
-Node = Annotated[str, typer.Argument(help="The node's name.")]
+Node = Annotated[str, typer.Argument(help="The node's name.", autocompletion=complete_nodes)]
 
 
 @nodes_app.callback()
 def list_nodes(
-    context: typer.Context, *, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False
+    context: typer.Context,
+    *,
+    watch: Watch = None,
+    hub_url: HubUrl = None,
+    admin_token_file: TokenFile = None,
+    as_json: Json = False,
 ) -> None:
     """Show the nodes of the grid, and give orders to them."""
     if context.invoked_subcommand is not None:
-        if hub_url is not None or admin_token_file is not None or as_json:
+        if hub_url is not None or admin_token_file is not None or as_json or watch is not None:
             raise StartRefused(f"options stand behind {context.invoked_subcommand!r}")
         return
+    from common.reasons import short_words_of  # noqa: PLC0415
     from ghub.admin.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.admin.tables import listed, tell  # noqa: PLC0415
+    from ghub.admin.listing import Listing, present  # noqa: PLC0415
+    from ghub.admin.tables import listed  # noqa: PLC0415
+    from ghub.figures import gpu_in_words  # noqa: PLC0415
 
-    told = AdminHub.open(hub_url, admin_token_file).get("nodes")
+    hub = AdminHub.open(hub_url, admin_token_file)
     columns = {
         "NODE": lambda node: node["node"],
         "STATE": lambda node: node["state"],
-        "REASONS": lambda node: listed(node["reasons"]),
         "RUNNING": lambda node: f"{len(node['requests'])} of {node['slots']}",
+        "WHY": lambda node: listed(map(short_words_of, node["reasons"])),
         "ENGINE": lambda node: node["engine"].get("kind"),
-        "GPUS": lambda node: listed(gpu.get("name") for gpu in node["gpus"]),
-        "MODELS": lambda node: listed(node["models"]),
+        "GPUS": lambda node: listed(map(gpu_in_words, node["gpus"])),
+        "MODELS": lambda node: listed(_marked(node)),
     }
-    tell(told, told["nodes"], columns, as_json=as_json)
+
+    def look() -> Listing:
+        told = hub.get("nodes")
+        return Listing(told, told["nodes"], columns, less=("ENGINE",))
+
+    present(look, as_json=as_json, every_s=watch)
+
+
+def _marked(node: Mapping[str, Any]) -> Iterator[str]:
+    """A node's models, with a star where they are in memory."""
+    for model in node["models"]:
+        yield f"{model}*" if model in node.get("loaded", ()) else model
 
 
 @nodes_app.command()

@@ -1,5 +1,6 @@
 """What every command that speaks to a hub takes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,3 +20,26 @@ TokenFile = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Watch = Annotated[
+    float | None,
+    typer.Option(
+        "--watch",
+        help="Look again every so many seconds, 2 unless given, until Ctrl-C.",
+        metavar="[SECONDS]",
+        min=0.1,
+        max=86_400,
+    ),
+]
+WATCH_S = "2"
+
+
+def with_watch_seconds(words: Sequence[str]) -> list[str]:
+    """The words of a command line, with the usual seconds behind a `--watch` that has none: typer's options have to."""
+    return [
+        f"--watch={WATCH_S}" if word == "--watch" and not _is_number("".join(words[place : place + 1])) else word
+        for place, word in enumerate(words, 1)
+    ]
+
+
+def _is_number(word: str) -> bool:
+    return word.replace(".", "", 1).isdecimal()

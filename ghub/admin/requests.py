@@ -4,12 +4,18 @@ from typing import Annotated
 
 import typer
 
-from ghub.admin.options import HubUrl, Json, TokenFile
+from ghub.admin.options import HubUrl, Json, TokenFile, Watch
+from ghub.completion import complete_dead, complete_models, complete_requests
 from ghub.errors import StartRefused
 
-Entry = Annotated[str | None, typer.Argument(help="The dead job's id, as `ghub requests dead` shows it.")]
+Entry = Annotated[
+    str | None,
+    typer.Argument(help="The dead job's id, as `ghub requests dead` shows it.", autocompletion=complete_dead),
+]
 All = Annotated[bool, typer.Option("--all", help="All of them.")]
 MOST_DEAD = 1000
+LESS = ("LANE", "PLACE", "KEY", "ATTEMPT", "NODE", "TOKENS")
+"""What of a request a narrow terminal does without: its id must stand there whole, to be copied."""
 
 requests_app = typer.Typer(
     help="Show the open requests of the grid, and those that failed for good.", invoke_without_command=True
@@ -21,40 +27,53 @@ def list_requests(
     context: typer.Context,
     *,
     status: Annotated[str | None, typer.Option(help="Only queued, claimed or streaming ones.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only those for this model.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Only those for this model.", autocompletion=complete_models)
+    ] = None,
     limit: Annotated[int, typer.Option(help="Most to show.", min=1, max=1000)] = 100,
+    watch: Watch = None,
     hub_url: HubUrl = None,
     admin_token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Show the open requests of the grid, and those that failed for good."""
     if context.invoked_subcommand is not None:
-        if hub_url is not None or admin_token_file is not None or as_json:
+        if hub_url is not None or admin_token_file is not None or as_json or watch is not None:
             raise StartRefused(f"options stand behind {context.invoked_subcommand!r}")
         return
     from ghub.admin.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.admin.tables import tell, when  # noqa: PLC0415
+    from ghub.admin.listing import Listing, present  # noqa: PLC0415
+    from ghub.figures import count, duration, rate  # noqa: PLC0415
+    from ghub.live.picture import age_ms, picture_if_told  # noqa: PLC0415
 
     hub = AdminHub.open(hub_url, admin_token_file)
-    told = hub.get("requests", status=status, model=model, limit=limit)
-    columns = {
-        "REQUEST": lambda request: request["id"],
-        "STATUS": lambda request: request["status"],
-        "MODEL": lambda request: request["model"],
-        "LANE": lambda request: request["lane"],
-        "NODE": lambda request: request["node"],
-        "ATTEMPT": lambda request: request["attempt"],
-        "KEY": lambda request: request["key"],
-        "SINCE": lambda request: when(request["queued_at"]),
-    }
-    tell(told, told["requests"], columns, as_json=as_json)
-    if told["has_more"]:
-        typer.echo(f"and more than these {limit} (--limit)", err=True)
+
+    def look() -> Listing:
+        told = hub.get("requests", status=status, model=model, limit=limit)
+        picture = {} if as_json else picture_if_told(hub)
+        running, waiting = picture.get("running", {}), picture.get("waiting", {})
+        columns = {
+            "REQUEST": lambda one: one["id"],
+            "STATUS": lambda one: one["status"],
+            "MODEL": lambda one: one["model"],
+            "LANE": lambda one: one["lane"],
+            "PLACE": lambda one: waiting.get(one["id"], {}).get("place"),
+            "NODE": lambda one: one["node"],
+            "ATTEMPT": lambda one: one["attempt"],
+            "AGE": lambda one: duration(age_ms(picture, one["queued_at"])),
+            "TOKENS": lambda one: count(running.get(one["id"], {}).get("tokens")),
+            "TOKENS/S": lambda one: rate(running.get(one["id"], {}).get("tokens_per_s")),
+            "KEY": lambda one: one["key"],
+        }
+        note = f"and more than these {limit} (--limit)" if told["has_more"] else ""
+        return Listing(told, told["requests"], columns, LESS, note)
+
+    present(look, as_json=as_json, every_s=watch)
 
 
 @requests_app.command()
 def cancel(
-    request: Annotated[str, typer.Argument(help="The request's id.")],
+    request: Annotated[str, typer.Argument(help="The request's id.", autocompletion=complete_requests)],
     *,
     hub_url: HubUrl = None,
     admin_token_file: TokenFile = None,

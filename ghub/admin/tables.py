@@ -6,12 +6,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ghub.printable import printable
+from ghub.standard_streams import writes_unicode
+
 Column = Callable[[Mapping[str, Any]], object]
 """What of a row stands in it."""
+GAP = 2
 WIDE = 300
 """Where nobody looks on, lines are not broken: another program reads them."""
 
@@ -23,29 +28,53 @@ def tell(
     show_json(answer) if as_json else show(rows, columns)
 
 
-def show(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Column]) -> None:
+def show(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Column], less: Sequence[str] = ()) -> None:
     """Print a table; its heads are the columns' names."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDE)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
+    console.print(table_of(rows, columns, less, console.width))
+
+
+def table_of(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Column], less: Sequence[str] = (), width: int = WIDE
+) -> Table:
+    """A table of rows; its heads are the columns' names.
+
+    Args:
+        rows: what hubs told.
+        columns: what of a row stands in each.
+        less: columns that are left out where there is no room for all, in this order.
+        width: how much room there is.
+    """
+    cells = {name: [plain(cell(row)) for row in rows] for name, cell in columns.items()}
+    needs = {name: max(map(cell_len, [name, *column])) + GAP for name, column in cells.items()}
+    for name in less:
+        if sum(needs.values()) - GAP > width:
+            del cells[name], needs[name]
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for name in cells:
         table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(plain(cell(row))) for cell in columns.values()))
-    console.print(table)
+    for line in zip(*cells.values(), strict=True):
+        table.add_row(*map(Text, line))
+    return table
 
 
 def show_json(answer: Mapping[str, Any]) -> None:
     """Print an answer as it came."""
-    typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    typer.echo(as_json_text(answer, indent=2))
+
+
+def as_json_text(answer: Mapping[str, Any], indent: int | None = None) -> str:
+    """An answer as JSON, with escapes for what cannot be written as it is."""
+    return json.dumps(answer, indent=indent, ensure_ascii=not writes_unicode())
 
 
 def plain(value: object) -> str:
     """A value as text that cannot move a terminal's cursor: names come from other people's machines."""
     if value is None or value == "":
         return "-"
-    return "".join(char if char.isprintable() else "?" for char in str(value))
+    return printable(str(value))
 
 
 def listed(values: Iterable[object]) -> str:

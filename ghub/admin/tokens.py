@@ -1,11 +1,13 @@
 """`ghub token`: tokens that let machines join as providers."""
 
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import Annotated
 
 import typer
 
 from ghub.admin.options import HubUrl, Json, TokenFile
+from ghub.completion import complete_tokens
+
+OPENING = "start the hub with --host 0.0.0.0, or tell it by GHUB_HUB_PUBLIC_URL what they call it"
 
 token_app = typer.Typer(help="Tokens of providers.", no_args_is_help=True)
 
@@ -23,7 +25,6 @@ def create(
     from ghub.admin.tables import plain, show_json  # noqa: PLC0415
 
     made = AdminHub.open(hub_url, admin_token_file).post("tokens", body={"name": name})
-    notes = _for_other_machines(made)
     if as_json:
         show_json(made)
     else:
@@ -31,8 +32,8 @@ def create(
         typer.echo(plain(made["join"]))
         typer.echo("or, so that nobody there finds the token in the list of processes:", err=True)
         typer.echo(plain(made["join_env"]), err=True)
-    for note in notes:
-        typer.echo(note, err=True)
+    if not made["is_reachable"]:
+        typer.echo(f"note: other machines cannot reach {plain(made['hub_url'])}: {OPENING}", err=True)
 
 
 @token_app.command("list")
@@ -53,7 +54,9 @@ def list_tokens(*, hub_url: HubUrl = None, admin_token_file: TokenFile = None, a
 
 @token_app.command()
 def revoke(
-    wanted: Annotated[str, typer.Argument(help="The token's name or id.", metavar="TOKEN")],
+    wanted: Annotated[
+        str, typer.Argument(help="The token's name or id.", metavar="TOKEN", autocompletion=complete_tokens)
+    ],
     *,
     hub_url: HubUrl = None,
     admin_token_file: TokenFile = None,
@@ -69,23 +72,3 @@ def revoke(
         return
     cut = f"; cut off: {plain(listed(told['nodes']))}" if told["nodes"] else ""
     typer.echo(f"the token {told['name']} lets nobody in any more{cut}")
-
-
-def _for_other_machines(made: dict[str, Any]) -> list[str]:
-    """Put an address that others can use into what a hub on this machine said of itself; what was assumed."""
-    from common.settings import is_loopback  # noqa: PLC0415
-    from ghub.admin.lan import lan_address, with_host  # noqa: PLC0415
-
-    told = made["hub_url"]
-    if not is_loopback(urlsplit(told).hostname or ""):
-        return []
-    address = lan_address()
-    if address is None:
-        return [f"note: other machines cannot reach {told}: put there what they call this one"]
-    assumed = with_host(told, address)
-    for field in ("hub_url", "join", "join_env"):
-        made[field] = made[field].replace(told, assumed)
-    return [
-        f"note: the hub was asked at {told}, which other machines cannot reach; {address} is assumed to be what they",
-        "call this one, and the hub to listen there (--host 0.0.0.0). GHUB_HUB_PUBLIC_URL on the hub settles it.",
-    ]

@@ -1,15 +1,17 @@
-"""What a look at one thing that a provider needs has found."""
+"""What a look at one thing that a machine needs has found."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """How bad it is. Only `fail` keeps a provider from its work."""
+    """How bad it is. Only `fail` keeps a machine from its work."""
 
     OK = "ok"
     WARN = "warn"
     FAIL = "fail"
+    SKIP = "skip"
+    """It is not needed here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +36,8 @@ class Finding:
     def fail(cls, text: str, advice: str = "") -> "Finding":
         """It does not work."""
         return cls(Verdict.FAIL, text, advice)
+
+    @classmethod
+    def skip(cls, text: str) -> "Finding":
+        """There is nothing to look at here, and nothing is missed."""
+        return cls(Verdict.SKIP, text)

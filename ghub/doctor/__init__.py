@@ -1,0 +1,1 @@
+"""`ghub doctor`: whether all that a grid's owner needs is there, and what to do where it is not."""

@@ -1,0 +1,1 @@
+"""`ghub top`: the grid on one screen, as it is now."""
