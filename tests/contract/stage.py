@@ -13,6 +13,7 @@ from common.keys import Keys
 from common.registry import Registry
 from common.streams.jobs import Delivery, JobLanes
 from common.streams.replies import ReplyStreams, ReplyWrite
+from common.telemetry.port import NO_TRACING, Tracing
 from common.types import NodeId
 from common.wire import EntryId, Failure, Job, ReplyEntry, Start, Usage
 from hub.access.gatekeeper import ANYONE, Caller
@@ -95,8 +96,8 @@ class Stage:
 
 
 @asynccontextmanager
-async def a_stage(broker: Broker, **settings: Any) -> AsyncIterator[Stage]:
-    hub = Hub(HubSettings(max_attempts=2, name="contract", **settings), broker)
+async def a_stage(broker: Broker, tracing: Tracing = NO_TRACING, **settings: Any) -> AsyncIterator[Stage]:
+    hub = Hub(HubSettings(max_attempts=2, name="contract", **settings), broker, tracing)
     now_ms = hub.dispatcher._stage.clock.now_ms()
     await register(broker, now_ms)
     hub._rounds._good_keys = lambda: {KEY.digest}  # nobody made that key, and it is no revoked one

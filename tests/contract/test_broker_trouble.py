@@ -12,8 +12,9 @@ import pytest
 from common.broker import Broker, connect
 from common.clock import BrokerClock
 from common.errors import BrokerRefused, BrokerUnavailable, SettingsError
+from common.grid_records import HubRecord
 from common.orders import ControlEntry
-from common.registry import HubRecord, Registry
+from common.registry import Registry
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
 from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite, Written

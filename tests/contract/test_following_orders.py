@@ -9,10 +9,11 @@ import pytest
 
 from common.broker import Broker, connect
 from common.orders import ControlEntry
+from common.reasons import Reason
 from common.streams.control import ControlStreams
 from common.types import Order
 from provider.control import Control
-from provider.gate.gate import Gate, Reason
+from provider.gate.gate import Gate
 from provider.runner import Runner
 from tests.contract.story import KEYS, NODE, at_work, eventually, raw, until_blocked
 from tests.support.brokers import BrokerProcess

@@ -6,9 +6,10 @@ Dead letters are bounded by their number: a provider's broker user may not say h
 from dataclasses import replace
 
 from common.broker import Broker
+from common.grid_records import HubRecord
 from common.keys import Keys
 from common.orders import ControlEntry
-from common.registry import HubRecord, Registry
+from common.registry import Registry
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
 from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite

@@ -4,8 +4,6 @@ The loop of hubs and providers is uvloop's; whoever has none has asyncio's.
 """
 
 import asyncio
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,24 +15,10 @@ from common.tasks import new_event_loop
 from tests.contract.story import HUB, publish
 from tests.support.brokers import BrokerProcess
 from tests.support.ports import free_port
+from tests.support.tls import certificate
 
 BIG = b"x" * 3_000_000
 LOOPS = {"uvloop": new_event_loop, "asyncio": asyncio.new_event_loop}
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    subprocess.run(
-        [
-            *(shutil.which("openssl") or "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"),
-            *("ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=30,
-    )
-    return key, cert
 
 
 async def works(broker: Broker) -> None:

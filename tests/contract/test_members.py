@@ -11,9 +11,10 @@ from common.broker_users import BrokerUsers
 from common.clock import BrokerClock
 from common.credentials import Credentials, ProviderToken, digest_of
 from common.errors import BrokerRefused
+from common.grid_records import NodeRecord
 from common.memberships import MEMBER_TTL_MS, Member, Memberships
 from common.registration import RegistrationRequest
-from common.registry import FORGET_NODE_MS, NodeRecord, Registry
+from common.registry import FORGET_NODE_MS, Registry
 from common.report import EngineReport
 from common.streams.jobs import JobLanes
 from common.types import NodeId, TokenId

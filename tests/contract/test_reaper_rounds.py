@@ -7,7 +7,8 @@ import structlog
 
 from common.broker import Broker, Reconnections, connect
 from common.clock import BrokerClock
-from common.registry import HubRecord, Registry
+from common.grid_records import HubRecord
+from common.registry import Registry
 from common.streams.jobs import JobLanes
 from common.streams.leftovers import Leftovers
 from common.streams.replies import Doorbell

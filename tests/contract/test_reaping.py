@@ -10,7 +10,8 @@ import pytest
 from common.broker import Broker
 from common.clock import BrokerClock
 from common.errors import BrokerUnavailable
-from common.registry import HubRecord, Registry
+from common.grid_records import HubRecord
+from common.registry import Registry
 from common.streams.jobs import JobLanes
 from common.streams.leftovers import Leftovers
 from common.streams.request_book import RequestBook

@@ -8,7 +8,8 @@ import pytest
 
 from common.broker import Broker
 from common.clock import BrokerClock
-from common.registry import FORGET_NODE_MS, HubRecord, NodeRecord, Registry
+from common.grid_records import HubRecord, NodeRecord
+from common.registry import FORGET_NODE_MS, Registry
 from common.streams.replies import Doorbell
 from common.types import HubId, ModelId, NodeId, NodeState, RequestId
 from tests.contract.story import HUB, KEYS, NODE, all_keys, eventually, hash_of, raw
@@ -30,6 +31,7 @@ RECORD = NodeRecord(
     heartbeat_at=NOW_MS,
     gpus=({"name": "H100", "memory_used_mib": 5, "utilization_pct": None},),
     public_url="https://node.example.org",
+    running=({"id": "r1", "model": "tiny:1b", "attempt": 1, "tokens": 7},),
 )
 
 

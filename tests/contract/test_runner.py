@@ -90,14 +90,14 @@ async def test_a_job_cancelled_before_its_first_step_frees_its_slot(
     await runner.accept(await delivered(broker))
     runner.cancel(R1)
     await until_free(slots, broker)
-    assert runner.requests == ()
+    assert runner.progress(0) == ()
 
 
 async def test_a_job_cancelled_on_its_way_here_is_not_begun(broker: Broker, runner: Runner, slots: Slots) -> None:
     delivery = await delivered(broker)
     runner.cancel(R1)
     await runner.accept(delivery)
-    assert runner.requests == ()
+    assert runner.progress(0) == ()
     await until_free(slots, broker)
 
 

@@ -13,7 +13,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from common.broker import BLOCK_MS, COMMAND_CONNECTIONS, Broker, connect
 from common.broker_facts import concerns, read_facts
 from common.errors import BrokerUnavailable, LaneMissing
-from common.registry import HubRecord, Registry
+from common.grid_records import HubRecord
+from common.registry import Registry
 from common.sentinel import LOOK_S, SENTINEL_TIMEOUT_S
 from common.streams.jobs import JobLanes
 from tests.contract.story import HUB, LANES, NODE, claim_all, eventually, publish, raw, requests_of

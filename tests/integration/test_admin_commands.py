@@ -104,7 +104,11 @@ def test_an_order_for_dead_jobs_says_which_ones(chain: Chain, order: str) -> Non
 
 def test_models_and_queues_are_shown(chain: Chain) -> None:
     # the node may still be ending what was cancelled
-    until(lambda: run(chain, "models").splitlines()[1].split() == ["tiny:1b", "1", "1", "0", "0"], 10, "an idle node")
+    until(
+        lambda: run(chain, "models").splitlines()[1].split() == ["tiny:1b", "1", "1", "0", "0", chain.node],
+        10,
+        "an idle node",
+    )
     assert json.loads(run(chain, "models", "--json"))["models"][0]["id"] == "tiny:1b"
     assert [row.split()[1] for row in run(chain, "queues").splitlines()[1:]] == ["retry", "interactive", "batch"]
     assert len(json.loads(run(chain, "queues", "--json"))["queues"]) == 3

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from ghub.checking.findings import Finding
-from ghub.checking.run import look
+from ghub.checking.looking import look
 from provider.config.reading import Configuration
 from provider.settings import ProviderSettings
 from tests.support.brokers import BrokerProcess

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from common.lan import lan_address, with_host
 from tests.support.call import Call, post
 from tests.support.grid import Chain, Grid, chat
 from tests.support.operator import ADMIN, ADMIN_TOKEN, ask, ghub, told
@@ -171,16 +172,27 @@ class TestTokens:
 
     def test_the_line_to_join_with_names_the_hub_as_it_was_reached(self, chain: Chain) -> None:
         made = told(chain.hub, "POST", "/api/tokens", {"name": "line"}, status=201)
-        line = f"ghub provider --hub-url {chain.hub}"
+        line = f"uv run ghub provider --hub-url {chain.hub}"
         assert made["join"] == f"{line} --token {made['token']}"
         assert made["join_env"] == f"GHUB_PROVIDER_TOKEN={made['token']} {line}"
+        assert not made["is_reachable"]
         told(chain.hub, "DELETE", "/api/tokens/line")
 
     def test_the_line_to_join_with_names_the_public_url_where_one_is_set(self, module_grid: Grid) -> None:
         hub = module_grid.hub(GHUB_HUB_PUBLIC_URL="https://hub.example.org/", **ADMIN)
         made = told(hub, "POST", "/api/tokens", {"name": "public"}, status=201)
-        assert made["join"].startswith("ghub provider --hub-url https://hub.example.org --token ghubp-")
+        assert made["join"].startswith("uv run ghub provider --hub-url https://hub.example.org --token ghubp-")
         told(hub, "DELETE", "/api/tokens/public")
+
+    def test_a_hub_that_is_open_to_others_and_asked_on_its_own_machine_names_that_as_others_do(
+        self, module_grid: Grid
+    ) -> None:
+        address = lan_address()
+        hub = module_grid.hub(GHUB_HUB_HOST="0.0.0.0", **ADMIN)
+        made = told(hub, "POST", "/api/tokens", {"name": "wide"}, status=201)
+        assert made["hub_url"] == (hub if address is None else with_host(hub, address))
+        assert made["is_reachable"] == (address is not None)
+        told(hub, "DELETE", "/api/tokens/wide")
 
     def test_a_token_of_the_environment_is_listed_and_cannot_be_revoked_here(self, module_grid: Grid) -> None:
         hub = module_grid.hub(GHUB_HUB_PROVIDER_TOKENS="a-token-of-the-environment", **ADMIN)
@@ -212,7 +224,7 @@ class TestCommands:
         env = {"GHUB_HUB_URL": chain.hub, "GHUB_HUB_ADMIN_TOKEN": ADMIN_TOKEN}
         made = ghub("token", "create", "attic", **env)
         assert made.returncode == 0
-        assert made.stdout.startswith("ghub provider --hub-url http://")
+        assert made.stdout.startswith("uv run ghub provider --hub-url http://")
         assert made.stdout.count("\n") == 1
         assert "GHUB_PROVIDER_TOKEN=ghubp-" in made.stderr
         assert "other machines cannot reach" in made.stderr

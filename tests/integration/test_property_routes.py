@@ -28,6 +28,8 @@ EXAMPLES = 10
 ANSWER_WITHIN_S = 10
 TOLD = {501, 502, 503, 504}
 """Statuses from 500 on that say what is the matter."""
+ENDLESS = {"/api/overview/stream"}
+"""Answers that go on until somebody leaves: there is no waiting for their end."""
 OF_ITS_OWN = {("/api/provider/validate_hmac", 401): {"valid", "code", "message"}}
 """Refusals that have a form of their own."""
 
@@ -119,6 +121,8 @@ def test_every_route_answers_whatever_its_schema_lets_one_think_of(hub: Hub, mod
         session.trust_env = False
         for result in schema.get_all_operations():
             operation = result.ok()
+            if operation.path in ENDLESS:
+                continue
             headers = {"authorization": f"Bearer {secret_for(operation.path)}"}
 
             @given(case=operation.as_strategy(generation_mode=mode))

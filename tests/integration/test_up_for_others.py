@@ -122,6 +122,7 @@ def test_without_keys_anyone_may_look_at_the_registry_and_at_no_text(tmp_path: P
                 for command in forbidden:
                     with pytest.raises(NoPermissionError):
                         client.execute_command(*command)
+            assert "broker_open_to_all" not in (up.data_dir / "logs" / "hub.log").read_text()
         finally:
             up.close()
 

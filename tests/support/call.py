@@ -119,6 +119,16 @@ class Call:
         """Waits for the status line."""
         return self._response.status
 
+    @property
+    def text(self) -> str:
+        """What has been read of the answer."""
+        return self._text
+
+    @property
+    def request(self) -> str:
+        """The request's id, as the head of the answer tells it."""
+        return self._response.headers["x-request-id"]
+
     def wait_for(self, text: str) -> str:
         """Read on until this has come, which must be within one line; all that has come.
 

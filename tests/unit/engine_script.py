@@ -76,6 +76,7 @@ class RecordingReply:
     """What relay_answer needs of a `Reply`, and what it put there."""
 
     def __init__(self) -> None:
+        self.events = 0
         self.entries: list[ReplyEntry] = []
         self.has_room = asyncio.Event()
         self.has_room.set()

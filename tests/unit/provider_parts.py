@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
+from common.reasons import Reason
 from common.types import ModelId, NodeId
 from provider.engines.base import Engine, EngineStatus, ModelInfo
 from provider.engines.watch import EngineWatch
-from provider.gate.gate import Gate, Reason
+from provider.gate.gate import Gate
 from provider.gate.gpu import GpuWatch
 from provider.gate.readings import GpuProcess, GpuReading, GpuSnapshot
 from provider.gate.room import ModelRoom

@@ -9,13 +9,13 @@ import orjson
 import pytest
 from starlette.types import Message
 
+from common.reasons import Reason
 from common.types import NodeId
 from common.wire import Failure
 from provider.api.direct import DirectResponse
 from provider.direct import Call, DirectCalls
 from provider.engines.base import Engine, Question
 from provider.errors import CallRefused, EngineBroke, EngineDown, EngineFull, EngineRefused, HmacRefused, HubUnreachable
-from provider.gate.gate import Reason
 from provider.hub_client import HubClient
 from provider.settings import ServerSettings
 from tests.unit.provider_parts import Parts

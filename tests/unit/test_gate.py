@@ -5,7 +5,8 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider.gate.gate import Gate, Reason
+from common.reasons import Reason
+from provider.gate.gate import Gate
 
 
 class TestReasons:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from common.reasons import Reason
 from provider.gate import gpu
-from provider.gate.gate import Reason
 from provider.gate.readings import GpuSnapshot
 from provider.settings import GateSettings
 from tests.unit.provider_parts import NO_GPU, Parts, gpu_at

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from common.reasons import Reason
 from common.types import ModelId
 from provider.engines.base import ModelInfo
-from provider.gate.gate import Reason
 from provider.gate.room import FULL_FOR_S, ModelRoom
 from provider.gate.rounds import make_rounds
 from provider.gate.schedule import Schedule

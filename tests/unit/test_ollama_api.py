@@ -153,7 +153,7 @@ class TestModels:
 
 
 class TestTheRest:
-    @pytest.mark.parametrize("path", ["/", "/api/version", "/api/tags", "/api/ps"])
+    @pytest.mark.parametrize("path", ["/api/version", "/api/tags", "/api/ps"])
     async def test_clients_find_somebody_there(self, path: str) -> None:
         assert (await ask("GET", path)).status_code == 200
         assert (await ask("HEAD", path)).status_code == 200

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
+from common.reasons import Reason
 from common.report import HealthReport
 from provider.errors import HubRefused, HubUnreachable
-from provider.gate.gate import Reason
 from provider.hub_client import HubClient
 from provider.reporter import FIRST_AFTER_S, RETRY_MOST_S, Reporter
 from provider.settings import ProviderSettings, ReportSettings

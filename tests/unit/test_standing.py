@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from common.reasons import Reason
 from common.report import HealthReport
 from common.types import NodeState
 from provider.engines.base import ModelInfo
-from provider.gate.gate import Reason
 from tests.unit.provider_parts import Parts, gpu_at, model
 
 
