@@ -32,7 +32,7 @@ command line win over it. A provider reads a file too. Values out of their bound
 PROVIDER_INTRO = """An option of `ghub provider` wins over a variable, that over the file, that over the default.
 The file is the one that `--config` or `GHUB_PROVIDER_CONFIG` names (empty: none), else `ghubai/provider.yaml` in
 the user's configuration folder (`~/.config` on Linux), else `/etc/ghubai/provider.yaml`; none is needed.
-[provider.example.yaml](../deploy/provider.example.yaml) holds every key.
+`deploy/provider.example.yaml` in a checkout holds every key.
 
 - `ollama: {url: …}` is short for an `engine` of the kind `ollama`, `ngrok: {url: …}` for `tunnel`; only one of the
   two may stand. `provider.token` and `provider.hub_url` are second names of `provider.api_key` and `provider.url`.
@@ -58,6 +58,7 @@ SECTION_NOTES = {
     "provider": "This machine in the grid.",
     "redis": "The broker that hubs and providers share.",
     "log": "What is told on the way, on stderr.",
+    "traces": "Spans of OpenTelemetry, to a collector.",
 }
 """For the sections of the file that are none in the settings."""
 OPTIONS = frozenset({"host", "port", "hubs", "data_dir", "redis_url", "engine_url", "slots"})
@@ -115,7 +116,7 @@ def page() -> str:
         parts.append(table(title, rows(settings, prefix, skip)))
     head = "| key in the file | variable | default | |\n|---|---|---|---|\n"
     parts.append(f"## Provider\n\n{PROVIDER_INTRO}\n{head}" + "\n".join(provider_rows()))
-    parts.append(table("`ghub up` (beside its options, see `ghub up --help`)", rows(UpSettings, "GHUB_UP_", OPTIONS)))
+    parts.append(table("`ghub up` beside its options", rows(UpSettings, "GHUB_UP_", OPTIONS)))
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
