@@ -102,10 +102,11 @@ def test_a_dead_job_is_retried_and_goes(tab: Tab, stack: Stack) -> None:
     assert told(stack.hub, "GET", "/api/dead")["dead"] == []
 
 
-def test_the_line_for_a_new_machine_brings_one_that_appears(tab: Tab, stack: Stack) -> None:
+def test_the_line_for_a_new_machine_brings_one_that_appears_until_its_token_is_revoked(tab: Tab, stack: Stack) -> None:
+    name = f"t-{uuid4().hex[:8]}"
     page = tab.open("nodes")
     page.get_by_role("button", name="Add a machine").click()
-    page.get_by_label("A name for its token").fill(f"t-{uuid4().hex[:8]}")
+    page.get_by_label("A name for its token").fill(name)
     page.get_by_role("button", name="Make the line").click()
     line = shlex.split(page.get_by_label("The line to run on the new machine").inner_text())
     assert line[:5] == ["uv", "run", "ghub", "provider", "--hub-url"]
@@ -119,9 +120,18 @@ def test_the_line_for_a_new_machine_brings_one_that_appears(tab: Tab, stack: Sta
         expect(page.locator(".came")).to_contain_text(f"{node} has joined")
         page.keyboard.press("Escape")
         expect(tab.cell(node, "State")).to_have_text("Idle")
+        tab.go("keys")
+        row = page.get_by_role("row", name=name)
+        expect(row.locator('[data-label="Let in"]')).to_have_text(node)
+        row.get_by_role("button", name="Revoke").click()
+        expect(page.get_by_role("dialog")).to_contain_text(f"1 node that it let in will be cut off: {node}.")
+        page.get_by_role("button", name="Revoke it").click()
+        expect(toast(tab)).to_contain_text(f"Cut off: {node}")
+        expect(row).to_have_count(0)
+        tab.go("nodes")
+        expect(tab.row(node)).to_have_count(0)
     finally:
         stack.grid.providers[node].kill()
-        expect(tab.row(node)).to_have_count(0)
 
 
 def test_a_hub_that_wants_the_token_asks_for_it_and_the_tab_forgets_it(browser: Browser, stack: Stack) -> None:

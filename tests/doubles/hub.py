@@ -85,6 +85,10 @@ class HubDouble:
         async def keys() -> dict[str, Any]:
             return {"keys": [_key(name) for name in (HOSTILE, "ci", "notebook")]}
 
+        @app.get("/api/tokens")
+        async def tokens() -> dict[str, Any]:
+            return {"tokens": [_token(HOSTILE, [HOSTILE]), _token("attic", ["atlas", "basil"])]}
+
         @app.get("/api/usage")
         async def usage() -> dict[str, Any]:
             return {"days": 30, "usage": [_used(day, name) for day in range(30) for name in ("ci", "notebook")]}
@@ -143,6 +147,10 @@ def _key(name: str) -> dict[str, Any]:
         "lane": "interactive",
         **limits,
     }
+
+
+def _token(name: str, nodes: list[str]) -> dict[str, Any]:
+    return {"id": f"{len(name):016x}", "name": name, "created_at": now_ms() - 9**9, "nodes": nodes}
 
 
 def _used(day: int, name: str) -> dict[str, Any]:

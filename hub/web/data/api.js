@@ -67,7 +67,8 @@ export async function refusal(response) {
   } catch {
     // Not one of the hub's own answers: something between here and there gave it.
   }
-  return new ApiError(`The answer was ${status} ${response.statusText}`.trim() + ".", { status });
+  const line = `${status} ${response.statusText}`.trim();
+  return new ApiError(`The answer was ${line}.`, { status });
 }
 
 /** A path below one of the API's, for names that other people chose. */

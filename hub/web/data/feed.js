@@ -85,7 +85,9 @@ export class Feed {
           else if (type === "patch") this.store.apply(told);
           const state = type === "trouble" ? "stale" : "live";
           const error = type === "trouble" ? new ApiError(told.message, told) : null;
-          if (state !== former) onNews({ state: (former = state), error });
+          if (state === former) return;
+          former = state;
+          onNews({ state, error });
         },
       });
     } finally {

@@ -20,7 +20,8 @@ export class Chart {
 
   constructor({ title, series, kind, format, axis = format, label = clock, tick = label, first = "Time" }) {
     Object.assign(this, { title, series, kind, format, axis, label, tick, first });
-    const id = `chart-${(made += 1)}`;
+    made += 1;
+    const id = `chart-${made}`;
     this.pictureTitle = svg("title", { id: `${id}-title` }, title);
     this.description = svg("desc", { id: `${id}-desc` });
     this.drawing = svg("g");

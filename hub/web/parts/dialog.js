@@ -6,7 +6,8 @@ let opened = 0;
 
 /** Show a dialog with this title; `fill(dialog)` gives its content. It is gone from the document when closed. */
 export function openDialog(title, fill, { class: name = "", onClose = () => {} } = {}) {
-  const id = `dialog-${(opened += 1)}`;
+  opened += 1;
+  const id = `dialog-${opened}`;
   const close = h(
     "button",
     { type: "button", class: "quiet close", "aria-label": "Close", on: { click: () => dialog.close() } },

@@ -51,6 +51,8 @@ export function gpuCell(cell) {
       gpus.push(gpu);
       cell.append(gpu.element);
     }
-    told.forEach((one, place) => gpus[place].show(one));
+    told.forEach((one, place) => {
+      gpus[place].show(one);
+    });
   };
 }

@@ -21,7 +21,10 @@ export function runsOf(values) {
   values.forEach((value, place) => {
     if (value === null || value === undefined) run = null;
     else if (run) run.push({ place, value });
-    else runs.push((run = [{ place, value }]));
+    else {
+      run = [{ place, value }];
+      runs.push(run);
+    }
   });
   return runs;
 }

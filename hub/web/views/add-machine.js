@@ -38,7 +38,7 @@ export function addMachine({ store, api }) {
       h(
         "p",
         { class: "hint", id: "machine-hint" },
-        "Letters, digits, dot, dash and underscore. By this name the token is revoked: ghub token revoke NAME.",
+        "Letters, digits, dot, dash and underscore. By this name Keys & usage shows it, and revokes it.",
       ),
       h("div", { class: "buttons" }, make),
     );

@@ -1,8 +1,8 @@
 // One chat completion, streamed: what came, how fast, and what went wrong, in words.
 
 import { ApiError, refusal } from "../data/api.js";
-import { readEvents } from "../data/sse.js";
 import { bearer } from "../data/session.js";
+import { readEvents } from "../data/sse.js";
 
 const PATH = "/v1/chat/completions";
 

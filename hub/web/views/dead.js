@@ -3,7 +3,8 @@
 import { below } from "../data/api.js";
 import { confirmed } from "../parts/dialog.js";
 import { h, named } from "../parts/dom.js";
-import { KeyedTable, drawn } from "../parts/table.js";
+import { loading } from "../parts/loading.js";
+import { drawn, KeyedTable } from "../parts/table.js";
 import { attempt, say } from "../parts/toasts.js";
 import { counted, moment, shortId, whole } from "../words/format.js";
 
@@ -57,7 +58,9 @@ export function deadView({ api }) {
       },
     ],
   });
-  const failed = h("p", { class: "notice error", hidden: true });
+  const { failed, load: ask } = loading(async () => {
+    ({ dead: jobs } = await api.get("/api/dead?limit=200"));
+  });
   const dropAll = h("button", { type: "button", class: "danger" }, "Drop all");
   dropAll.addEventListener("click", async () => {
     const isSure = await confirmed(
@@ -98,15 +101,8 @@ export function deadView({ api }) {
   async function load() {
     if (asking) return;
     asking = true;
-    try {
-      ({ dead: jobs } = await api.get("/api/dead?limit=200"));
-      failed.hidden = true;
-    } catch (error) {
-      failed.textContent = error.message;
-      failed.hidden = false;
-    } finally {
-      asking = false;
-    }
+    await ask();
+    asking = false;
     dropAll.hidden = jobs.length < 2;
     table.render(jobs.map((job) => [job.id, job]));
   }

@@ -1,16 +1,17 @@
-// Clients' API keys and what they used.
+// Who may come in: clients' API keys and what they used, machines' tokens.
 
-import { below } from "../data/api.js";
-import { confirmed } from "../parts/dialog.js";
 import { h, named } from "../parts/dom.js";
-import { KeyedTable, drawn } from "../parts/table.js";
-import { attempt, say } from "../parts/toasts.js";
+import { loading } from "../parts/loading.js";
+import { drawn, KeyedTable } from "../parts/table.js";
 import { moment, whole } from "../words/format.js";
 import { newKey } from "./new-key.js";
+import { revokeButton } from "./revoke.js";
+import { tokensPart } from "./tokens.js";
 import { usagePart } from "./usage.js";
 import { whyButton } from "./why.js";
 
 export function keysView({ store, api }) {
+  const tokens = tokensPart(api);
   const usage = usagePart(api);
   const limit = (id, label) => ({
     id,
@@ -68,42 +69,30 @@ export function keysView({ store, api }) {
         label: "Actions",
         kind: "actions",
         of: (key) => key.id,
-        make: drawn((_, key) => [whyButton(api, key.id), revokeButton(key)]),
+        make: drawn((_, key) => [whyButton(api, key.id), revoking(key)]),
       },
     ],
   });
-  const failed = h("p", { class: "notice error", hidden: true });
+  const { failed, load } = loading(async () => {
+    const { keys } = await api.get("/api/keys");
+    table.render(keys.map((key) => [key.id, key]));
+  });
   const create = h(
     "button",
     { type: "button", class: "main", on: { click: () => newKey({ api, onMade: load }) } },
     "Create a key",
   );
 
-  function revokeButton({ id, name }) {
-    const button = h("button", { type: "button", class: "danger", "aria-label": `Revoke ${name}` }, "Revoke");
-    button.addEventListener("click", async () => {
-      const isSure = await confirmed(
-        `Revoke the key ${name}?`,
-        "It lets nobody in any more, and what waits or runs of it ends within two seconds. This can't be taken back.",
-        "Revoke it",
-      );
-      if (!isSure) return;
-      const told = await attempt(button, () => api.delete(below("/api/keys", id)));
-      if (told) say(`The key ${name} is revoked.`);
-      await load();
+  function revoking({ id, name }) {
+    return revokeButton({
+      api,
+      kind: "key",
+      path: "/api/keys",
+      id,
+      name,
+      consequence: "It lets nobody in any more, and what waits or runs of it ends within two seconds.",
+      onDone: load,
     });
-    return button;
-  }
-
-  async function load() {
-    try {
-      const { keys } = await api.get("/api/keys");
-      table.render(keys.map((key) => [key.id, key]));
-      failed.hidden = true;
-    } catch (error) {
-      failed.textContent = error.message;
-      failed.hidden = false;
-    }
   }
 
   return {
@@ -118,10 +107,12 @@ export function keysView({ store, api }) {
         h("div", { class: "toolbar" }, h("h2", { id: "keys" }, "API keys"), create),
         table.element,
       ),
+      tokens.element,
       usage.element,
     ),
     show() {
       load();
+      tokens.load();
       usage.load();
     },
     update() {},

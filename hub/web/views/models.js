@@ -2,7 +2,7 @@
 
 import { badge } from "../parts/badges.js";
 import { h, named } from "../parts/dom.js";
-import { KeyedTable, drawn } from "../parts/table.js";
+import { drawn, KeyedTable } from "../parts/table.js";
 import { whole } from "../words/format.js";
 import { whyButton } from "./why.js";
 

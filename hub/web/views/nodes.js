@@ -4,7 +4,7 @@ import { below } from "../data/api.js";
 import { stateOf } from "../parts/badges.js";
 import { h, named } from "../parts/dom.js";
 import { gpuCell } from "../parts/gpus.js";
-import { KeyedTable, drawn } from "../parts/table.js";
+import { drawn, KeyedTable } from "../parts/table.js";
 import { attempt, say } from "../parts/toasts.js";
 import { reasonsInWords } from "../words/reasons.js";
 import { addMachine } from "./add-machine.js";

@@ -1,14 +1,14 @@
 // The grid at a glance.
 
-import { Chart } from "../parts/charts.js";
 import { badge } from "../parts/badges.js";
+import { Chart } from "../parts/charts.js";
 import { h, named, setText } from "../parts/dom.js";
 import { since } from "../parts/since.js";
-import { KeyedTable, drawn } from "../parts/table.js";
+import { drawn, KeyedTable } from "../parts/table.js";
 import { compact, counted, latency, rate, whole } from "../words/format.js";
 import { attention } from "./attention.js";
-import { firstTokenTimes, minutes, requestCounts, tokenRates } from "./history.js";
 import { firstSteps } from "./first-steps.js";
+import { firstTokenTimes, minutes, requestCounts, tokenRates } from "./history.js";
 
 export function overviewView({ store }) {
   const tiles = new Map(

@@ -14,7 +14,7 @@ const HINTS = new Map([
   ["queue_full", "Too many requests wait for this model."],
 ]);
 
-export function playgroundView({ store, session }) {
+export function playgroundView({ session }) {
   let history = [];
   let stopper = null;
   const model = h("select", { id: "play-model", required: true });

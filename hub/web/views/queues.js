@@ -2,7 +2,7 @@
 
 import { h, named } from "../parts/dom.js";
 import { since } from "../parts/since.js";
-import { KeyedTable, drawn } from "../parts/table.js";
+import { drawn, KeyedTable } from "../parts/table.js";
 import { whole } from "../words/format.js";
 
 const LANES = ["retry", "interactive", "batch"];

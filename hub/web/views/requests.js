@@ -5,7 +5,7 @@ import { badge } from "../parts/badges.js";
 import { confirmed } from "../parts/dialog.js";
 import { h, named, setText } from "../parts/dom.js";
 import { since } from "../parts/since.js";
-import { KeyedTable, drawn } from "../parts/table.js";
+import { drawn, KeyedTable } from "../parts/table.js";
 import { attempt, say } from "../parts/toasts.js";
 import { counted, rate, shortId, whole } from "../words/format.js";
 import { whyButton } from "./why.js";

@@ -2,7 +2,8 @@
 
 import { Chart } from "../parts/charts.js";
 import { h, named } from "../parts/dom.js";
-import { KeyedTable, drawn } from "../parts/table.js";
+import { loading } from "../parts/loading.js";
+import { drawn, KeyedTable } from "../parts/table.js";
 import { compact, whole } from "../words/format.js";
 
 const DAYS = 30;
@@ -48,7 +49,15 @@ export function usagePart(api) {
       amount("completion_tokens", "Completion tokens"),
     ],
   });
-  const failed = h("p", { class: "notice error", hidden: true });
+  const { failed, load } = loading(async () => {
+    const { usage } = await api.get(`/api/usage?days=${DAYS}`);
+    chart.element.hidden = usage.length === 0;
+    chart.update(
+      byDay(usage),
+      `${whole(usage.reduce((sum, one) => sum + one.completion_tokens, 0))} completion tokens in ${DAYS} days.`,
+    );
+    table.render(byKeyAndModel(usage));
+  });
 
   return {
     element: h(
@@ -59,21 +68,7 @@ export function usagePart(api) {
       chart.element,
       table.element,
     ),
-    async load() {
-      try {
-        const { usage } = await api.get(`/api/usage?days=${DAYS}`);
-        chart.element.hidden = usage.length === 0;
-        chart.update(
-          byDay(usage),
-          `${whole(usage.reduce((sum, one) => sum + one.completion_tokens, 0))} completion tokens in ${DAYS} days.`,
-        );
-        table.render(byKeyAndModel(usage));
-        failed.hidden = true;
-      } catch (error) {
-        failed.textContent = error.message;
-        failed.hidden = false;
-      }
-    },
+    load,
   };
 }
 
