@@ -7,7 +7,7 @@ read.
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any, Self, cast
 
@@ -44,14 +44,19 @@ class HttpServer(uvicorn.Server):
             )
         )
 
+    def serve_on(self, listener: socket.socket) -> Coroutine[Any, Any, None]:
+        """Serve on a socket of `bind`. Whoever connects from now on is answered, though it is accepted only later."""
+        listener.listen(BACKLOG)
+        return self.serve(sockets=[listener])
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the process."""
         yield
 
 
-def listen(host: str, port: int, *, send_timeout_s: float, reuse_port: bool = False) -> socket.socket:
-    """A socket to serve on.
+def bind(host: str, port: int, *, send_timeout_s: float, reuse_port: bool = False) -> socket.socket:
+    """A socket to serve on; nobody can connect before `HttpServer.serve_on`.
 
     Args:
         host: an address of this machine.

@@ -10,7 +10,7 @@ from common import __version__
 from common.broker import connect
 from common.connections import Crowd
 from common.process import run_process
-from common.serving import FORCED_END_S, HttpServer, listen
+from common.serving import FORCED_END_S, HttpServer, bind
 from common.telemetry.switch import open_tracing
 from hub.access.browsers import for_browsers
 from hub.api.errors import error_response
@@ -33,7 +33,7 @@ async def serve(settings: HubSettings) -> None:
     loop = asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, stop.set)
-    listener = listen(
+    listener = bind(
         settings.host, settings.port, send_timeout_s=settings.send_timeout_s, reuse_port=settings.reuse_port
     )
     address = listener.getsockname()
@@ -45,7 +45,7 @@ async def serve(settings: HubSettings) -> None:
     server = HttpServer(for_browsers(hub.front, settings), Crowd(settings.max_connections, _turning_away(settings)))
     try:
         hub.start()
-        hub.crew.start("http", server.serve(sockets=[listener]))
+        hub.crew.start("http", server.serve_on(listener))
         log.info("hub_started", hub=hub.id, version=__version__, url=f"http://{address[0]}:{address[1]}")
         await hub.crew.until(stop)
         log.info("draining", open_requests=hub.dispatcher.open_count, limit_s=settings.shutdown_timeout_s)

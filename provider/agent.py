@@ -14,7 +14,7 @@ from common.errors import BrokerDenied, BrokerUnavailable
 from common.process import run_process
 from common.reasons import Reason
 from common.registration import RegistrationRequest
-from common.serving import FORCED_END_S, HttpServer, listen
+from common.serving import FORCED_END_S, HttpServer, bind
 from common.signing import SigningKeys
 from common.tasks import Crew, backoff_s, wait_or_stop
 from common.telemetry.port import NO_TRACING, Tracing
@@ -125,10 +125,10 @@ class Agent:
             RuntimeError: one of the root tasks died.
         """
         server = self._settings.server
-        listener = listen(server.host, server.port, send_timeout_s=server.send_timeout_s)
+        listener = bind(server.host, server.port, send_timeout_s=server.send_timeout_s)
         host, port = listener.getsockname()[:2]
         try:
-            self._crew.start("http", self._http.serve(sockets=[listener]))
+            self._crew.start("http", self._http.serve_on(listener))
             self._crew.start("engine", self._engine.run())
             self._crew.start("gpu", self._gpu.run())
             self._crew.start("rounds", make_rounds(self._gate, self._schedule, self._room))

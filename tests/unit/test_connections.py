@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from common import connections
 from common.connections import Crowd
-from common.serving import HttpServer, listen
+from common.serving import HttpServer, bind
 
 ASK = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 
@@ -28,15 +29,27 @@ async def turn_away(scope: Scope, receive: Receive, send: Send) -> None:
 @asynccontextmanager
 async def serving(crowd: Crowd | None = None) -> AsyncIterator[int]:
     """A server that says hello; its port."""
-    listener = listen("127.0.0.1", 0, send_timeout_s=5)
-    listener.listen()  # from here on visitors are queued until they are served
+    listener = bind("127.0.0.1", 0, send_timeout_s=5)
     server = HttpServer(hello, crowd)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
+    task = asyncio.create_task(server.serve_on(listener))
     try:
         yield int(listener.getsockname()[1])
     finally:
         server.should_exit = True
         await asyncio.wait_for(task, 10)
+
+
+async def test_nobody_is_refused_once_it_is_said_where_it_serves() -> None:
+    listener = bind("127.0.0.1", 0, send_timeout_s=5)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(listener.getsockname(), 5)
+    server = HttpServer(hello)
+    task = asyncio.create_task(server.serve_on(listener))
+    with socket.create_connection(listener.getsockname(), 5) as visitor:  # the task has not had a turn yet
+        visitor.sendall(ASK)
+        assert (await asyncio.to_thread(visitor.recv, 100)).startswith(b"HTTP/1.1 200")
+    server.should_exit = True
+    await asyncio.wait_for(task, 10)
 
 
 class Visitor:
