@@ -10,6 +10,17 @@ from tests.support.brokers import KINDS, BrokerProcess
 from tests.support.grid import Grid
 from tests.support.nvml import StubNvml
 
+HERE = Path(__file__).parent
+
+
+QUICK = ("contract", "unit")
+"""Folders of many short files: they come last, so that no worker is left alone with a long one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first."""
+    items.sort(key=lambda item: item.path.relative_to(HERE).parts[0] in QUICK)
+
 
 @pytest.fixture(scope="session", params=KINDS)
 def any_broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:

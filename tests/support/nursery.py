@@ -22,7 +22,8 @@ from typing import Any
 
 MODULES = ("hub", "provider")
 """What it can start."""
-_IMPORTS = {"hub": ("hub.server",), "provider": ("provider.agent", "provider.config.reading")}
+_IMPORTS = {"hub": ("hub.server", "pydantic.v1"), "provider": ("provider.agent", "provider.config.reading")}
+"""`pydantic.v1` is what FastAPI imports for its first route."""
 _READ_BEFORE_MAIN = ("LD_", "DYLD_", "PYTHON")
 """Variables that only the start of a process looks at, by how they begin."""
 _POLL_GAP_S = 0.01
