@@ -1,7 +1,6 @@
 """The real openai package of npm against the real stack: what JavaScript does with nothing changed but the URL."""
 
 import json
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,42 +10,25 @@ import pytest
 
 from tests.acceptance.conftest import RealGrid
 from tests.support.llamacpp import MODEL
-from tests.support.tools import tool, without
+from tests.support.tools import npm_package, tool
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 
 PACKAGE = "openai@7"
 SCRIPT = Path(__file__).with_name("openai_npm.mjs")
-INSTALL_LIMIT_S = 120
 RUN_LIMIT_S = 60
 
 
 @pytest.fixture(scope="module")
 def told(real_grid: RealGrid, pytestconfig: pytest.Config) -> dict[str, Any]:
     """What the script heard."""
-    folder = installed(pytestconfig)
+    assert pytestconfig.cache is not None
+    folder = pytestconfig.cache.mkdir("openai-npm")
+    npm_package(PACKAGE, folder)
     argv = [tool("node", "nodejs"), str(SCRIPT), real_grid.hub_url, MODEL]
     done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=RUN_LIMIT_S, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return dict(json.loads(done.stdout))
-
-
-def installed(config: pytest.Config) -> Path:
-    """A folder with the package in it, kept from run to run."""
-    assert config.cache is not None
-    folder = config.cache.mkdir("openai-npm")
-    if not (folder / "node_modules" / "openai").is_dir():
-        argv = [tool("npm", "npm"), "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", ".", PACKAGE]
-        env = {**os.environ, "npm_config_update_notifier": "false"}
-        try:
-            done = subprocess.run(
-                argv, cwd=folder, capture_output=True, text=True, timeout=INSTALL_LIMIT_S, check=False, env=env
-            )
-        except subprocess.TimeoutExpired:
-            without(f"npm did not install {PACKAGE} within {INSTALL_LIMIT_S} s")
-        if done.returncode != 0:
-            without(f"npm could not install {PACKAGE}: {done.stderr[-1000:]}")
-    return folder
 
 
 def test_models_are_listed(told: dict[str, Any]) -> None:

@@ -1,7 +1,5 @@
 """Every view by axe-core, in light and dark, and by keys alone."""
 
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.tab import VIEWS, Tab
 from tests.doubles.hub import HubDouble
-from tests.support.tools import tool, without
+from tests.support.tools import npm_package
 
 PACKAGE = "axe-core@4.14.1"
-INSTALL_LIMIT_S = 120
 GRAVE = ("serious", "critical")
 RUN = "() => axe.run(document, { resultTypes: ['violations'] }).then((told) => told.violations)"
 
@@ -22,19 +19,7 @@ RUN = "() => axe.run(document, { resultTypes: ['violations'] }).then((told) => t
 @pytest.fixture
 def axe(npm_cache: Path) -> str:
     """The script that looks for what keeps people out."""
-    script = npm_cache / "node_modules/axe-core/axe.min.js"
-    if not script.is_file():
-        argv = [tool("npm", "npm"), "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", ".", PACKAGE]
-        env = {**os.environ, "npm_config_update_notifier": "false"}
-        try:
-            done = subprocess.run(
-                argv, cwd=npm_cache, capture_output=True, text=True, timeout=INSTALL_LIMIT_S, check=False, env=env
-            )
-        except subprocess.TimeoutExpired:
-            without(f"npm did not install {PACKAGE} within {INSTALL_LIMIT_S} s")
-        if done.returncode != 0:
-            without(f"npm could not install {PACKAGE}: {done.stderr[-1000:]}")
-    return script.read_text()
+    return (npm_package(PACKAGE, npm_cache) / "axe.min.js").read_text()
 
 
 def grave(page: Page) -> list[str]:

@@ -9,6 +9,8 @@ from typing import NoReturn
 
 import pytest
 
+NPM_LIMIT_S = 120
+
 
 def tool(name: str, package: str) -> str:
     """Path of a program, looked for beside this interpreter and on PATH; `package` is what brings it."""
@@ -20,6 +22,24 @@ def tool(name: str, package: str) -> str:
 def without(message: str) -> NoReturn:
     """What a test does that cannot run here."""
     pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+
+
+def npm_package(package: str, folder: Path) -> Path:
+    """The folder of a package such as `axe-core@4.14.1`, installed below `folder` unless it is there already."""
+    there = folder / "node_modules" / package.partition("@")[0]
+    if there.is_dir():
+        return there
+    argv = [tool("npm", "npm"), "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", ".", package]
+    env = {**os.environ, "npm_config_update_notifier": "false"}
+    try:
+        done = subprocess.run(
+            argv, cwd=folder, capture_output=True, text=True, timeout=NPM_LIMIT_S, check=False, env=env
+        )
+    except subprocess.TimeoutExpired:
+        without(f"npm did not install {package} within {NPM_LIMIT_S} s")
+    if done.returncode != 0:
+        without(f"npm could not install {package}: {done.stderr[-1000:]}")
+    return there
 
 
 def ended_well(argv: list[str], **env: str) -> str:

@@ -1,6 +1,5 @@
 """docs/configuration.md and deploy/provider.example.yaml are made from the settings and must not lag behind."""
 
-import importlib.util
 import os
 import re
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from provider.config.layout import LAYOUT, field_at
 from provider.config.reading import read_configuration
 from provider.settings import ProviderSettings
+from tests.support.generators import generator_of
 from tests.support.processes import PROJECT
 
 EXAMPLE = PROJECT / "deploy/provider.example.yaml"
@@ -18,12 +18,7 @@ EXAMPLE = PROJECT / "deploy/provider.example.yaml"
 
 @pytest.fixture(scope="module")
 def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("configuration", PROJECT / "docs/configuration.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return generator_of("configuration")
 
 
 @pytest.fixture(autouse=True)

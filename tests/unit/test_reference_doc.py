@@ -1,12 +1,12 @@
 """docs/reference.md is made from what hubs and providers say of themselves and must not lag behind."""
 
-import importlib.util
 import os
 import re
 from types import ModuleType
 
 import pytest
 
+from tests.support.generators import generator_of
 from tests.support.processes import PROJECT
 
 DOCS = PROJECT / "docs"
@@ -14,12 +14,7 @@ DOCS = PROJECT / "docs"
 
 @pytest.fixture(scope="module")
 def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reference", DOCS / "reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return generator_of("reference")
 
 
 @pytest.fixture(scope="module")
