@@ -24,6 +24,9 @@ HubError
 from common.errors import GHubError
 from common.wire import Failure
 
+DISCONNECTED = "engine_disconnected"
+"""Code of a failure in which the engine closed the connection."""
+
 
 class EngineError(GHubError):
     """The engine did not answer as it should."""

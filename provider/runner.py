@@ -21,7 +21,7 @@ from provider.continuing.finding import find_seam
 from provider.deliveries import Deliveries
 from provider.engines.base import refusal
 from provider.engines.watch import EngineWatch
-from provider.errors import EngineError, EngineFailed, EngineFull, ModelGone
+from provider.errors import DISCONNECTED, EngineError, EngineFailed, EngineFull, ModelGone
 from provider.looking_back import is_over, read_earlier
 from provider.outcomes import Outcomes
 from provider.reply import Reply, ReplyState
@@ -281,6 +281,9 @@ class Runner:
             log.warning("attempt_failed", code=failure.code, status=failure.status, error=told)
             if isinstance(error, ModelGone):
                 self._engine.look()
+            elif failure.code == DISCONNECTED:
+                # It may have died, of this job or of one beside it: what it is given before that is known fails, too.
+                self._engine.suspect()
             return ReplyEntry(error=error.failure)
         if isinstance(error, EngineFull):
             log.warning("engine_full", error=str(error))

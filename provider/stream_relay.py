@@ -11,7 +11,7 @@ from provider.engines.failures import engine_error, too_large
 from provider.engines.framing import Framing
 from provider.engines.lines import LineSplitter
 from provider.engines.metering import MeteredAnswer
-from provider.errors import EngineBroke, EngineFailed
+from provider.errors import DISCONNECTED, EngineBroke, EngineFailed
 from provider.reply import Reply
 from provider.settings import ProviderSettings
 from provider.stall_clock import StallClock
@@ -128,7 +128,7 @@ class StreamRelay:
         if not tail:
             raise EngineBroke(Failure(502, "engine_empty_answer", "the engine ended its answer unsaid", retryable=True))
         if self._framing.is_broken_off(tail):
-            raise EngineBroke(Failure(502, "engine_disconnected", "the engine broke off its answer", retryable=True))
+            raise EngineBroke(Failure(502, DISCONNECTED, "the engine broke off its answer", retryable=True))
         hidden = answer.usage if isinstance(answer, MeteredAnswer | AlteredAnswer) else None
         usage = self._complete(hidden or self._framing.read_usage(tail, self._opening), tail)
         end = usage if self._seam is None else self._seam.sum(usage)

@@ -13,7 +13,7 @@ from common.wire import Failure
 from provider.engines.base import EngineAnswer, Question
 from provider.engines.exchange import Connections, Exchange, ExchangeBroken
 from provider.engines.failures import engine_error, read_failure
-from provider.errors import EngineBroke, EngineDown, EngineLate
+from provider.errors import DISCONNECTED, EngineBroke, EngineDown, EngineLate
 from provider.settings import EngineSettings, engine_root
 
 MAX_ERROR_BODY_BYTES = 64 * 1024
@@ -36,9 +36,7 @@ class HttpAnswer:
             async for chunk in self._exchange.chunks():
                 yield chunk
         except ExchangeBroken as exc:
-            raise EngineBroke(
-                Failure(502, "engine_disconnected", "the engine broke off its answer", retryable=True)
-            ) from exc
+            raise EngineBroke(Failure(502, DISCONNECTED, "the engine broke off its answer", retryable=True)) from exc
 
 
 class EngineHttp:
@@ -168,7 +166,7 @@ class EngineHttp:
 
 
 def _unanswered() -> EngineBroke:
-    failure = Failure(502, "engine_disconnected", "the engine closed the connection unanswered", retryable=True)
+    failure = Failure(502, DISCONNECTED, "the engine closed the connection unanswered", retryable=True)
     return EngineBroke(failure)
 
 

@@ -8,7 +8,7 @@ from common.wire import Failure
 from provider.engines.base import EngineAnswer
 from provider.engines.failures import engine_error, read_error_event, read_error_object
 from provider.engines.native_lines import NativeLines
-from provider.errors import EngineBroke, EngineError, EngineFailed
+from provider.errors import DISCONNECTED, EngineBroke, EngineError, EngineFailed
 from provider.events import EventSplitter, split_events
 
 LINES = "application/x-ndjson"
@@ -78,7 +78,7 @@ class NativeAnswer:
         if not is_over:
             rest, is_over = self._told(splitter.finish())
             if not is_over and not self._lines.is_finished:
-                failure = Failure(502, "engine_disconnected", "the engine broke off its answer", retryable=True)
+                failure = Failure(502, DISCONNECTED, "the engine broke off its answer", retryable=True)
                 raise EngineBroke(failure)
             yield rest if is_over else rest + self._ending()
 

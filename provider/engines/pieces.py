@@ -15,7 +15,7 @@ import orjson
 from common.wire import Failure
 from provider.engines.base import EngineAnswer, Question
 from provider.engines.failures import engine_error, read_error_event
-from provider.errors import EngineBroke
+from provider.errors import DISCONNECTED, EngineBroke
 from provider.events import EventSplitter, split_events
 
 _ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/completions"})
@@ -97,7 +97,7 @@ class _Whole:
         """The whole answer; EngineBroke if its last piece never came."""
         if self._choice.get("finish_reason") is None:
             message = "the engine broke off its answer"
-            raise EngineBroke(Failure(502, "engine_disconnected", message, retryable=True))
+            raise EngineBroke(Failure(502, DISCONNECTED, message, retryable=True))
         said: dict[str, Any] = {name: "".join(parts) for name, parts in self._said.items()}
         choice = self._choice | ({"logprobs": self._logprobs} if self._logprobs else {})
         if self._is_chat:
