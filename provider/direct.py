@@ -13,7 +13,7 @@ from common.reasons import Reason
 from common.types import ModelId, NodeId
 from provider.engines.base import EngineAnswer, Question
 from provider.engines.watch import EngineWatch
-from provider.errors import CallRefused, EngineDown, EngineFull, HmacRefused, HubError, HubRefused, ModelGone
+from provider.errors import CallRefused, EngineDown, EngineError, EngineFull, HmacRefused, HubError, HubRefused
 from provider.gate.room import ModelRoom
 from provider.hub_client import HubClient
 from provider.outcomes import Outcomes
@@ -114,14 +114,12 @@ class DirectCalls:
         try:
             async with self._engine.current.ask(question) as answer:
                 yield answer
-        except EngineDown as exc:
-            self._engine.suspect()
-            raise self._busy((Reason.ENGINE_DOWN,)) from exc
-        except EngineFull:
-            self._room.refuse(question.model)
-            raise
-        except ModelGone:
-            self._engine.look()
+        except EngineError as exc:
+            self._engine.learn_from(exc)
+            if isinstance(exc, EngineDown):
+                raise self._busy((Reason.ENGINE_DOWN,)) from exc
+            if isinstance(exc, EngineFull):
+                self._room.refuse(question.model)
             raise
         except asyncio.CancelledError:
             if task not in self._ended:

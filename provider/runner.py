@@ -21,7 +21,7 @@ from provider.continuing.finding import find_seam
 from provider.deliveries import Deliveries
 from provider.engines.base import refusal
 from provider.engines.watch import EngineWatch
-from provider.errors import DISCONNECTED, EngineError, EngineFailed, EngineFull, ModelGone
+from provider.errors import EngineError, EngineFailed, EngineFull
 from provider.looking_back import is_over, read_earlier
 from provider.outcomes import Outcomes
 from provider.reply import Reply, ReplyState
@@ -274,23 +274,18 @@ class Runner:
 
     def _told(self, error: EngineError, job: Job) -> ReplyEntry:
         """The entry that ends an attempt on which the engine failed: given back where that is no fault of the job."""
+        self._engine.learn_from(error)
         if isinstance(error, EngineFailed):
             failure = error.failure
             # What an engine says of a request that is wrong may repeat it, and goes to its client alone.
             told = failure.message if failure.retryable else None
             log.warning("attempt_failed", code=failure.code, status=failure.status, error=told)
-            if isinstance(error, ModelGone):
-                self._engine.look()
-            elif failure.code == DISCONNECTED:
-                # It may have died, of this job or of one beside it: what it is given before that is known fails, too.
-                self._engine.suspect()
             return ReplyEntry(error=error.failure)
         if isinstance(error, EngineFull):
             log.warning("engine_full", error=str(error))
             self._on_full(job.model)
             return ReplyEntry(release=Reason.GPU_MEMORY)
         log.warning("engine_down", error=str(error))
-        self._engine.suspect()
         return ReplyEntry(release=Reason.ENGINE_DOWN)
 
 

@@ -9,7 +9,7 @@ from common.tasks import wait_or_stop
 from common.types import ModelId
 from provider.engines.base import Engine, EngineStatus
 from provider.engines.detect import FoundEngine, connect_engine, find_engine
-from provider.errors import EngineDown, EngineLate
+from provider.errors import DISCONNECTED, EngineDown, EngineError, EngineFailed, EngineLate, ModelGone
 from provider.settings import EngineSettings
 
 log = structlog.get_logger()
@@ -17,8 +17,8 @@ log = structlog.get_logger()
 DEFAULT_SLOTS = 4
 SOON_S = 1.0
 """Between two looks at an engine that is down, or was late."""
-AFTER_SUSPICION_S = 0.2
-"""From a job's failure to the look that it causes: an engine that restarts has closed its port by then."""
+AFTER_REFUSAL_S = 0.2
+"""From a refused job to the look that it causes: an engine that restarts has closed its port by then."""
 LATE_PROBES = 2
 """So many late answers in a row count as down: an engine that works hard may well be late once."""
 
@@ -48,6 +48,7 @@ class EngineWatch:
         self._trouble = ""
         self._late_probes = 0
         self._is_suspected = False
+        self._look_after_s = 0.0
         self._wake = asyncio.Event()
 
     @property
@@ -82,14 +83,24 @@ class EngineWatch:
         models = sorted(self.status.models, key=lambda model: (not model.is_loaded, model.id))
         return [model.id for model in models]
 
-    def suspect(self) -> None:
-        """A job could not reach it: take no more, and look at once."""
-        self._on_change(False)
-        self._is_suspected = True
-        self._wake.set()
+    def learn_from(self, error: EngineError) -> None:
+        """What a job's failure says of the engine: where it may be gone, take no more until it was looked at."""
+        if isinstance(error, EngineDown):
+            self._suspect(AFTER_REFUSAL_S)
+        elif isinstance(error, ModelGone):
+            self.look()
+        elif isinstance(error, EngineFailed) and error.failure.code == DISCONNECTED:
+            # It may have died, of this job or of one beside it: what it is given before that is known fails, too.
+            self._suspect(0)
 
     def look(self) -> None:
         """Look at once: something may have changed."""
+        self._wake.set()
+
+    def _suspect(self, look_after_s: float) -> None:
+        self._on_change(False)
+        self._is_suspected = True
+        self._look_after_s = look_after_s
         self._wake.set()
 
     async def run(self) -> None:
@@ -111,7 +122,7 @@ class EngineWatch:
                 pause_s = min(pause_s, SOON_S)
             await wait_or_stop(self._wake, pause_s)
             if self._is_suspected:
-                await asyncio.sleep(min(AFTER_SUSPICION_S, self._settings.probe_interval_s))
+                await asyncio.sleep(min(self._look_after_s, self._settings.probe_interval_s))
 
     async def aclose(self) -> None:
         """Close its connections."""

@@ -32,8 +32,9 @@ def test_an_engine_that_dies_under_its_jobs_costs_only_what_was_begun(make_pair:
     told = begun.finish()
     assert told.error["code"] == "engine_disconnected"
     assert told.is_ended_once
+    until(lambda: pair.reasons() == ["engine-down"], 3, pair.reasons)
     with pair.call(stream=True) as waiting:
-        until(lambda: pair.reasons() == ["engine-down"], 3, pair.reasons)
+        waiting.wait_for(": queued, 0 ahead")
         pair.start_second()
         answer = waiting.finish()
     assert answer.said == numbered(0, 5)

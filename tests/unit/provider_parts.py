@@ -7,6 +7,7 @@ from common.reasons import Reason
 from common.types import ModelId, NodeId
 from provider.engines.base import Engine, EngineStatus, ModelInfo
 from provider.engines.watch import EngineWatch
+from provider.errors import EngineDown, EngineError
 from provider.gate.gate import Gate
 from provider.gate.gpu import GpuWatch
 from provider.gate.readings import GpuProcess, GpuReading, GpuSnapshot
@@ -37,8 +38,8 @@ class ToldEngine(EngineWatch):
         assert self.asked is not None
         return self.asked
 
-    def suspect(self) -> None:
-        self.suspicions += 1
+    def learn_from(self, error: EngineError) -> None:
+        self.suspicions += isinstance(error, EngineDown)
 
     @property
     def status(self) -> EngineStatus:

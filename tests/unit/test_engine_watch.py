@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from common.wire import Failure
 from provider.engines.watch import EngineWatch
-from provider.errors import EngineDown
+from provider.errors import DISCONNECTED, EngineBroke, EngineDown, EngineError
 from tests.support.ports import free_port
 from tests.unit.engine_server import HUB, LLAMACPP, OLLAMA, OPENAI, Said, looking_at, serving
 
@@ -145,12 +146,27 @@ async def test_an_engine_that_says_it_is_not_well_is_down_at_once() -> None:
         assert await watched.next() is False
 
 
-async def test_a_suspicion_closes_at_once_and_is_cleared_by_a_look() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        EngineDown("refused"),
+        EngineBroke(Failure(502, DISCONNECTED, "the engine broke off its answer", retryable=True)),
+    ],
+    ids=["refused", "cut"],
+)
+async def test_a_job_that_found_it_gone_closes_at_once_until_a_look(error: EngineError) -> None:
     async with serving(OPENAI) as server, watching(server.url, probe_interval_s=300) as watched:
         await watched.until(is_up=True)
-        watched.watch.suspect()
+        watched.watch.learn_from(error)
         assert watched.told.get_nowait() is False
         assert await watched.next() is True
+
+
+async def test_an_answer_that_makes_no_sense_closes_nothing() -> None:
+    async with serving(OPENAI) as server, watching(server.url, probe_interval_s=300) as watched:
+        await watched.until(is_up=True)
+        watched.watch.learn_from(EngineBroke(Failure(502, "engine_bad_answer", "no JSON", retryable=True)))
+        assert watched.told.empty()
 
 
 async def test_a_look_that_finds_nothing_new_tells_nothing() -> None:
