@@ -1,13 +1,11 @@
 """A real hub and provider that log JSON: every line is an object with its request, whatever goes wrong."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.brokers import BrokerProcess
 from tests.support.call import CHAT, Call
 from tests.support.grid import Grid, chat
 from tests.support.processes import Process, python, until
@@ -38,20 +36,6 @@ raise SystemExit(main("hub", HubSettings, run))
 """
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[BrokerProcess]:
-    broker = BrokerProcess("valkey", tmp_path)
-    yield broker
-    broker.kill()
-
-
-@pytest.fixture
-def grid(broker: BrokerProcess, tmp_path: Path) -> Iterator[Grid]:
-    grid = Grid(broker, tmp_path)
-    yield grid
-    grid.close()
-
-
 def lines_of(process: Process) -> list[dict[str, Any]]:
     """Everything that a process said; AssertionError if a line of it is no event."""
     lines = []
@@ -69,19 +53,19 @@ def events_of(lines: list[dict[str, Any]], request: str) -> list[str]:
 
 
 @pytest.mark.timeout(90)
-def test_every_line_of_a_hub_and_a_provider_is_an_event(grid: Grid, broker: BrokerProcess) -> None:
+def test_every_line_of_a_hub_and_a_provider_is_an_event(mortal_grid: Grid) -> None:
     """From start to stop, over a broker that fails, an engine that fails, and a direct call."""
-    chain = grid.chain(GHUB_LOG_LEVEL="DEBUG", GHUB_PROVIDER_SERVER__REQUIRE_HMAC="false", **JSON)
+    chain = mortal_grid.chain(GHUB_LOG_LEVEL="DEBUG", GHUB_PROVIDER_SERVER__REQUIRE_HMAC="false", **JSON)
     answers = [
         Call(chain.hub, chat(tokens=2, stream=True)).finish(),
         Call(chain.hub, chat(double={"status": 500, "error_body": "broken"})).finish(),
-        Call(grid.provider_urls[chain.node], chat(tokens=2)).finish(),
+        Call(mortal_grid.provider_urls[chain.node], chat(tokens=2)).finish(),
     ]
-    broker.kill()
+    mortal_grid.broker.kill()
     until(lambda: Call(chain.hub, chat()).finish().status == 503, 20, "the broker is missed")
-    broker.start()
+    mortal_grid.broker.start()
     until(lambda: Call(chain.hub, chat(tokens=2)).finish().status == 200, 30, "it is back")
-    (hub,), (provider,) = grid.hubs.values(), grid.providers.values()
+    (hub,), (provider,) = mortal_grid.hubs.values(), mortal_grid.providers.values()
     assert [provider.stop(), hub.stop()] == [0, 0]
 
     at_hub, at_node = lines_of(hub), lines_of(provider)
@@ -100,19 +84,19 @@ def test_every_line_of_a_hub_and_a_provider_is_an_event(grid: Grid, broker: Brok
 
 
 @pytest.mark.timeout(60)
-def test_a_crash_in_a_handler_is_a_line_with_its_traceback(grid: Grid, tmp_path: Path) -> None:
-    chain = grid.chain(**JSON)
-    env = {**grid._env(), "GHUB_HUB_PORT": "0", **JSON}
+def test_a_crash_in_a_handler_is_a_line_with_its_traceback(mortal_grid: Grid, tmp_path: Path) -> None:
+    chain = mortal_grid.chain(**JSON)
+    env = {**mortal_grid._env(), "GHUB_HUB_PORT": "0", **JSON}
     hub = Process("breaking hub", python("-c", CRASHING_HUB), tmp_path / "breaking.log", env)
     try:
         until(lambda: "hub_started" in hub.tail(), 20, hub.tail)
         (url,) = [line["url"] for line in lines_of(hub) if line["event"] == "hub_started"]
-        grid.wait_for_model(url, "tiny:1b")
+        mortal_grid.wait_for_model(url, "tiny:1b")
         assert Call(url, chat(), headers={"x-break": "1"}).finish().status == 500
         request = Call(url, chat(tokens=2, stream=True)).finish().headers["x-request-id"]
         until(lambda: "Exception in ASGI" in hub.tail(), 10, hub.tail)
         assert Call(url, chat(tokens=2)).finish().status == 200
-        assert chain.node in grid.providers
+        assert chain.node in mortal_grid.providers
         assert hub.stop() == 0
     finally:
         hub.kill()
@@ -139,9 +123,9 @@ def test_a_crash_in_a_handler_is_a_line_with_its_traceback(grid: Grid, tmp_path:
     ids=["hub", "provider", "address"],
 )
 def test_why_a_process_does_not_start_is_a_line_too(
-    grid: Grid, tmp_path: Path, module: str, wrong: dict[str, str]
+    mortal_grid: Grid, tmp_path: Path, module: str, wrong: dict[str, str]
 ) -> None:
-    env = {**grid._env(), "GHUB_PROVIDER_CONFIG": "", **JSON, **wrong}
+    env = {**mortal_grid._env(), "GHUB_PROVIDER_CONFIG": "", **JSON, **wrong}
     process = Process(module, python("-m", module), tmp_path / "wrong.log", env)
     assert process.wait(20) == 2
     line = lines_of(process)[-1]
@@ -149,8 +133,8 @@ def test_why_a_process_does_not_start_is_a_line_too(
     assert any(word in line["error"] for word in (*wrong, *wrong.values()))
 
 
-def test_the_command_line_says_so_in_the_same_form(grid: Grid, tmp_path: Path) -> None:
-    env = {**grid._env(), "GHUB_HUB_MAX_QUEUE": "0", **JSON}
+def test_the_command_line_says_so_in_the_same_form(mortal_grid: Grid, tmp_path: Path) -> None:
+    env = {**mortal_grid._env(), "GHUB_HUB_MAX_QUEUE": "0", **JSON}
     process = Process("ghub", python("-m", "ghub", "hub"), tmp_path / "command.log", env)
     assert process.wait(30) == 2
     assert [line["event"] for line in lines_of(process)] == ["process_failed"]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.brokers import BrokerProcess
 from tests.support.call import Call
 from tests.support.collector import Collector, Received
 from tests.support.grid import Grid, chat
@@ -36,29 +35,20 @@ def collector() -> Iterator[Collector]:
         yield collector
 
 
-@pytest.fixture
-def grid(tmp_path: Path) -> Iterator[Grid]:
-    broker = BrokerProcess("valkey", tmp_path)
-    grid = Grid(broker, tmp_path)
-    yield grid
-    grid.close()
-    broker.kill()
-
-
 def by_name(spans: list[Received]) -> dict[tuple[str, str], Received]:
     return {(one.service, one.name): one for one in spans}
 
 
 @pytest.mark.timeout(60)
-def test_a_clients_trace_goes_by_hub_and_provider_to_its_engine(grid: Grid, collector: Collector) -> None:
-    chain = grid.chain(
+def test_a_clients_trace_goes_by_hub_and_provider_to_its_engine(mortal_grid: Grid, collector: Collector) -> None:
+    chain = mortal_grid.chain(
         OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="50", GHUB_LOG_FORMAT="json", slots=1
     )
     answer = Call(chain.hub, chat(PROMPT, tokens=3, stream=True), headers=TRACEPARENT).finish()
     assert answer.is_ended_once
     record = chain.engine.state()["requests"][-1]
     until(lambda: len(collector.spans) >= 5, 10, "the spans of hub and provider")
-    (hub,), (provider,) = grid.hubs.values(), grid.providers.values()
+    (hub,), (provider,) = mortal_grid.hubs.values(), mortal_grid.providers.values()
     assert [provider.stop(), hub.stop()] == [0, 0]
 
     assert collector.paths == {"/v1/traces"}
@@ -84,15 +74,15 @@ def test_a_clients_trace_goes_by_hub_and_provider_to_its_engine(grid: Grid, coll
 
 
 @pytest.mark.timeout(60)
-def test_a_direct_call_is_a_trace_of_its_provider(grid: Grid, collector: Collector) -> None:
-    chain = grid.chain(
+def test_a_direct_call_is_a_trace_of_its_provider(mortal_grid: Grid, collector: Collector) -> None:
+    chain = mortal_grid.chain(
         GHUB_TRACES_ENDPOINT=collector.url,
         OTEL_BSP_SCHEDULE_DELAY="50",
         OTEL_SERVICE_NAME="mine",
         GHUB_PROVIDER_TRACES_CONTENT="true",
         GHUB_PROVIDER_SERVER__REQUIRE_HMAC="false",
     )
-    url = grid.provider_urls[chain.node]
+    url = mortal_grid.provider_urls[chain.node]
     answer = Call(url, chat(PROMPT, tokens=3, stream=True), headers=TRACEPARENT).finish()
     assert answer.status == 200
     assert Call(url, b"{", headers=TRACEPARENT).finish().status == 400
@@ -108,10 +98,10 @@ def test_a_direct_call_is_a_trace_of_its_provider(grid: Grid, collector: Collect
 
 
 @pytest.mark.timeout(60)
-def test_a_collector_that_is_away_costs_no_answer_and_holds_up_no_stop(grid: Grid) -> None:
-    chain = grid.chain(GHUB_TRACES_ENDPOINT=f"http://127.0.0.1:{free_port()}", GHUB_LOG_FORMAT="json")
+def test_a_collector_that_is_away_costs_no_answer_and_holds_up_no_stop(mortal_grid: Grid) -> None:
+    chain = mortal_grid.chain(GHUB_TRACES_ENDPOINT=f"http://127.0.0.1:{free_port()}", GHUB_LOG_FORMAT="json")
     assert Call(chain.hub, chat(tokens=3)).finish().status == 200
-    processes = [*grid.providers.values(), *grid.hubs.values()]
+    processes = [*mortal_grid.providers.values(), *mortal_grid.hubs.values()]
     for process in processes:
         process.signal(signal.SIGTERM)
     for process in processes:
@@ -154,14 +144,14 @@ def test_nothing_that_traces_is_imported_where_nobody_traces(root: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["GHUB_TRACES", "OTEL_EXPORTER_OTLP_ENDPOINT"])
-def test_without_the_extra_a_hub_says_so_and_serves(grid: Grid, tmp_path: Path, name: str) -> None:
+def test_without_the_extra_a_hub_says_so_and_serves(mortal_grid: Grid, tmp_path: Path, name: str) -> None:
     script = BLOCKER + "from hub.settings import HubSettings\nfrom hub.server import run\nrun(HubSettings())\n"
     port = str(free_port())
     asked = {"GHUB_TRACES": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}[name]
-    env = {**grid._env(), "GHUB_HUB_PORT": port, "GHUB_LOG_FORMAT": "json", name: asked}
+    env = {**mortal_grid._env(), "GHUB_HUB_PORT": port, "GHUB_LOG_FORMAT": "json", name: asked}
     hub = Process("blocked hub", python("-c", script), tmp_path / "blocked.log", env)
     try:
-        until(lambda: grid.status(f"http://127.0.0.1:{port}", "/health/ready") == 200, 20, hub.tail)
+        until(lambda: mortal_grid.status(f"http://127.0.0.1:{port}", "/health/ready") == 200, 20, hub.tail)
         assert hub.stop() == 0
     finally:
         hub.kill()
