@@ -7,9 +7,8 @@ redis-py's own retries are off: it repeats a command whose answer was lost, whic
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
-from weakref import WeakSet
 
 from redis import exceptions as rx
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -19,10 +18,14 @@ from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 
 from common.broker_connections import connection_class
-from common.broker_url import SENTINEL_PORT, BrokerUrl
+from common.broker_url import SENTINEL_PORT, Address, BrokerUrl
+from common.cluster import LOOK_TIMEOUT_S, Cluster
+from common.cluster_client import ClusterClient
+from common.cluster_line import ClusterLine
 from common.errors import BrokerDenied, BrokerRefused, BrokerUnavailable, SettingsError
 from common.keys import Keys
 from common.line import Answer, ClientLine, Line, OwnLine
+from common.reconnections import ClusterReconnections, CountedReconnections, Reconnections, greet
 from common.sentinel import SENTINEL_TIMEOUT_S, Sentinels
 
 BLOCK_MS = 2000
@@ -36,30 +39,16 @@ BLOCKING_TIMEOUT_S = BLOCK_MS / 1000 + 6
 
 UserAndPassword = tuple[str, str]
 
+_AWAY = (
+    *(rx.ConnectionError, rx.TimeoutError, rx.ReadOnlyError, rx.MasterDownError),
+    *(rx.ClusterDownError, rx.TryAgainError),
+)
+
 _ALIKE: Mapping[str, Any] = {
     "driver_info": None,  # no CLIENT SETINFO: Redis 7.0 knows none, so a provider's broker user may not say it
     "protocol": 2,  # one reply shape on every server and proxy; nothing here needs RESP3
     "retry": Retry(NoBackoff(), 0),
 }
-
-
-class Reconnections:
-    """Counts how often a connection that had been lost was made again: the broker may have forgotten things since."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._seen: WeakSet[AbstractConnection] = WeakSet()
-        self._place: object = None
-
-    async def note(self, connection: AbstractConnection) -> None:
-        """A connection of the pool is made; redis-py lets us greet the broker in its stead."""
-        await connection.on_connect()
-        place = (getattr(connection, "host", None), getattr(connection, "port", None))
-        # With sentinels even a connection that is new can lead to a server that never heard of what was written.
-        if connection in self._seen or self._place not in (None, place):
-            self.count += 1
-        self._seen.add(connection)
-        self._place = place
 
 
 @dataclass(frozen=True)
@@ -73,29 +62,41 @@ class Broker:
     commands: Redis
     blocking: Redis
     keys: Keys
-    reconnections: Reconnections = field(default_factory=Reconnections)
+    reconnections: Reconnections = field(default_factory=CountedReconnections)
     """Of `commands`."""
     sentinels: Sentinels | None = None
     """Who names the server, where it is not the URL."""
-    own_lines: bool = False
-    """Whether lines have connections of their own; else they go through the clients."""
+    cluster: Cluster | None = None
+    """Who has which key, where that is not one server."""
+    make_line: Callable[[bool], Line] | None = None
+    """Makes a line with connections of its own, for a reader that blocks or not; else lines go through the clients."""
     _lines: list[Line] = field(default_factory=list)
 
     @cached_property
     def line(self) -> Line:
         """For what is said on a request's way: it answers at once or fails within 5 s."""
-        return self._line(self.commands, COMMAND_TIMEOUT_S, is_cut_by_cancel=False)
+        return self._line(self.commands, blocks=False)
 
     def blocking_line(self) -> Line:
         """A line for one reader that blocks."""
-        return self._line(self.blocking, BLOCKING_TIMEOUT_S, is_cut_by_cancel=True)
+        return self._line(self.blocking, blocks=True)
 
-    def _line(self, client: Redis, timeout_s: float, *, is_cut_by_cancel: bool) -> Line:
-        line: Line = ClientLine(client)
-        if self.own_lines:
-            line = OwnLine(client.connection_pool, timeout_s, is_cut_by_cancel=is_cut_by_cancel)
+    def _line(self, client: Redis, *, blocks: bool) -> Line:
+        line = ClientLine(client) if self.make_line is None else self.make_line(blocks)
         self._lines.append(line)
         return line
+
+    async def everywhere(self, *command: str | bytes) -> list[Answer]:
+        """Say this to every server that the broker is made of, which is one but for a cluster; an answer of each.
+
+        An answer may be a redis ResponseError. Redis-py's errors come through.
+        """
+        if self.cluster is not None:
+            return await self.cluster.everywhere(*command)
+        pipe = self.commands.pipeline(transaction=False)
+        pipe.execute_command(*command)
+        answers: list[Answer] = await pipe.execute(raise_on_error=False)  # one that is raised there repeats the command
+        return answers
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -103,8 +104,9 @@ class Broker:
             await line.aclose()
         await self.blocking.aclose()
         await self.commands.aclose()
-        if self.sentinels is not None:
-            await self.sentinels.aclose()
+        for guide in (self.sentinels, self.cluster):
+            if guide is not None:
+                await guide.aclose()
 
 
 def connect(
@@ -126,19 +128,22 @@ def connect(
         options: dict[str, Any] = dict(parse_url(parsed.server_url))
         kind = options.pop("connection_class", AbstractConnection)
         options["connection_class"] = connection_class(kind, follows=parsed.has_sentinels)
+        common = {"client_name": client_name, "credential_provider": credentials and _Current(credentials), **options}
+        if parsed.is_cluster:
+            return _cluster_broker(parsed, Keys(prefix), common)
         sentinels = _sentinels(parsed, client_name, options) if parsed.has_sentinels else None
         if sentinels is not None:
-            options["sentinels"] = sentinels
-        common = {"client_name": client_name, "credential_provider": credentials and _Current(credentials), **options}
-        reconnections = Reconnections()
-        return Broker(
-            _client(COMMAND_CONNECTIONS, COMMAND_TIMEOUT_S, 15, reconnections, common),
-            _client(BLOCKING_CONNECTIONS, BLOCKING_TIMEOUT_S, 0, Reconnections(), common),
-            Keys(prefix),
-            reconnections,
-            sentinels,
-            own_lines=True,
-        )
+            common["sentinels"] = sentinels
+        reconnections = CountedReconnections()
+        ours = {"health_check_interval": 15, "redis_connect_func": reconnections.note}
+        commands = Redis.from_pool(_pool(COMMAND_CONNECTIONS, COMMAND_TIMEOUT_S, {**ours, **common}))
+        blocking = Redis.from_pool(_pool(BLOCKING_CONNECTIONS, BLOCKING_TIMEOUT_S, common))
+
+        def line(blocks: bool) -> Line:  # noqa: FBT001
+            client, timeout_s = (blocking, BLOCKING_TIMEOUT_S) if blocks else (commands, COMMAND_TIMEOUT_S)
+            return OwnLine(client.connection_pool, timeout_s, is_cut_by_cancel=blocks)
+
+        return Broker(commands, blocking, Keys(prefix), reconnections, sentinels, make_line=line)
     except ValueError as exc:
         raise SettingsError(f"broker URL: {exc}") from exc
 
@@ -156,23 +161,34 @@ class _Current(CredentialProvider):
         return self._credentials()
 
 
-def _client(
-    connections: int,
-    timeout_s: float,
-    health_check_interval_s: int,
-    reconnections: Reconnections,
-    options: Mapping[str, Any],
-) -> Redis:
+def _pool(connections: int, timeout_s: float, options: Mapping[str, Any]) -> BlockingConnectionPool:
     ours = {
         "max_connections": connections,
         "timeout": COMMAND_TIMEOUT_S,
         "socket_timeout": timeout_s,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        "health_check_interval": health_check_interval_s,
-        "redis_connect_func": reconnections.note,
+        "health_check_interval": 0,
+        "redis_connect_func": greet,
         **_ALIKE,
     }
-    return Redis.from_pool(BlockingConnectionPool(**{**ours, **options}))  # what the URL says counts
+    return BlockingConnectionPool(**{**ours, **options})  # what the URL says counts
+
+
+def _cluster_broker(url: BrokerUrl, keys: Keys, options: Mapping[str, Any]) -> Broker:
+    """A broker of many servers. Its clients speak on lines too: nothing is asked of redis-py's own for clusters."""
+
+    def line_to(server: Address, timeout_s: float, *, blocks: bool = False) -> OwnLine:
+        there = {**options, "host": server.host, "port": server.port}
+        return OwnLine(_pool(1, timeout_s, there), timeout_s, is_cut_by_cancel=blocks)
+
+    def line(blocks: bool) -> ClusterLine:  # noqa: FBT001
+        timeout_s = BLOCKING_TIMEOUT_S if blocks else COMMAND_TIMEOUT_S
+        return ClusterLine(cluster, partial(line_to, timeout_s=timeout_s, blocks=blocks), timeout_s)
+
+    cluster = Cluster(url.addresses, partial(line_to, timeout_s=LOOK_TIMEOUT_S))
+    commands = line(blocks=False)
+    client = ClusterClient(commands, _pool(1, COMMAND_TIMEOUT_S, options))
+    return Broker(client, client, keys, ClusterReconnections(commands), cluster=cluster, make_line=line)
 
 
 def _sentinels(url: BrokerUrl, client_name: str, options: Mapping[str, Any]) -> Sentinels:
@@ -210,7 +226,7 @@ def broker_errors() -> Iterator[None]:
         yield
     except (rx.AuthenticationError, rx.AuthorizationError, rx.NoPermissionError) as exc:
         raise BrokerDenied(f"not allowed: {exc}") from exc
-    except (rx.ConnectionError, rx.TimeoutError, rx.ReadOnlyError, rx.MasterDownError, OSError) as exc:
+    except (*_AWAY, OSError) as exc:
         raise BrokerUnavailable(str(exc) or type(exc).__name__) from exc
     except rx.RedisError as exc:
         raise BrokerRefused(str(exc)) from exc

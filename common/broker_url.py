@@ -1,8 +1,11 @@
-"""What a broker's URL says: one server, or a service that sentinels look after.
+"""What a broker's URL says: one server, a service that sentinels look after, or a cluster.
 
     redis://[user:password@]host[:port][/db][?option=value…]       rediss:// with TLS
     redis+sentinel://[user:password@]host[:port],host[:port]…/service[/db][?option=value…]   rediss+sentinel:// with TLS
+    redis+cluster://[user:password@]host[:port],host[:port]…[?option=value…]                 rediss+cluster:// with TLS
     unix://[user:password@]/path/of.sock[?db=0]
+
+A cluster is known by any of its servers, which name the others; several are given so that one may be down.
 
 User and password are those of the servers. Sentinels that ask for some too have theirs as the options
 `sentinel_username` and `sentinel_password`; such a user needs `+ping +client|setname +sentinel|master` and
@@ -13,8 +16,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-SENTINEL = "+sentinel"
-SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+SENTINEL, CLUSTER = "+sentinel", "+cluster"
+SCHEMES = (
+    *("redis", "rediss", "unix"),
+    *(f"{plain}{kind}" for kind in (SENTINEL, CLUSTER) for plain in ("redis", "rediss")),
+)
 PORT, SENTINEL_PORT = 6379, 26_379
 SENTINEL_SECRETS = frozenset({"sentinel_username", "sentinel_password"})
 _SECRETS = frozenset({"username", "password"})
@@ -40,7 +46,7 @@ class BrokerUrl:
     who: str
     """`user:password`; empty without."""
     addresses: tuple[Address, ...]
-    """The server, or the sentinels; none for a socket file."""
+    """The server, the sentinels, or some servers of a cluster; none for a socket file."""
     path: str
     query: str
 
@@ -55,8 +61,9 @@ class BrokerUrl:
         scheme = scheme.lower()
         if scheme not in SCHEMES:
             shown = urlsplit(url).scheme or "no"
-            raise ValueError(f"{shown}:// is not one of redis://, rediss://, unix://, redis+sentinel://")
-        if not scheme.endswith(SENTINEL):
+            known = "redis://, rediss://, unix://, redis+sentinel://, redis+cluster://"
+            raise ValueError(f"{shown}:// is not one of {known}")
+        if not scheme.endswith((SENTINEL, CLUSTER)):
             parts = urlsplit(url)
             who, host = parts.netloc.rpartition("@")[0], parts.hostname
             addresses = () if scheme == "unix" or host is None else (Address(host, parts.port),)
@@ -65,7 +72,10 @@ class BrokerUrl:
         netloc, slash, path = rest.partition("/")
         who, _, hosts = netloc.rpartition("@")
         found = cls(scheme, who, tuple(_address(one) for one in hosts.split(",")), slash + path, query)
-        if not found.service or not (found.database == "" or found.database.isdecimal()):
+        if found.is_cluster:
+            if path not in ("", "0"):
+                raise ValueError("a cluster has one database only: expected redis+cluster://host:port,host:port")
+        elif not found.service or not (found.database == "" or found.database.isdecimal()):
             raise ValueError("expected redis+sentinel://host:port,host:port/service or …/service/db")
         return found
 
@@ -77,6 +87,11 @@ class BrokerUrl:
     def has_sentinels(self) -> bool:
         """Whether the addresses are those of sentinels."""
         return self.scheme.endswith(SENTINEL)
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether the addresses are those of servers of a cluster."""
+        return self.scheme.endswith(CLUSTER)
 
     @property
     def has_tls(self) -> bool:
@@ -104,7 +119,10 @@ class BrokerUrl:
 
     @property
     def server_url(self) -> str:
-        """The same without sentinels, as redis-py reads it; the host says nothing where sentinels name it."""
+        """As redis-py reads it; the host says nothing where sentinels name it, and is any of a cluster's."""
+        if self.is_cluster:
+            plain = replace(self, scheme=self.scheme.removesuffix(CLUSTER), addresses=self.addresses[:1], path="")
+            return str(plain)
         if not self.has_sentinels:
             return str(self)
         plain = replace(self, scheme=self.scheme.removesuffix(SENTINEL), addresses=(), path=f"/{self.database}")
@@ -135,12 +153,12 @@ def checked(url: str) -> str:
 
 
 def _address(text: str) -> Address:
-    """A sentinel's host and port.
+    """Host and port of a sentinel, or of a server of a cluster.
 
     Raises:
         ValueError: it is none.
     """
     parts = urlsplit(f"//{text}")
     if not parts.hostname or parts.path:
-        raise ValueError(f"expected host:port for each sentinel, found {text!r}")
+        raise ValueError(f"expected host:port for each server, found {text!r}")
     return Address(parts.hostname, parts.port)  # reading the port is what looks at it

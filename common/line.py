@@ -37,17 +37,25 @@ class ConnectedAnewError(Exception):
 class Line(ABC):
     """Where commands are said. Every method raises redis-py's ConnectionError or TimeoutError where it is down."""
 
-    renewals: int
-    """Rises with each connection: as long as it stays, the broker has all that it said yes to."""
+    @property
+    @abstractmethod
+    def renewals(self) -> int:
+        """Rises with each connection: as long as it stays, the broker has all that it said yes to."""
 
     @abstractmethod
     async def ask(self, commands: Sequence[Command], *, since: int | None = None) -> list[Answer]:
         """Say these one behind the other; an answer to each.
 
+        In a cluster those that go to different servers overtake each other: see `ask_in_turn`.
+
         Args:
             commands: at least one.
             since: `renewals` as it was; ConnectedAnewError if it has risen meanwhile.
         """
+
+    async def ask_in_turn(self, *rounds: Sequence[Command]) -> list[Answer]:
+        """Say these rounds; nothing of one comes to be before all of the last one has, in a cluster neither."""
+        return await self.ask([command for commands in rounds for command in commands])
 
     async def say(self, *command: Argument) -> Answer:
         """Say this one; the redis ResponseError is raised if the broker refuses it."""
@@ -70,6 +78,8 @@ class OwnLine(Line):
         is_cut_by_cancel: whether a caller that is cancelled ends the connection, as one that blocks must.
     """
 
+    renewals = 0
+
     def __init__(self, pool: ConnectionPool, timeout_s: float, *, is_cut_by_cancel: bool = False) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
@@ -77,7 +87,16 @@ class OwnLine(Line):
         self._connection: AbstractConnection | None = None
         self._wire: _Wire | None = None
         self._opening: asyncio.Task[_Wire] | None = None
-        self.renewals = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what is asked now goes out without a connection to be made first."""
+        return self._wire is not None and not self._wire.is_lost
+
+    async def open(self) -> None:
+        """Make the connection, if there is none."""
+        if not self.is_open:
+            await self._open()
 
     async def ask(self, commands: Sequence[Command], *, since: int | None = None) -> list[Answer]:
         """Say these one behind the other; see `Line`."""
@@ -240,9 +259,10 @@ class _Wire(asyncio.Protocol):
 class ClientLine(Line):
     """A line through a client of redis-py's, for brokers that are none of ours to speak to: fakeredis."""
 
+    renewals = 1
+
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self.renewals = 1
 
     async def ask(self, commands: Sequence[Command], *, since: int | None = None) -> list[Answer]:
         """Say these one behind the other; see `Line`."""

@@ -87,9 +87,5 @@ class DeadLetters:
 
     async def drop_all(self) -> int:
         """Delete every letter there is now; how many there were."""
-        pipe = self._commands.pipeline()
-        pipe.xlen(self._key)
-        pipe.delete(self._key)
         with broker_errors():
-            length, _ = await pipe.execute()
-        return int(length)
+            return int(await self._commands.xtrim(self._key, maxlen=0, approximate=False))

@@ -18,7 +18,7 @@ class LastWords:
         No job can run past an entry with so late an id: the hub cannot open the reply any more, nor a provider claim.
         """
         fields: dict[Any, Any] = {**write.entry.to_fields()}
-        pipe = self._commands.pipeline()
+        pipe = self._commands.pipeline(transaction=False)
         pipe.xadd(write.reply, fields, id=str(write.id))
         pipe.pexpire(write.reply, ttl_ms)
         with broker_errors():

@@ -65,6 +65,8 @@ class Requests:
     async def publish(self, job: Job, lane: Lane, facts: Facts, *, max_waiting: int) -> Published | QueueFull:
         """Write the request's hash, open its reply and add the job to its lane, in one round trip and that order.
 
+        In a cluster the job goes in a round trip of its own: a provider that has it must find the reply.
+
         Its hub's name for it comes first of all: whoever looks after a dead hub's requests finds it by that. May be
         repeated where the answer was lost.
         """
@@ -78,16 +80,15 @@ class Requests:
         ]
         args: list[Argument] = [GROUP, max_waiting, job.id, INDEX_TTL_MS, str(name), *flat(job.to_fields())]
         publish = _PUBLISH.command(script_keys, args)
-        commands: list[Command] = [
+        first: list[Command] = [
             ("SADD", self._open, job.id),
             ("PEXPIRE", self._open, OPEN_TTL_MS),
             _hset(keys.request(job.id), {**facts, "status": RequestStatus.QUEUED.value}),
             ("PEXPIRE", keys.request(job.id), self._ttls.request_ms),
             *self._replies.opening(job.reply, self._ttls.reply_ms),
-            publish,
         ]
         with broker_errors():
-            *before, answer = await self._line.ask(commands)
+            *before, answer = await self._line.ask_in_turn(first, [publish])
             raise_first([one for one in before if not _is_there(one)])
             entry, count = await _PUBLISH.mend(self._line, publish, answer)
             if not entry:

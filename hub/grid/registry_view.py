@@ -4,10 +4,10 @@ import asyncio
 
 import structlog
 
-from common.broker import Reconnections
 from common.clock import BrokerClock
 from common.errors import BrokerError
 from common.grid_records import NodeRecord
+from common.reconnections import CountedReconnections, Reconnections
 from common.registry import Registry
 from common.streams.jobs import JobLanes
 from common.types import ModelId, NodeId
@@ -50,7 +50,7 @@ class RegistryView:
         self._refresh_s = min(REFRESH_S, heartbeat_s / 2)
         self._settle_s = max(SETTLE_S, 2 * heartbeat_s)
         self._hang_s = max(HANG_S, heartbeat_s)
-        self._reconnections = reconnections or Reconnections()
+        self._reconnections = reconnections or CountedReconnections()
         self._seen_reconnections = self._reconnections.count
         self._shaken_at = float("-inf")
         self._refreshed_at = float("-inf")

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from common.broker import Reconnections
+from common.reconnections import Reconnections
 
 
 class Steadiness:

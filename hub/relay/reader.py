@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
-from common.broker import Reconnections
 from common.errors import BrokerError, WireError
+from common.reconnections import CountedReconnections, Reconnections
 from common.streams.replies import Doorbell, ReplyStreams
 from common.succession import LoggedEntry
 from common.tasks import backoff_s
@@ -53,7 +53,7 @@ class ReplyReader:
         self._streams = streams
         self._reply_ttl_ms = reply_ttl_ms
         self._inbox_bytes = inbox_bytes
-        self._reconnections = reconnections or Reconnections()
+        self._reconnections = reconnections or CountedReconnections()
         self._seen_reconnections = self._reconnections.count
         self._inboxes: dict[RequestId, tuple[Inbox, ...]] = {}
         self._fetching = asyncio.Lock()

@@ -5,9 +5,10 @@ from typing import cast
 import pytest
 import structlog
 
-from common.broker import Broker, Reconnections, connect
+from common.broker import Broker, connect
 from common.clock import BrokerClock
 from common.grid_records import HubRecord
+from common.reconnections import CountedReconnections
 from common.registry import Registry
 from common.streams.jobs import JobLanes
 from common.streams.leftovers import Leftovers
@@ -40,7 +41,7 @@ class Around:
         self.held: set[str] = set()
         self.is_draining = False
         self.open_count = 0
-        self.reconnections = Reconnections()
+        self.reconnections = CountedReconnections()
         self.steadiness = Steadiness(self.reconnections, lambda: self.now_s)
 
     def find(self, request: RequestId) -> object | None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from common.broker import Reconnections
+from common.reconnections import CountedReconnections
 from common.types import ModelId, NodeId, RequestId
 from common.wire import EntryId, Job, ReplyEntry
 from provider.reopening import REOPEN_S, ReopenWindow
@@ -124,7 +124,7 @@ class TestWindow:
     ) -> None:
         now = 1000.0
         monkeypatch.setattr("provider.reopening.time.monotonic", lambda: now)
-        reconnections = Reconnections()
+        reconnections = CountedReconnections()
         window = ReopenWindow(reconnections)
         assert not window.is_open
         reconnections.count += 1
