@@ -6,7 +6,7 @@ redis-py's own retries are off: it repeats a command whose answer was lost, whic
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -70,6 +70,8 @@ class Broker:
     """Who has which key, where that is not one server."""
     make_line: Callable[[bool], Line] | None = None
     """Makes a line with connections of its own, for a reader that blocks or not; else lines go through the clients."""
+    as_stranger: "Callable[[], Broker] | None" = None
+    """Makes a broker at the same place that is told no name and no password; close it after use."""
     _lines: list[Line] = field(default_factory=list)
 
     @cached_property
@@ -93,10 +95,7 @@ class Broker:
         """
         if self.cluster is not None:
             return await self.cluster.everywhere(*command)
-        pipe = self.commands.pipeline(transaction=False)
-        pipe.execute_command(*command)
-        answers: list[Answer] = await pipe.execute(raise_on_error=False)  # one that is raised there repeats the command
-        return answers
+        return await self.line.ask((command,))
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -129,8 +128,12 @@ def connect(
         kind = options.pop("connection_class", AbstractConnection)
         options["connection_class"] = connection_class(kind, follows=parsed.has_sentinels)
         common = {"client_name": client_name, "credential_provider": credentials and _Current(credentials), **options}
+
+        def stranger() -> Broker:
+            return connect(str(parsed.without_who()), prefix=prefix, client_name=client_name)
+
         if parsed.is_cluster:
-            return _cluster_broker(parsed, Keys(prefix), common)
+            return replace(_cluster_broker(parsed, Keys(prefix), common), as_stranger=stranger)
         sentinels = _sentinels(parsed, client_name, options) if parsed.has_sentinels else None
         if sentinels is not None:
             common["sentinels"] = sentinels
@@ -143,7 +146,7 @@ def connect(
             client, timeout_s = (blocking, BLOCKING_TIMEOUT_S) if blocks else (commands, COMMAND_TIMEOUT_S)
             return OwnLine(client.connection_pool, timeout_s, is_cut_by_cancel=blocks)
 
-        return Broker(commands, blocking, Keys(prefix), reconnections, sentinels, make_line=line)
+        return Broker(commands, blocking, Keys(prefix), reconnections, sentinels, make_line=line, as_stranger=stranger)
     except ValueError as exc:
         raise SettingsError(f"broker URL: {exc}") from exc
 

@@ -1,7 +1,7 @@
 """The broker's users for registered providers.
 
-They live in the memory of one server: one that restarts without an ACL file has forgotten them, and so has a replica
-that takes over; nodes then register again.
+They live in the memory of each server: one that restarts without an ACL file has forgotten them, and so has a replica
+that takes over from the one server of a broker; nodes then register again. In a cluster every server is told.
 """
 
 import hashlib
@@ -10,15 +10,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from redis import exceptions as rx
-from redis.asyncio import ConnectionPool, Redis
 
 from common.acl import provider_rules, user_name, users_head
-from common.broker import Broker, broker_errors
+from common.broker import Broker, broker_errors, raise_first
 from common.errors import BrokerRefused
-from common.streams.scripts import load_provider_scripts
+from common.streams.scripts import provider_scripts
 from common.types import ModelId, NodeId
 
-_WHO = frozenset({"username", "password", "credential_provider"})
 _HINT = "with GHUB_HUB_ACL=print its operator makes them, with GHUB_HUB_ACL=off all providers share one URL"
 
 
@@ -34,7 +32,7 @@ class BrokerUsers:
     """
 
     def __init__(self, broker: Broker) -> None:
-        self._commands = broker.commands
+        self._broker = broker
         self._keys = broker.keys
         self._database = int(broker.commands.connection_pool.connection_kwargs.get("db") or 0)
 
@@ -59,31 +57,30 @@ class BrokerUsers:
             RulesError: see `provider_rules`.
         """
         rules = self.rules(node, models, digests)
-        await self._ask("ACL SETUSER", *rules)
+        await self._ask("ACL", "SETUSER", *rules)
 
     async def delete_user(self, node: NodeId) -> bool:
         """Delete a node's user, which cuts its connections at once; False if there was none."""
-        return bool(await self._ask("ACL DELUSER", self.name(node)))
+        return any(await self._ask("ACL", "DELUSER", self.name(node)))
 
     async def users(self) -> list[NodeId]:
         """The nodes of this grid that have a user, in name order."""
         head = users_head(self._keys)
-        names: list[str] = await self._ask("ACL USERS")
+        names = {name.decode() for some in await self._ask("ACL", "USERS") for name in some}
         return sorted(NodeId(name.removeprefix(head)) for name in names if name.startswith(head))
 
     async def is_allowed(self, node: NodeId, command: Sequence[str | bytes]) -> bool:
         """Whether a node's user may run a command; the broker only says so and does nothing."""
-        return await self._ask("ACL DRYRUN", self.name(node), *command) in (b"OK", True)
+        return set(await self._ask("ACL", "DRYRUN", self.name(node), *command)) == {b"OK"}
 
     async def is_open_to_all(self) -> bool:
         """Whether the grid's keys can be reached without a password: then no user of its own keeps anybody out."""
-        pool = self._commands.connection_pool
-        facts = {name: value for name, value in pool.connection_kwargs.items() if name not in _WHO}
-        stranger = Redis.from_pool(ConnectionPool(connection_class=pool.connection_class, **facts))
+        assert self._broker.as_stranger is not None  # noqa: S101 - every real broker has it
+        stranger = self._broker.as_stranger()
         try:
             with broker_errors():
                 # Not EXISTS: where anyone may look, the broker of `ghub up` lets everybody count and time keys.
-                await stranger.get(self._keys.credentials)
+                await stranger.commands.get(self._keys.credentials)
         except BrokerRefused:
             return False
         else:
@@ -94,16 +91,15 @@ class BrokerUsers:
     async def load_scripts(self) -> None:
         """Have the broker know the scripts that providers run: they may run them, not load them."""
         with broker_errors():
-            await load_provider_scripts(self._commands)
+            for text in provider_scripts():
+                raise_first(await self._broker.everywhere("SCRIPT", "LOAD", text))
 
-    async def _ask(self, *command: str | bytes) -> Any:  # noqa: ANN401 - each command answers in its own way
-        pipe = self._commands.pipeline(transaction=False)
-        pipe.execute_command(*command)
+    async def _ask(self, *command: str | bytes) -> list[Any]:
+        """What every server of the broker answers: its users are its own."""
         with _acl_errors():
-            (answer,) = await pipe.execute(raise_on_error=False)  # an error raised there repeats the command
-            if isinstance(answer, Exception):
-                raise answer
-        return answer
+            answers = await self._broker.everywhere(*command)
+            raise_first(answers)
+        return answers
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from common.line import Answer, Argument, Command, Line
@@ -17,9 +16,10 @@ class Script:
         self._text = files("common.lua").joinpath(f"{name}.lua").read_text()
         self._digest = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
-    async def load(self, client: Redis) -> None:
-        """Have the broker know it; redis-py's errors come through."""
-        await client.script_load(self._text)
+    @property
+    def text(self) -> str:
+        """What SCRIPT LOAD takes."""
+        return self._text
 
     def command(self, keys: Sequence[Argument], args: Sequence[Argument]) -> Command:
         """What runs it, for those who say several things at once: `mend` then reads its answer."""
@@ -44,7 +44,6 @@ PROVIDER_SCRIPTS = ("claim_jobs", "settle_job")
 """Those that providers run. Registered ones may not load scripts, since an endless one would stop the broker."""
 
 
-async def load_provider_scripts(client: Redis) -> None:
-    """Have the broker know every script that providers run; redis-py's errors come through."""
-    for name in PROVIDER_SCRIPTS:
-        await Script(name).load(client)
+def provider_scripts() -> list[str]:
+    """The text of every script that providers run."""
+    return [Script(name).text for name in PROVIDER_SCRIPTS]

@@ -9,8 +9,9 @@ import pytest
 from common.broker import Broker, connect
 from common.keys import Keys
 from tests.support.brokers import KINDS, BrokerProcess
+from tests.support.cluster import ClusterBroker
 
-FAKE = "fakeredis"
+FAKE, CLUSTER = "fakeredis", "cluster"
 
 NOT_ON_FAKEREDIS = {
     name: reason
@@ -55,7 +56,8 @@ class Servers:
     def of(self, kind: str) -> BrokerProcess:
         """The server of a kind, emptied of keys and scripts."""
         if kind not in self._running:
-            self._running[kind] = BrokerProcess(kind, self._folder(f"contract-{kind}"))
+            folder = self._folder(f"contract-{kind}")
+            self._running[kind] = ClusterBroker(folder, replicas=0) if kind == CLUSTER else BrokerProcess(kind, folder)
         server = self._running[kind]
         with server.client() as client:
             client.flushall()
@@ -74,7 +76,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     servers.stop()
 
 
-@pytest.fixture(params=[FAKE, *KINDS])
+@pytest.fixture(params=[FAKE, *KINDS, CLUSTER])
 async def broker(request: pytest.FixtureRequest, servers: Servers) -> AsyncIterator[Broker]:
     """Each kind of broker in turn; `on_real_brokers` leaves fakeredis out."""
     if request.param == FAKE:

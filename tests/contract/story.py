@@ -1,6 +1,7 @@
 """What the stories of the contract suites are told with: jobs, publishing, waiting, looking."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -90,7 +91,17 @@ async def entries_of(broker: Broker, key: str) -> list[tuple[str, ReplyEntry]]:
 
 
 async def all_keys(broker: Broker) -> set[str]:
-    return {key.decode() for key in await raw(broker).keys("*")}
+    return {key.decode() for keys in await broker.everywhere("KEYS", "*") for key in keys}
+
+
+async def flush(broker: Broker) -> None:
+    """Have the broker forget every key."""
+    await broker.everywhere("FLUSHALL")
+
+
+async def forget_scripts(broker: Broker) -> None:
+    """Have the broker forget every script."""
+    await broker.everywhere("SCRIPT", "FLUSH")
 
 
 async def hash_of(broker: Broker, key: str) -> dict[str, str]:
@@ -124,7 +135,7 @@ async def until_blocked(broker: Broker, clients: int = 1) -> None:
     """Wait until so many clients are blocked at the broker."""
 
     async def are_blocked() -> bool:
-        info = await raw(broker).info("clients")
-        return int(info["blocked_clients"]) >= clients
+        told = b"".join(await broker.everywhere("INFO", "clients"))
+        return sum(map(int, re.findall(rb"blocked_clients:(\d+)", told))) >= clients
 
     await eventually(are_blocked, f"{clients} clients blocked")

@@ -256,7 +256,7 @@ class TestOutOfMemory:
 class TestUrls:
     @pytest.mark.parametrize(
         "url",
-        ["", "localhost:6379", "http://localhost", "redis://h:port/0", "redis+cluster://h:1", "://", "redis://[::1"],
+        ["", "localhost:6379", "http://localhost", "redis://h:port/0", "redis+cluster://h:1/2", "://", "redis://[::1"],
     )
     def test_a_url_that_cannot_work_is_a_setting_that_cannot(self, url: str) -> None:
         with pytest.raises(SettingsError):

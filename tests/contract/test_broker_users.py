@@ -11,7 +11,7 @@ from common.broker_users import BrokerUsers, password_digest
 from common.errors import BrokerRefused
 from common.streams.jobs import JobLanes, Ticket
 from common.types import ModelId, NodeId
-from tests.contract.story import LANES, MODEL, NODE, on_real_brokers, publish, raw
+from tests.contract.story import LANES, MODEL, NODE, forget_scripts, on_real_brokers, publish, raw
 
 pytestmark = on_real_brokers
 
@@ -86,7 +86,7 @@ async def test_what_a_user_may_do_can_be_asked(users: BrokerUsers) -> None:
 
 async def test_a_node_claims_and_settles_by_scripts_that_hubs_loaded(broker: Broker, users: BrokerUsers) -> None:
     await publish(broker, "r1")
-    await raw(broker).script_flush()
+    await forget_scripts(broker)
     await users.load_scripts()
     await users.set_user(NODE, [MODEL], DIGESTS)
     port = raw(broker).connection_pool.connection_kwargs["port"]

@@ -22,6 +22,7 @@ from tests.contract.story import (
     a_job,
     claim_all,
     eventually,
+    flush,
     held_by,
     on_real_brokers,
     pending,
@@ -184,7 +185,7 @@ class TestLostLanes:
     async def test_after_a_flush_lanes_are_missed_until_they_are_made_anew(self, broker: Broker) -> None:
         lanes = JobLanes(broker)
         await lanes.ensure(LANES)
-        await raw(broker).flushall()
+        await flush(broker)
         with pytest.raises(LaneMissing):
             await lanes.claim(NODE, LANES, 1)
         await publish(broker, "r1")
@@ -196,7 +197,7 @@ class TestLostLanes:
         await JobLanes(broker).ensure(LANES)
         waiting = asyncio.create_task(JobLanes(broker).wait(NODE, LANES, 20_000))
         await until_blocked(broker)
-        await raw(broker).flushall()
+        await flush(broker)
         with pytest.raises(LaneMissing):
             await asyncio.wait_for(waiting, 5)
 
@@ -205,7 +206,7 @@ class TestLostLanes:
         await JobLanes(broker).ensure(LANES)
         waiting = asyncio.create_task(JobLanes(broker).wait(NODE, LANES, 20_000))
         await until_blocked(broker)
-        await raw(broker).flushall()
+        await flush(broker)
         await publish(broker, "r1")
         taken = []
         with suppress(LaneMissing):  # unless the job was there before the broker looked

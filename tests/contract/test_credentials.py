@@ -9,6 +9,7 @@ from common.credentials import ClientKey, Credentials, ProviderToken, digest_of,
 from common.errors import BrokerRefused
 from common.types import Lane
 from hub.access.credential_table import CredentialTable
+from tests.contract.story import all_keys, flush
 
 SECRET = new_secret("ghub-")
 KEY = ClientKey(
@@ -57,8 +58,8 @@ async def test_the_broker_never_sees_a_secret(broker: Broker) -> None:
     await credentials.add_key(KEY)
     await credentials.add_token(TOKEN)
     kept = b""
-    for name in await broker.commands.keys("*"):
-        kept += bytes(name) + repr(await _content(broker, bytes(name))).encode()
+    for name in await all_keys(broker):
+        kept += name.encode() + repr(await _content(broker, name.encode())).encode()
     assert KEY.digest.encode() in kept
     assert SECRET.encode() not in kept
     assert TOKEN_SECRET.encode() not in kept
@@ -92,7 +93,7 @@ async def test_a_flushed_broker_gets_all_back_from_a_hub_and_other_hubs_see_it(b
     await first.refresh()
     await second.refresh()
 
-    await broker.commands.flushall()
+    await flush(broker)
     await first.refresh()
     await second.refresh()
 
@@ -110,7 +111,7 @@ async def test_a_key_made_just_after_a_flush_does_not_cost_those_from_before(bro
     table = CredentialTable(Credentials(broker), ())
     await table.refresh()
 
-    await broker.commands.flushall()
+    await flush(broker)
     new = replace(KEY, digest=digest_of("another"), name="another")
     await credentials.add_key(new)  # at a hub that has not looked yet
     await table.refresh()

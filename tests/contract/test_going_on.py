@@ -22,7 +22,7 @@ from hub.requests.request import OpenRequest
 from hub.requests.wishes import Wishes
 from hub.settings import HubSettings
 from tests.contract.stage import OTHER_NODE, Stage, a_stage, register
-from tests.contract.story import LANES, MODEL, NODE, eventually, raw
+from tests.contract.story import LANES, MODEL, NODE, eventually, flush, raw
 from tests.contract.test_limits import KEY
 
 # What is tried here is the hub; that every kind of broker keeps its promises to it is tried beside this.
@@ -336,7 +336,7 @@ class TestALostBroker:
     async def test_what_it_forgot_of_an_answer_is_given_back(self, broker: Broker) -> None:
         async with a_stage(broker) as stage:
             client, _, job = await begun(stage)
-            await raw(broker).flushall()
+            await flush(broker)
             await eventually(lambda: _entries(stage, job, 4), "the reply as it was")
             await stage.say(job, 3, ReplyEntry(data=b"three", end=Usage(1, 3)))
             assert await client.end() is None
@@ -345,7 +345,7 @@ class TestALostBroker:
     async def test_a_job_that_waited_waits_again(self, broker: Broker) -> None:
         async with a_stage(broker) as stage:
             client = await a_client(stage)
-            await raw(broker).flushall()
+            await flush(broker)
             await register(broker, 1)
             job = await finish(stage, after="")
             assert await client.end() is None
@@ -355,7 +355,7 @@ class TestALostBroker:
         async with a_stage(broker) as stage:  # two failures would end it
             client, _, job = await begun(stage)
             for attempt in (2, 3):
-                await raw(broker).flushall()
+                await flush(broker)
                 await register(broker, 1)
                 await eventually(lambda: _exists(stage, job), "the reply as it was")
                 await lose(stage)

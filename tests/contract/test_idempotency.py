@@ -5,7 +5,7 @@ import asyncio
 from common.broker import Broker
 from common.streams.idempotency import Asked, Held, IdempotencyKeys, body_digest, key_digest
 from common.types import KeyId, RequestId
-from tests.contract.story import KEYS, all_keys, eventually, hash_of, raw
+from tests.contract.story import KEYS, all_keys, eventually, flush, forget_scripts, hash_of, raw
 
 DIGEST = key_digest(None, "key")
 BODY = body_digest("/v1/chat/completions", b"{}")
@@ -84,10 +84,10 @@ async def test_whoever_no_longer_has_it_can_neither_keep_nor_drop_it(broker: Bro
 
 async def test_what_a_broker_has_lost_is_made_again_for_a_request_that_runs(broker: Broker) -> None:
     await claim(broker, "r1")
-    await raw(broker).flushall()
+    await flush(broker)
     await IdempotencyKeys(broker).keep([held("r1")], TTL_MS)
     assert await claim(broker, "r2") == "r1"
-    await raw(broker).flushall()
+    await flush(broker)
     await IdempotencyKeys(broker).drop(held("r1"))
     assert await all_keys(broker) == set()
 
@@ -105,12 +105,12 @@ async def test_keeping_nothing_asks_nothing(broker: Broker) -> None:
 
 async def test_a_broker_that_forgot_its_scripts_keeps_and_drops_all_the_same(broker: Broker) -> None:
     await claim(broker, "r1")
-    await raw(broker).script_flush()
+    await forget_scripts(broker)
     await IdempotencyKeys(broker).keep([held("r1")], 5 * TTL_MS)
     assert await raw(broker).pttl(KEYS.idempotency(DIGEST)) > TTL_MS
-    await raw(broker).script_flush()
+    await forget_scripts(broker)
     await IdempotencyKeys(broker).drop(held("r1"))
-    await raw(broker).script_flush()
+    await forget_scripts(broker)
     assert await claim(broker, "r2") == "r2"
 
 

@@ -13,7 +13,7 @@ from common.limits import Limits, LimitSettings, Saying, Standing, Verb, Verdict
 from common.streams.jobs import LaneName
 from common.streams.replies import Doorbell
 from common.types import HubId, Lane, ModelId, RequestId
-from tests.contract.story import KEYS, MODEL, OTHER_MODEL, all_keys, eventually, on_real_brokers, raw
+from tests.contract.story import KEYS, MODEL, OTHER_MODEL, all_keys, eventually, flush, on_real_brokers, raw
 
 KEY = ClientKey(digest="ab" * 32, name="test", created_at=0)
 LANE = LaneName(Lane.INTERACTIVE, MODEL)
@@ -333,7 +333,7 @@ class TestHubsThatDie:
         hub, key = a_hub(broker), replace(KEY, concurrency=2)
         for n in range(4):
             await reserve(hub, key, f"r{n}")
-        await raw(broker).flushall()
+        await flush(broker)
         sayings = [(Verb.RUN, "r0"), (Verb.QUEUE, "r1"), (Verb.WAIT, "r2"), (Verb.WAIT, "r3")]
         await hub.say(key, [Saying(verb, RequestId(name), LANE) for verb, name in sayings])
         assert await at_rest(hub) == {"turns": 2, "unclaimed": 1, "waiting": 2}

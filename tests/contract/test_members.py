@@ -24,7 +24,7 @@ from hub.access.members import MemberBooks, Members
 from hub.errors import BrokerAway, Conflict, NotFound, RequestFailed, Unauthorized
 from hub.grid.registry_view import RegistryView
 from hub.settings import HubSettings
-from tests.contract.story import MODEL, NODE, on_real_brokers, raw
+from tests.contract.story import MODEL, NODE, all_keys, on_real_brokers, raw
 from tests.contract.test_registry import RECORD
 
 NOW_MS = 1_800_000_000_000
@@ -59,7 +59,7 @@ class TestBooks:
         await books.enter(a_member())
         await books.expel(NODE, NOW_MS)
         assert await Registry(broker).revoked() == {NODE}
-        left = {key.decode() for key in await raw(broker).keys("*")}
+        left = await all_keys(broker)
         assert left == {broker.keys.revoked}
 
     async def test_the_mark_goes_when_it_registers_again(self, broker: Broker) -> None:

@@ -15,7 +15,7 @@ from common.wire import EntryId, ReplyEntry
 from hub.relay import reader as reader_module
 from hub.relay.inbox import Inbox
 from hub.relay.reader import ReplyReader
-from tests.contract.story import HUB, KEYS, a_job, at_work, on_real_brokers, publish, raw
+from tests.contract.story import HUB, KEYS, a_job, at_work, flush, on_real_brokers, publish, raw
 from tests.support.brokers import BrokerProcess
 
 BELL = KEYS.doorbell(HUB)
@@ -305,7 +305,7 @@ class TestLosses:
         await publish(broker, "r1")
         async with reading(broker) as reader:
             before = reader.open(RequestId("r1"), REPLY)
-            await raw(broker).flushall()
+            await flush(broker)
             await _until(lambda: before.was_shaken)
             await publish(broker, "r2")
             after = reader.open(RequestId("r2"), a_job("r2").reply)

@@ -8,7 +8,19 @@ from common.broker import Broker
 from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite, Written
 from common.types import HubId, NodeId, RequestId
 from common.wire import EntryId, Failure, ReplyEntry, Start, Usage
-from tests.contract.story import HUB, KEYS, NODE, a_job, all_keys, entries_of, eventually, on_real_brokers, publish, raw
+from tests.contract.story import (
+    HUB,
+    KEYS,
+    NODE,
+    a_job,
+    all_keys,
+    entries_of,
+    eventually,
+    flush,
+    on_real_brokers,
+    publish,
+    raw,
+)
 
 REPLY = a_job("r1").reply
 BELL = KEYS.doorbell(HUB)
@@ -175,7 +187,7 @@ class TestDoorbell:
         await bell.keep(5000)
         await raw(broker).xadd(BELL, {"ids": "r1"}, id=f"{2**52}-0")
         assert await bell.wait() == {"r1"}
-        await raw(broker).flushall()
+        await flush(broker)
         await bell.keep(5000)
         await write(broker, a_write(1, 0, request="r2"))
         assert await bell.wait() == {"r2"}

@@ -17,8 +17,8 @@ from tests.contract.story import (
     a_job,
     all_keys,
     claim_all,
+    forget_scripts,
     publish,
-    raw,
     requests_of,
     try_publish,
 )
@@ -27,7 +27,7 @@ R1 = RequestId("r1")
 
 
 async def forget(broker: Broker) -> None:
-    await raw(broker).script_flush()
+    await forget_scripts(broker)
 
 
 async def test_a_publish_adds_its_job_once(broker: Broker) -> None:

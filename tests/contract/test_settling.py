@@ -21,6 +21,7 @@ from tests.contract.story import (
     a_job,
     all_keys,
     claim_all,
+    flush,
     pending,
     publish,
     raw,
@@ -118,7 +119,7 @@ class TestRequeue:
 
     async def test_after_a_flush_too(self, broker: Broker) -> None:
         ticket = await claimed(broker)
-        await raw(broker).flushall()
+        await flush(broker)
         again = await JobLanes(broker).requeue(ticket, a_job("r1", attempt=2))
         assert [delivery.ticket for delivery in await claim_all(broker)] == [again]
 
