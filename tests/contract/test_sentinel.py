@@ -3,28 +3,23 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from common.broker import BLOCK_MS, COMMAND_CONNECTIONS, Broker, connect
+from common.broker import COMMAND_CONNECTIONS, Broker, connect
 from common.broker_facts import concerns, read_facts
-from common.errors import BrokerUnavailable, LaneMissing
-from common.grid_records import HubRecord
-from common.registry import Registry
+from common.errors import BrokerUnavailable
 from common.sentinel import LOOK_S, SENTINEL_TIMEOUT_S
 from common.streams.jobs import JobLanes
-from tests.contract.story import HUB, LANES, NODE, claim_all, eventually, publish, raw, requests_of
+from tests.contract.moving import BACK_WITHIN_S, beat, in_time, until_it_comes
+from tests.contract.story import LANES, claim_all, eventually, publish, raw
 from tests.support.brokers import KINDS
 from tests.support.processes import until
 from tests.support.sentinel import DOWN_AFTER_MS, SERVICE, SentinelBroker
-
-BACK_WITHIN_S = 20.0
-"""Down-after, an election and a promotion take 2 to 4 s on an idle machine."""
-PAUSE_S = 0.1
 
 pytestmark = pytest.mark.slow
 
@@ -44,21 +39,6 @@ async def broker(service: SentinelBroker) -> AsyncIterator[Broker]:
     await broker.aclose()
 
 
-async def _in_time(work: Callable[[], Awaitable[object]], within_s: float = BACK_WITHIN_S) -> float:
-    """Try until it works; after how many seconds it did. Nothing but "away" may be heard meanwhile."""
-    began = time.monotonic()
-    while True:
-        with suppress(BrokerUnavailable):
-            await work()
-            return time.monotonic() - began
-        assert time.monotonic() < began + within_s
-        await asyncio.sleep(PAUSE_S)
-
-
-async def _beat(broker: Broker) -> None:
-    await Registry(broker).write_hub(HubRecord(HUB, "", "", 0, 0), 60_000)
-
-
 async def _master_of(broker: Broker) -> int:
     """Who answers now; one sentinel learns of a promotion after another, and may call the master down meanwhile."""
     ports: list[int] = []
@@ -69,7 +49,7 @@ async def _master_of(broker: Broker) -> int:
         except RedisConnectionError as exc:
             raise BrokerUnavailable(str(exc)) from exc
 
-    await _in_time(ask)
+    await in_time(ask)
     return ports[0]
 
 
@@ -80,10 +60,10 @@ class TestKilled:
     ) -> None:
         await publish(broker, "before")
         (before,) = await claim_all(broker)
-        waiting = asyncio.create_task(_until_it_comes(broker, "after"))
+        waiting = asyncio.create_task(until_it_comes(broker, "after"))
         await asyncio.to_thread(until, lambda: _blocked(service), 10, "a reader blocks")
         lost = await asyncio.to_thread(service.kill_master)
-        took_s = await _in_time(lambda: publish(broker, "after"))
+        took_s = await in_time(lambda: publish(broker, "after"))
         print(f"figure: written to the new master {took_s:.1f} s after the death of the old")
         await asyncio.wait_for(waiting, BACK_WITHIN_S)
         assert broker.reconnections.count > 0
@@ -93,22 +73,22 @@ class TestKilled:
     async def test_who_had_to_write_hears_at_once_that_the_master_is_down(
         self, service: SentinelBroker, broker: Broker
     ) -> None:
-        await _beat(broker)
+        await beat(broker)
         await asyncio.to_thread(service.kill_master)
         began = time.monotonic()
         with pytest.raises(BrokerUnavailable):
-            await _beat(broker)
+            await beat(broker)
         assert time.monotonic() - began < DOWN_AFTER_MS / 1000
 
     async def test_a_second_failover_is_followed_like_the_first(self, service: SentinelBroker, broker: Broker) -> None:
         first = await asyncio.to_thread(service.kill_master)
-        await _in_time(lambda: _beat(broker))
+        await in_time(lambda: beat(broker))
         await asyncio.to_thread(service.wait_for_failover, first)
         service.revive(first)
         await asyncio.to_thread(service.wait_for_replica)
         count = broker.reconnections.count
         second = await asyncio.to_thread(service.kill_master)
-        await _in_time(lambda: _beat(broker))
+        await in_time(lambda: beat(broker))
         assert await _master_of(broker) != second
         assert broker.reconnections.count > count
 
@@ -118,16 +98,16 @@ class TestHung:
         self, service: SentinelBroker, broker: Broker
     ) -> None:
         await JobLanes(broker).ensure(LANES)
-        waiting = asyncio.create_task(_until_it_comes(broker, "after"))
+        waiting = asyncio.create_task(until_it_comes(broker, "after"))
         await asyncio.to_thread(until, lambda: _blocked(service), 10, "a reader blocks")
         old = await asyncio.to_thread(service.hang_master)
         try:
-            await _in_time(lambda: publish(broker, "after"))
+            await in_time(lambda: publish(broker, "after"))
             await asyncio.wait_for(waiting, BACK_WITHIN_S)
         finally:
             service.wake(old)
         await asyncio.to_thread(service.wait_for_replica)
-        await asyncio.gather(*(_beat(broker) for _ in range(COMMAND_CONNECTIONS * 4)))
+        await asyncio.gather(*(beat(broker) for _ in range(COMMAND_CONNECTIONS * 4)))
         assert await _master_of(broker) != old
 
 
@@ -135,13 +115,13 @@ class TestSwitched:
     async def test_a_switch_by_hand_is_followed_and_counts_as_one(
         self, service: SentinelBroker, broker: Broker
     ) -> None:
-        await asyncio.gather(*(_beat(broker) for _ in range(COMMAND_CONNECTIONS * 4)))
+        await asyncio.gather(*(beat(broker) for _ in range(COMMAND_CONNECTIONS * 4)))
         old = service.master_port()
         service.hand_over()
         await asyncio.to_thread(service.wait_for_failover, old)
 
         async def has_followed() -> bool:
-            await _in_time(lambda: _beat(broker))
+            await in_time(lambda: beat(broker))
             return await _master_of(broker) != old
 
         # The old master takes writes for some seconds still, which are lost.
@@ -151,7 +131,7 @@ class TestSwitched:
     async def test_more_commands_than_connections_wait_for_their_turn(
         self, service: SentinelBroker, broker: Broker
     ) -> None:
-        await asyncio.gather(*(_beat(broker) for _ in range(COMMAND_CONNECTIONS * 10)))
+        await asyncio.gather(*(beat(broker) for _ in range(COMMAND_CONNECTIONS * 10)))
         with service.client() as client:
             names = [one["name"] for one in client.client_list()]
         assert names.count("contract") <= COMMAND_CONNECTIONS
@@ -173,7 +153,7 @@ class TestSentinelsAway:
         service.sentinels[0].signal(signal.SIGSTOP)
         began = time.monotonic()
         async with _clients(service) as broker:
-            await _beat(broker)
+            await beat(broker)
         assert time.monotonic() - began < SENTINEL_TIMEOUT_S
 
     async def test_one_that_slept_through_a_failover_is_not_believed(self, service: SentinelBroker) -> None:
@@ -181,10 +161,10 @@ class TestSentinelsAway:
         late.signal(signal.SIGSTOP)
         old = await asyncio.to_thread(service.kill_master)
         async with _clients(service) as broker:
-            await _in_time(lambda: _beat(broker))
+            await in_time(lambda: beat(broker))
         late.signal(signal.SIGCONT)
         async with _clients(service) as broker:
-            await _beat(broker)
+            await beat(broker)
             assert await _master_of(broker) != old
         assert all(other.is_running for other in others)
 
@@ -192,23 +172,23 @@ class TestSentinelsAway:
         for sentinel in service.sentinels[1:]:
             sentinel.kill()
         async with _clients(service) as broker:
-            await _beat(broker)
+            await beat(broker)
 
     async def test_without_any_the_broker_is_away_and_open_connections_go_on(
         self, service: SentinelBroker, broker: Broker
     ) -> None:
-        await _beat(broker)
+        await beat(broker)
         for sentinel in service.sentinels:
             sentinel.kill()
-        await _beat(broker)
+        await beat(broker)
         async with _clients(service) as late:
             with pytest.raises(BrokerUnavailable, match="no sentinel tells"):
-                await _beat(late)
+                await beat(late)
 
     async def test_a_service_that_they_do_not_know_is_told(self, service: SentinelBroker) -> None:
         stranger = connect(service.url.replace(SERVICE, "other"), prefix="ghub:", client_name="contract")
         with pytest.raises(BrokerUnavailable, match="other"):
-            await _beat(stranger)
+            await beat(stranger)
         await stranger.aclose()
 
 
@@ -219,20 +199,6 @@ async def _clients(service: SentinelBroker) -> AsyncIterator[Broker]:
         yield broker
     finally:
         await broker.aclose()
-
-
-async def _until_it_comes(broker: Broker, request: str) -> None:
-    """Wait for a job as a provider does, whatever becomes of the broker meanwhile."""
-    lanes = JobLanes(broker)
-    while True:
-        try:
-            found = await lanes.wait(NODE, LANES, BLOCK_MS) or await lanes.claim(NODE, LANES, 10)
-            if request in requests_of(found):
-                return
-        except LaneMissing:
-            await lanes.ensure(LANES)
-        except BrokerUnavailable:
-            await asyncio.sleep(PAUSE_S)
 
 
 def _blocked(service: SentinelBroker) -> bool:
