@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.doubles.nvml.build import build_library
+from tests.support.broker_kinds import BROKER_KINDS
 from tests.support.brokers import KINDS, BrokerProcess
 from tests.support.grid import Grid
 from tests.support.nvml import StubNvml
@@ -15,6 +16,11 @@ HERE = Path(__file__).parent
 
 QUICK = ("contract", "unit")
 """Folders of many short files: they come last, so that no worker is left alone with a long one."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What the acceptance suite runs on."""
+    parser.addoption("--broker", choices=[*BROKER_KINDS], default="valkey", help="the broker of the acceptance suite")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,6 +8,7 @@ import httpx2
 import openai
 import pytest
 
+from tests.support.broker_kinds import BROKER_KINDS
 from tests.support.brokers import BrokerProcess
 from tests.support.grid import Grid
 from tests.support.llamacpp import MODEL, real_llamacpp
@@ -35,9 +36,9 @@ class RealGrid:
 
 
 @pytest.fixture(scope="session")
-def real_grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealGrid]:
+def real_grid(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealGrid]:
     folder = tmp_path_factory.mktemp("acceptance")
-    broker = BrokerProcess("valkey", folder)
+    broker = BROKER_KINDS[pytestconfig.getoption("--broker")](folder)
     try:
         with real_llamacpp(folder, SLOTS) as url, closing(Grid(broker, folder)) as grid:
             hub_url = grid.hub()

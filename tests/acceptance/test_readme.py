@@ -24,7 +24,7 @@ from tests.support.brokers import BrokerProcess
 from tests.support.llamacpp import MODEL
 from tests.support.ports import free_port
 from tests.support.processes import PROJECT, until
-from tests.support.tls import certificate
+from tests.support.tls import Authority
 from tests.support.tools import tool
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -170,13 +170,14 @@ def test_what_a_page_says_works(page: str, reader: Reader, tmp_path: Path) -> No
 @contextmanager
 def broker_with_tls(folder: Path) -> Iterator[str]:
     """Its URL, as hubs take it: with a user, a password, and what vouches for it."""
-    (key, cert), port = certificate(folder), free_port()
-    options = ["--tls-port", str(port), "--tls-cert-file", str(cert), "--tls-key-file", str(key)]
-    options += ["--tls-ca-cert-file", str(cert), "--tls-auth-clients", "no"]
+    authority, port = Authority(folder), free_port()
+    server = authority.issue("127.0.0.1")
+    options = ["--tls-port", str(port), "--tls-cert-file", str(server.cert), "--tls-key-file", str(server.key)]
+    options += ["--tls-ca-cert-file", str(authority.ca), "--tls-auth-clients", "no"]
     options += ["--user", "hub", "on", ">password", "~*", "&*", "+@all"]
     broker = BrokerProcess("redis", folder, *options)
     try:
-        yield f"'rediss://hub:password@127.0.0.1:{port}/0?ssl_ca_certs={cert}'"
+        yield f"'rediss://hub:password@127.0.0.1:{port}/0?ssl_ca_certs={authority.ca}'"
     finally:
         broker.stop()
 

@@ -13,9 +13,8 @@ from common.broker import Broker, connect
 from common.streams.replies import Doorbell, ReplyStreams
 from common.tasks import new_event_loop
 from tests.contract.story import HUB, publish
+from tests.support.broker_kinds import TlsBroker
 from tests.support.brokers import BrokerProcess
-from tests.support.ports import free_port
-from tests.support.tls import certificate
 
 BIG = b"x" * 3_000_000
 LOOPS = {"uvloop": new_event_loop, "asyncio": asyncio.new_event_loop}
@@ -40,15 +39,9 @@ async def works(broker: Broker) -> None:
 @pytest.mark.parametrize("loop", LOOPS.values(), ids=[*LOOPS])
 class TestKinds:
     def test_tls(self, tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-        key, cert = certificate(tmp_path)
-        tls_port = free_port()
-        options = ["--tls-port", str(tls_port), "--tls-cert-file", str(cert), "--tls-key-file", str(key)]
-        options += ["--tls-ca-cert-file", str(cert), "--tls-auth-clients", "no"]
-        server = BrokerProcess("redis", tmp_path, *options)
+        server = TlsBroker("redis", tmp_path)
         try:
-            broker = connect(
-                f"rediss://127.0.0.1:{tls_port}/0?ssl_ca_certs={cert}", prefix="ghub:", client_name="contract"
-            )
+            broker = connect(server.url, prefix="ghub:", client_name="contract")
             with asyncio.Runner(loop_factory=loop) as runner:
                 runner.run(works(broker))
         finally:

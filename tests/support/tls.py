@@ -1,21 +1,33 @@
-"""Certificates for servers on loopback."""
+"""Certificates for servers on loopback and for their clients, by an authority that only a test knows."""
 
-import shutil
-import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
+import trustme
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A key and a certificate of 127.0.0.1 that vouches for itself."""
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    subprocess.run(
-        [
-            *(shutil.which("openssl") or "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"),
-            *("ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=30,
-    )
-    return key, cert
+
+@dataclass(frozen=True)
+class Identity:
+    """A private key and the certificate that goes with it, as PEM files."""
+
+    key: Path
+    cert: Path
+
+
+class Authority:
+    """Issues certificates."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ca = trustme.CA()
+        self.ca = folder / "ca.pem"
+        """Its own certificate, by which the others are known."""
+        self._ca.cert_pem.write_to_path(str(self.ca))
+
+    def issue(self, *names: str) -> Identity:
+        """For a server of these names or addresses, or a client."""
+        issued = self._ca.issue_cert(*names)
+        identity = Identity(self._folder / f"{names[0]}.key.pem", self._folder / f"{names[0]}.cert.pem")
+        issued.private_key_pem.write_to_path(str(identity.key))
+        identity.cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        return identity
