@@ -3,7 +3,7 @@
 Commands and keys are paired by selectors: one key pattern for all commands would let a node that may take jobs off a
 lane also add to it. Scripts run with the same rights, whoever loaded them.
 
-    at the root     ask the time, name the connection: nothing that touches a key
+    at the root     ask the time, name the connection, in a cluster ask who has which slot: nothing that touches a key
     lanes           claim, settle; EVALSHA wants all keys of a script in one selector, so their indexes stand with them
     replies         answer them; their names hold 128 random bits, and no command here lists keys
     doorbells, dead letters    add
@@ -22,6 +22,8 @@ MAX_MODELS = 512
 """Most models of one user. The broker compares each key of a command with each rule: a claim over the 1,500 lanes of
 500 models costs it 41 to 47 ms, and making a user of 4,096 models more than a second, in which it does nothing else."""
 _ROOT = ("resetchannels", "-@all", "+ping", "+time", "+client|setname")
+_CLUSTER = ("+cluster|slots", "+asking")
+"""What it takes to find the servers of a cluster, and keys that are on their way to another one."""
 _GLOB = re.compile(r"[*?\[\]\\^]")
 _QUOTING = frozenset("\"'()")
 """What ends a key or a selector early when the server reads its rules again from a file: more would be allowed then."""
@@ -50,7 +52,9 @@ def nameable(models: Iterable[ModelId]) -> tuple[ModelId, ...]:
     return tuple(model for model in dict.fromkeys(models) if _is_plain(model))[:MAX_MODELS]
 
 
-def provider_rules(keys: Keys, node: NodeId, models: Iterable[ModelId], *, database: int = 0) -> tuple[str, ...]:
+def provider_rules(
+    keys: Keys, node: NodeId, models: Iterable[ModelId], *, database: int = 0, in_cluster: bool = False
+) -> tuple[str, ...]:
     """The arguments of ACL SETUSER behind the user's name, `reset on` and its password.
 
     Args:
@@ -58,6 +62,7 @@ def provider_rules(keys: Keys, node: NodeId, models: Iterable[ModelId], *, datab
         node: whose rules they are.
         models: whose jobs it may take, in all lanes.
         database: the broker's database; on any but 0 clients begin with SELECT.
+        in_cluster: the broker is a cluster.
 
     Raises:
         RulesError: these models are not all `nameable`, or the prefix cannot stand in a rule.
@@ -73,10 +78,9 @@ def provider_rules(keys: Keys, node: NodeId, models: Iterable[ModelId], *, datab
     waiting = [one for model in literal for one in _merged([named.waiting(lane, model) for lane in Lane])]
     replies = named.reply(HubId("*"), RequestId("*"))
     take = [_selector("+evalsha +xreadgroup +xack +xdel +zrem", "~", [*lanes, *waiting])] if models else []
-    select = ("+select",) if database else ()
+    root = (*_ROOT, *(("+select",) if database else ()), *(_CLUSTER if in_cluster else ()))
     return (
-        *_ROOT,
-        *select,
+        *root,
         *take,
         _selector("+xadd +xrange +xrevrange +exists", "~", [replies]),
         _selector("+xadd", "%W~", [named.doorbell(HubId("*")), named.dead]),

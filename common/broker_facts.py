@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+from redis import exceptions as rx
 
 from common.broker import Broker, broker_errors
-from common.errors import BrokerRefused
 
-_SAVE, _MIN_REPLICAS = "save", "min-replicas-to-write"
+_SAVE, _MIN_REPLICAS, _NO_EVICTION = "save", "min-replicas-to-write", "noeviction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +27,12 @@ class BrokerFacts:
     save_points: str | None = None
     """When it saves all that it holds; empty for never."""
     replicas: int | None = None
-    """How many follow it now."""
+    """How many follow it now; of a cluster, its loneliest master."""
     needed_replicas: int | None = None
     """Its `min-replicas-to-write`."""
     has_sentinels: bool = False
     """Whether sentinels may make another server the master."""
+    is_cluster: bool = False
 
     @property
     def keeps_nothing(self) -> bool:
@@ -60,7 +63,7 @@ class Concern:
 
 def concerns(facts: BrokerFacts) -> Iterator[Concern]:
     """What can be lost with this broker as it is set; nothing is said of what it doesn't tell."""
-    if facts.eviction not in ("", "noeviction"):
+    if facts.eviction not in ("", _NO_EVICTION):
         yield Concern(
             f"evicts keys when its memory is full ({facts.eviction})",
             "answers would vanish: set maxmemory-policy noeviction",
@@ -72,6 +75,8 @@ def concerns(facts: BrokerFacts) -> Iterator[Concern]:
         )
     if facts.has_sentinels and facts.replicas == 0:
         yield Concern("has no replica", "nobody can take over from it: start one with replicaof")
+    if facts.is_cluster and facts.replicas == 0:
+        yield Concern("has a master without a replica", "nobody can take over its slots: give it one")
     if facts.has_sentinels and facts.needed_replicas == 0:
         yield Concern(
             "takes writes that no replica has",
@@ -80,46 +85,48 @@ def concerns(facts: BrokerFacts) -> Iterator[Concern]:
 
 
 async def read_facts(broker: Broker) -> BrokerFacts:
-    """Ask a broker for its version, and for what becomes of what it holds.
+    """Ask a broker for its version, and for what becomes of what it holds; of a cluster, what is worst at its servers.
 
     Raises:
         BrokerError: it does not answer, or refuses even a ping.
     """
     with broker_errors():
         await broker.commands.ping()
-    server = await _info(broker, "server")
-    memory = await _info(broker, "memory")
-    log = (await _info(broker, "persistence")).get("aof_enabled")
-    replicas = (await _info(broker, "replication")).get("connected_slaves")
-    needed = await _setting(broker, _MIN_REPLICAS)
-    product = "Valkey" if "valkey_version" in server else "Redis"
+    servers = await _info(broker, "server")
+    evictions = {one["maxmemory_policy"] for one in await _info(broker, "memory") if "maxmemory_policy" in one}
+    logs = [one["aof_enabled"] == "1" for one in await _info(broker, "persistence") if "aof_enabled" in one]
+    masters = [one for one in await _info(broker, "replication") if one.get("role") == "master"]
+    replicas = [int(one["connected_slaves"]) for one in masters if "connected_slaves" in one]
+    product = "Valkey" if any("valkey_version" in one for one in servers) else "Redis"
+    versions = {one.get(f"{product.lower()}_version", "") for one in servers}
     return BrokerFacts(
         product,
-        version=server.get(f"{product.lower()}_version", ""),
-        run=server.get("run_id", ""),
-        eviction=memory.get("maxmemory_policy", ""),
-        has_log=None if log is None else log == "1",
-        save_points=await _setting(broker, _SAVE),
-        replicas=None if replicas is None else int(replicas),
-        needed_replicas=None if needed is None else int(needed),
+        version=" and ".join(sorted(versions)),
+        run=" ".join(sorted(one.get("run_id", "") for one in servers)),
+        eviction=min(evictions - {_NO_EVICTION} or evictions, default=""),
+        has_log=all(logs) if logs else None,
+        save_points=min(await _setting(broker, _SAVE), default=None),
+        replicas=min(replicas, default=None),
+        needed_replicas=min(map(int, await _setting(broker, _MIN_REPLICAS)), default=None),
         has_sentinels=broker.sentinels is not None,
+        is_cluster=broker.cluster is not None,
     )
 
 
-async def _info(broker: Broker, section: str) -> dict[str, str]:
-    """A section of INFO; empty if this user may not see it."""
-    try:
-        with broker_errors():
-            return {str(name): str(value) for name, value in (await broker.commands.info(section)).items()}
-    except BrokerRefused:
-        return {}
+async def _info(broker: Broker, section: str) -> list[dict[str, str]]:
+    """A section of INFO, of each server that lets this user see it."""
+    found = await _told(broker, "INFO", section)
+    return [{str(name): str(value) for name, value in one.items()} for one in found]
 
 
-async def _setting(broker: Broker, name: str) -> str | None:
-    """A setting as CONFIG GET tells it; None if this user may not see it, or the broker lets nobody."""
-    try:
-        with broker_errors():
-            found = await broker.commands.config_get(name)
-    except BrokerRefused:
-        return None
-    return found.get(name)
+async def _setting(broker: Broker, name: str) -> list[str]:
+    """A setting as CONFIG GET tells it, of each server that lets this user see it."""
+    return [str(one[name]) for one in await _told(broker, "CONFIG GET", name) if name in one]
+
+
+async def _told(broker: Broker, command: str, what: str) -> list[dict[str, Any]]:
+    """What the servers say that don't refuse, as redis-py reads it."""
+    read: Any = broker.commands.response_callbacks[command]
+    with broker_errors():
+        answers = await broker.everywhere(*command.split(), what)
+    return [read(answer) for answer in answers if not isinstance(answer, rx.ResponseError)]

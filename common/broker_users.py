@@ -47,7 +47,8 @@ class BrokerUsers:
             RulesError: see `provider_rules`.
         """
         passwords = [f"#{digest}" for digest in digests]
-        rules = provider_rules(self._keys, node, models, database=self._database)
+        in_cluster = self._broker.cluster is not None
+        rules = provider_rules(self._keys, node, models, database=self._database, in_cluster=in_cluster)
         return (self.name(node), "reset", "on", *passwords, *rules)
 
     async def set_user(self, node: NodeId, models: Sequence[ModelId], digests: Sequence[str]) -> None:

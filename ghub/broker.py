@@ -138,13 +138,15 @@ async def running_broker(url: str) -> BrokerChoice:
         raise StartRefused(f"broker {shown} cannot be used: {exc} (--redis-url)") from exc
     finally:
         await broker.aclose()
-    server = shown
+    parsed = BrokerUrl.parse(url)
+    scheme = "rediss" if parsed.has_tls else "redis"
+    cli, server = "redis-cli", shown
     if broker.sentinels is not None:  # redis-cli asks none: where the master is now
-        parsed = BrokerUrl.parse(url)
-        scheme = "rediss" if parsed.has_tls else "redis"
         server = f"{scheme}://{broker.sentinels.master}/{parsed.database or 0}"
+    elif parsed.is_cluster:
+        cli, server = "redis-cli -c", f"{scheme}://{parsed.addresses[0]}"
     return BrokerChoice(
-        url=url, shown=shown, redis_cli=f"redis-cli -u {shlex.quote(server)}", concerns=tuple(concerns(facts))
+        url=url, shown=shown, redis_cli=f"{cli} -u {shlex.quote(server)}", concerns=tuple(concerns(facts))
     )
 
 

@@ -46,6 +46,8 @@ class Action(StrEnum):
     HALF_CLOSE = "half-close"
     FORGET = "forget"
     """The broker's: all keys are gone while every connection stands, as by FLUSHALL or an eviction."""
+    MOVE = "move a slot of"
+    """A cluster's: a slot goes to another of its masters, key by key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,8 @@ class Hand:
                 await self._stop(fault)
             case Action.FORGET:
                 await asyncio.to_thread(self._site.flush_broker)
+            case Action.MOVE:
+                await asyncio.to_thread(self._site.move_slot, fault.nth)
             case Action.HALF_CLOSE:
                 self._proxy.half_close()
             case Action.STALL | Action.CUT:
@@ -147,7 +151,7 @@ class Hand:
                 site.engines[nth].kill()
                 start = partial(site.start_engine, nth)
             case _:
-                site.kill_broker(before_bytes if fault.action is Action.POWER_CUT else None)
+                site.kill_broker(nth, before_bytes if fault.action is Action.POWER_CUT else None)
                 start = partial(site.start_broker)
         await asyncio.sleep(max(0.0, strike.at_s + fault.lasts_s - time.monotonic()))
         await asyncio.to_thread(start)

@@ -16,7 +16,7 @@ from bench.chaos.proxy import Proxy
 from bench.chaos.remains import remains
 from bench.chaos.report import Row, find_wrongs, row_of
 from bench.chaos.scenarios import Scenario, poison
-from bench.chaos.site import BrokerKind, Shape, Site
+from bench.chaos.site import Shape, Site
 
 LEAST_HEARTBEAT_S = 0.5
 """However hasty the run: less would find processes dead that only wait for a core."""
@@ -59,8 +59,8 @@ async def run(scenario: Scenario, size: Size, folder: Path, say: Callable[[str],
     try:
         await proxy.start()
         # The first provider alone is behind it: the run's own process carries its traffic.
-        # With sentinels there is no such place: they tell of the broker's own address.
-        is_alone = scenario.broker is not BrokerKind.SENTINEL
+        # Where there are replicas there is no such place: providers are told of the servers' own addresses.
+        is_alone = not scenario.broker.has_replicas
         await asyncio.to_thread(site.open, {0: f"redis://127.0.0.1:{proxy.port}/0"} if is_alone else {})
         return await _hurt(scenario, size, site, proxy, say)
     finally:

@@ -84,6 +84,16 @@ def _network(dice: random.Random, _length_s: float) -> list[Fault]:
     ]
 
 
+def _cluster_kill(nth: int) -> Plan:
+    """A master dies: that of the jobs (0), or of a hub's replies (1)."""
+    return lambda _dice, _length_s: [Fault(MIDST_S, Part.BROKER, Action.KILL, nth, 2)]
+
+
+def _slots_move(_dice: random.Random, _length_s: float) -> list[Fault]:
+    """The jobs move to another master, then a hub's replies, then the jobs once more."""
+    return [Fault(MIDST_S + number, Part.BROKER, Action.MOVE, nth, 0) for number, nth in enumerate((0, 1, 0))]
+
+
 def _broker_then_hub(dice: random.Random, _length_s: float) -> list[Fault]:
     """What the broker forgot must be there again when another hub needs it."""
     return [
@@ -175,6 +185,27 @@ ALL = (
         _one(Part.BROKER, Action.KILL, 2),
         NO_ERRORS,
         broker=BrokerKind.SENTINEL,
+    ),
+    Scenario(
+        "cluster-kill-jobs",
+        "SIGKILL the master of the cluster that has the jobs; its replica takes over",
+        _cluster_kill(0),
+        NO_ERRORS,
+        broker=BrokerKind.CLUSTER,
+    ),
+    Scenario(
+        "cluster-kill-replies",
+        "the same with the master that has the replies of a hub",
+        _cluster_kill(1),
+        NO_ERRORS,
+        broker=BrokerKind.CLUSTER,
+    ),
+    Scenario(
+        "cluster-move",
+        "slots that are in use move to other masters, key by key",
+        _slots_move,
+        NO_ERRORS,
+        broker=BrokerKind.CLUSTER,
     ),
     Scenario(
         "broker-flush",

@@ -13,10 +13,13 @@ from subprocess import TimeoutExpired
 import redis
 
 from bench.chaos.client import MODEL
+from common.keys import Keys
+from common.types import HubId
 from tests.doubles.process import EngineProcess, EngineProcessError
 from tests.support.brokers import BrokerProcess
 from tests.support.client_keys import AUTH, TestKey
 from tests.support.client_keys import wait_for_model as wait_for_keyed_model
+from tests.support.cluster import ClusterBroker
 from tests.support.grid import Grid
 from tests.support.processes import Process
 from tests.support.sentinel import SentinelBroker
@@ -28,7 +31,7 @@ HUBS = 2
 ANSWER_KEEP_S = 10
 """How long answers that can be resumed stay after their end: as short as may be, since a run waits for it."""
 SETTINGS = {"GHUB_HUB_REPLY_LINGER_S": "1", "GHUB_HUB_ANSWER_KEEP_S": str(ANSWER_KEEP_S), "GHUB_LOG_FORMAT": "json"}
-
+KEYS = Keys()
 LIMITS = {"rpm": 10**6, "tpm": 10**9, "concurrency": 10**4}
 
 
@@ -41,6 +44,13 @@ class BrokerKind(StrEnum):
     """What stands in its file, written to disk every second."""
     SENTINEL = "sentinel"
     """What its replica had heard, which the sentinels make the master."""
+    CLUSTER = "cluster"
+    """What the replica had heard of the one of three masters that was killed."""
+
+    @property
+    def has_replicas(self) -> bool:
+        """Whether another server takes over from one that is killed."""
+        return self in (BrokerKind.SENTINEL, BrokerKind.CLUSTER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +74,10 @@ class Site:
         self._shape = shape
         self._folder = folder
         self._sentinel = SentinelBroker(folder) if shape.broker is BrokerKind.SENTINEL else None
+        self._cluster = ClusterBroker(folder) if shape.broker is BrokerKind.CLUSTER else None
         has_file = shape.broker is BrokerKind.APPENDONLY
         options = ("--appendonly", "yes", "--appendfsync", "everysec") if has_file else ()
-        self.broker = self._sentinel or BrokerProcess("valkey", folder, *options)
+        self.broker = self._sentinel or self._cluster or BrokerProcess("valkey", folder, *options)
         self._dead_port = 0
         self.grid = Grid(self.broker, folder, afresh=True)
         self.engines: list[EngineProcess] = []
@@ -137,11 +148,12 @@ class Site:
 
     def start_broker(self) -> None:
         """Start a killed broker again, with what its file still holds, or empty; a former master as a replica."""
-        if self._sentinel is None:
+        group = self._sentinel or self._cluster
+        if group is None:
             self.broker.start()
             return
-        self._sentinel.wait_for_failover(self._dead_port)
-        self._sentinel.revive(self._dead_port)
+        group.wait_for_failover(self._dead_port)
+        group.revive(self._dead_port)
 
     def raise_engines(self) -> int:
         """Start each engine again that ended by itself; how many did."""
@@ -157,14 +169,25 @@ class Site:
         """How long the broker's file of commands is."""
         return self._log().stat().st_size
 
-    def kill_broker(self, keep_bytes: int | None = None) -> None:
-        """Kill the broker; of its file of commands only so much is left, as after a power cut."""
+    def kill_broker(self, nth: int, keep_bytes: int | None = None) -> None:
+        """Kill the broker; of its file of commands only so much is left, as after a power cut.
+
+        Of a cluster it is the master of the jobs (0), or of a hub's replies (1).
+        """
         if self._sentinel is not None:
             self._dead_port = self._sentinel.kill_master()
+            return
+        if self._cluster is not None:
+            self._dead_port = self._cluster.kill_master(self._key(nth))
             return
         self.broker.kill()
         if keep_bytes is not None:
             os.truncate(self._log(), keep_bytes)
+
+    def move_slot(self, nth: int) -> None:
+        """Give the slot of the jobs (0), or of a hub's replies (1), to another master of the cluster."""
+        assert self._cluster is not None
+        self._cluster.move_slot(self._key(nth))
 
     def flush_broker(self) -> None:
         """Take all its keys from a broker that goes on."""
@@ -213,6 +236,14 @@ class Site:
         with suppress(OSError):
             return int(engine.state()["open"])
         return 0
+
+    def _key(self, nth: int) -> str:
+        """A key in the slot of the jobs, or of the replies of one hub."""
+        if nth == 0:
+            return KEYS.lanes
+        with self.grid.redis() as client:
+            hub, *_ = client.zrange(KEYS.hubs, 0, -1)
+        return KEYS.doorbell(HubId(hub))
 
     def _log(self) -> Path:
         return max(self._folder.glob("appendonlydir/*.incr.aof"))

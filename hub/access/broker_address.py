@@ -33,9 +33,10 @@ def broker_url_for(hub_url: str, reached_as: str | None, *, shared: bool = False
         return reached_as if is_near and reached_as is not None else host
 
     url = url.moved(seen)
-    if url.has_sentinels:  # hubs that list them in another order mean the same broker
-        url = replace(url, addresses=tuple(sorted(url.addresses, key=_in_order)))
-        url = url.without(SENTINEL_SECRETS) if is_own and not shared else url
+    # Hubs that list sentinels, or servers of a cluster, in another order mean the same broker.
+    url = replace(url, addresses=tuple(sorted(url.addresses, key=_in_order)))
+    if url.has_sentinels and is_own and not shared:
+        url = url.without(SENTINEL_SECRETS)
     return str(url if shared else url.without_who())
 
 

@@ -10,9 +10,16 @@ from tests.chaos.proof import prove
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 
 
-@pytest.mark.parametrize("broker", ["empty", "appendonly", "sentinel"])
-def test_all_streams_outlive_a_killed_broker_and_what_it_forgets(broker: str, tmp_path: Path) -> None:
-    row = prove(f"broker-{broker}", tmp_path)
+@pytest.mark.parametrize(
+    "scenario", ["broker-empty", "broker-appendonly", "broker-sentinel", "cluster-kill-jobs", "cluster-kill-replies"]
+)
+def test_all_streams_outlive_a_killed_broker_and_what_it_forgets(scenario: str, tmp_path: Path) -> None:
+    row = prove(scenario, tmp_path)
+    assert row.ends[End.FINISHED] == row.streams
+
+
+def test_slots_of_a_cluster_that_move_cost_no_token(tmp_path: Path) -> None:
+    row = prove("cluster-move", tmp_path)
     assert row.ends[End.FINISHED] == row.streams
 
 

@@ -106,7 +106,7 @@ class TestKilled:
         await JobLanes(broker).ensure(LANES)
         first = await asyncio.to_thread(cluster.kill_master, LANE)
         await in_time(lambda: publish(broker, "first"))
-        await asyncio.to_thread(cluster.restart, first)
+        await asyncio.to_thread(cluster.revive, first)
         count = broker.reconnections.count
         await asyncio.to_thread(cluster.kill_master, LANE)
         await in_time(lambda: publish(broker, "second"))

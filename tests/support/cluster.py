@@ -11,6 +11,7 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS as SLOTS
 from redis.crc import key_slot
 
+from common.keys import Keys
 from tests.support.brokers import BrokerProcess, server_binary
 from tests.support.ports import free_port
 from tests.support.processes import Process, until
@@ -18,6 +19,7 @@ from tests.support.processes import Process, until
 NODE_TIMEOUT_MS = 1000
 """How long a server is silent before the others hold it for dead."""
 START_S, FAILOVER_S = 30.0, 30.0
+JOBS = Keys().lanes
 
 
 class ClusterBroker(BrokerProcess):
@@ -87,13 +89,13 @@ class ClusterBroker(BrokerProcess):
 
     # what is done to it
 
-    def kill_master(self, key: str) -> int:
+    def kill_master(self, key: str = JOBS) -> int:
         """SIGKILL the master of a key; the port on which it was."""
         port = self.master_of(key)
         self._servers[port].kill()
         return port
 
-    def hang_master(self, key: str) -> int:
+    def hang_master(self, key: str = JOBS) -> int:
         """SIGSTOP: it keeps its connections and says nothing; the port on which it is."""
         port = self.master_of(key)
         self._servers[port].signal(signal.SIGSTOP)
@@ -103,7 +105,7 @@ class ClusterBroker(BrokerProcess):
         """SIGCONT: it believes to be a master until the others tell it otherwise."""
         self._servers[port].signal(signal.SIGCONT)
 
-    def restart(self, port: int) -> None:
+    def revive(self, port: int) -> None:
         """Start a server that was killed, empty: the others know it, and make it a replica if it was replaced."""
         self._serve(port)
         until(self.is_well, FAILOVER_S, self._told)
