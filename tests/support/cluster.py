@@ -72,6 +72,15 @@ class ClusterBroker(BrokerProcess):
         """The port of the master that keeps a key."""
         return self._master_of(key_slot(key.encode()))
 
+    def master_port(self) -> int:
+        """The port of the master that keeps the jobs."""
+        return self.master_of(JOBS)
+
+    def replicas_of(self, master: int) -> list[int]:
+        """The ports of a master's replicas that are there."""
+        name = self._id(master)
+        return [one["port"] for one in self._view() if one["master"] == name and "fail" not in one["flags"]]
+
     def masters(self) -> list[int]:
         """The ports of the masters that have slots."""
         return sorted({one["port"] for one in self._view() if one["slots"] and "fail" not in one["flags"]})
@@ -100,6 +109,19 @@ class ClusterBroker(BrokerProcess):
         port = self.master_of(key)
         self._servers[port].signal(signal.SIGSTOP)
         return port
+
+    def kill_voters(self) -> None:
+        """Kill so many other masters that no replica is chosen: only masters vote."""
+        for port in self.masters():
+            if port != self.master_port():
+                self._servers[port].kill()
+
+    def kill_replica(self, key: str = JOBS) -> int:
+        """SIGKILL the replica of the master of a key; the port of the master."""
+        master = self.master_of(key)
+        (replica,) = self.replicas_of(master)
+        self._servers[replica].kill()
+        return master
 
     def wake(self, port: int) -> None:
         """SIGCONT: it believes to be a master until the others tell it otherwise."""
@@ -134,8 +156,7 @@ class ClusterBroker(BrokerProcess):
 
     def hand_over(self, key: str) -> int:
         """Have the replica of a key's master take its place, as an operator would; the port of the new one."""
-        old = self.master_of(key)
-        replica = next(one["port"] for one in self._view() if one["master"] == self._id(old))
+        replica, *_ = self.replicas_of(self.master_of(key))
         _say(replica, "CLUSTER", "FAILOVER")
         until(lambda: self.master_of(key) == replica, FAILOVER_S, self._told)
         return int(replica)

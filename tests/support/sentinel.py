@@ -87,6 +87,11 @@ class SentinelBroker(BrokerProcess):
         self._servers[port].signal(signal.SIGSTOP)
         return port
 
+    def kill_voters(self) -> None:
+        """Kill so many sentinels that no replica is chosen."""
+        for sentinel in self.sentinels[1:]:
+            sentinel.kill()
+
     def wake(self, port: int) -> None:
         """SIGCONT: it believes to be the master until the sentinels tell it otherwise."""
         self._servers[port].signal(signal.SIGCONT)

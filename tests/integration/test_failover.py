@@ -1,16 +1,22 @@
-"""A grid whose broker fails over under it: what is under way ends with its own tokens, and all goes on by itself."""
+"""A grid whose broker fails over under it: what is under way ends with its own tokens, and all goes on by itself.
 
+Both where sentinels choose another master, and in a cluster, where it is the master of the jobs that is lost.
+"""
+
+import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from ghub.broker import running_broker
 from ghub.errors import StartRefused
 from tests.doubles.reading import numbered
 from tests.integration.registering import ADMIN_TOKEN, FIXED_TOKEN, joined
 from tests.support.call import Call, post
+from tests.support.cluster import ClusterBroker
 from tests.support.grid import Grid, chat
 from tests.support.processes import until
 from tests.support.sentinel import SentinelBroker
@@ -26,16 +32,33 @@ READY_WITHIN_S = 2.0
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[SentinelBroker]:
-    broker = SentinelBroker(tmp_path)
+Replicated = SentinelBroker | ClusterBroker
+
+
+@pytest.fixture(params=[SentinelBroker, ClusterBroker])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Replicated]:
+    broker: Replicated = request.param(tmp_path)
     yield broker
     broker.kill()
 
 
 @pytest.fixture
-def grid(broker: SentinelBroker, tmp_path: Path) -> Iterator[Grid]:
-    """An empty grid on a service that sentinels look after."""
+def sentinel(tmp_path: Path) -> Iterator[SentinelBroker]:
+    sentinel = SentinelBroker(tmp_path)
+    yield sentinel
+    sentinel.kill()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[ClusterBroker]:
+    cluster = ClusterBroker(tmp_path)
+    yield cluster
+    cluster.kill()
+
+
+@pytest.fixture
+def grid(broker: Replicated, tmp_path: Path) -> Iterator[Grid]:
+    """An empty grid on a broker of several servers."""
     grid = Grid(broker, tmp_path)
     yield grid
     grid.close()
@@ -63,9 +86,7 @@ def _ready_soon(grid: Grid, hub: str) -> None:
     assert took_s < READY_WITHIN_S
 
 
-def test_streams_under_way_outlive_a_master_that_hangs_and_wakes_as_a_replica(
-    grid: Grid, broker: SentinelBroker
-) -> None:
+def test_streams_under_way_outlive_a_master_that_hangs_and_wakes_as_a_replica(grid: Grid, broker: Replicated) -> None:
     hub, _, _ = grid.chain(slots=STREAMS, **QUICK)
     calls = _streams(hub)
     old = broker.hang_master()
@@ -78,10 +99,9 @@ def test_streams_under_way_outlive_a_master_that_hangs_and_wakes_as_a_replica(
     assert post(hub, chat(tokens=5)).said == numbered(0, 5)
 
 
-def test_while_no_master_is_there_requests_are_refused_at_once(grid: Grid, broker: SentinelBroker) -> None:
+def test_while_no_master_is_there_requests_are_refused_at_once(grid: Grid, broker: Replicated) -> None:
     hub, _, _ = grid.chain(**QUICK)
-    for sentinel in broker.sentinels[1:]:  # one alone may not choose another
-        sentinel.kill()
+    broker.kill_voters()
     broker.kill_master()
     until(lambda: grid.status(hub, "/health/ready") == 503, BACK_WITHIN_S, grid.hubs[hub].tail)
     assert grid.status(hub, "/health/live") == 200
@@ -92,29 +112,41 @@ def test_while_no_master_is_there_requests_are_refused_at_once(grid: Grid, broke
     assert time.monotonic() - began < 1
 
 
-async def test_a_stack_of_its_own_is_told_where_the_master_is_and_what_can_be_lost(broker: SentinelBroker) -> None:
-    choice = await running_broker(broker.url)
-    assert choice.shown == broker.url
-    assert choice.redis_cli == f"redis-cli -u redis://127.0.0.1:{broker.master_port()}/0"
+async def test_a_stack_of_its_own_is_told_where_the_master_is_and_what_can_be_lost(sentinel: SentinelBroker) -> None:
+    choice = await running_broker(sentinel.url)
+    assert choice.shown == sentinel.url
+    assert choice.redis_cli == f"redis-cli -u redis://127.0.0.1:{sentinel.master_port()}/0"
     assert "keeps nothing on disk" in [concern.text for concern in choice.concerns]
-    for sentinel in broker.sentinels:
-        sentinel.kill()
+    for one in sentinel.sentinels:
+        one.kill()
     with pytest.raises(StartRefused, match="no sentinel tells"):
-        await running_broker(broker.url)
+        await running_broker(sentinel.url)
+
+
+async def test_a_stack_of_its_own_is_told_how_to_look_into_a_cluster_and_what_can_be_lost(
+    cluster: ClusterBroker,
+) -> None:
+    choice = await running_broker(cluster.url)
+    assert choice.redis_cli == f"redis-cli -c -u redis://127.0.0.1:{cluster.port}"
+    assert [concern.text for concern in choice.concerns] == ["keeps nothing on disk"]
+    lone = cluster.kill_replica()
+    await asyncio.to_thread(until, lambda: not cluster.replicas_of(lone), 10, "the replica counts as gone")
+    texts = [concern.text for concern in (await running_broker(cluster.url)).concerns]
+    assert texts == ["keeps nothing on disk", "has a master without a replica"]
 
 
 class TestRegistered:
     """Providers that joined by the hub have users at the broker, which a new master does not know."""
 
-    def test_they_are_let_in_again_at_the_new_master(self, grid: Grid, broker: SentinelBroker) -> None:
+    def test_they_are_let_in_again_at_the_new_master(self, grid: Grid, broker: Replicated) -> None:
         hub, node = self._grid_of(grid)
         old = broker.kill_master()
         broker.wait_for_failover(old)
         _works_again(hub, BACK_WITHIN_S)
-        with broker.client() as client:
+        with redis.Redis(port=broker.master_port(), decode_responses=True) as client:
             assert [user for user in client.acl_users() if user.endswith(node)], client.acl_users()
 
-    def test_their_streams_outlive_it_too(self, grid: Grid, broker: SentinelBroker) -> None:
+    def test_their_streams_outlive_it_too(self, grid: Grid, broker: Replicated) -> None:
         hub, _ = self._grid_of(grid)
         calls = _streams(hub)
         broker.wait_for_failover(broker.kill_master())
