@@ -231,5 +231,7 @@ def broker_errors() -> Iterator[None]:
         raise BrokerDenied(f"not allowed: {exc}") from exc
     except (*_AWAY, OSError) as exc:
         raise BrokerUnavailable(str(exc) or type(exc).__name__) from exc
+    except rx.AskError as exc:  # that a key has moved, too
+        raise BrokerRefused("the broker is a cluster: its URL is redis+cluster://host:port,host:port") from exc
     except rx.RedisError as exc:
         raise BrokerRefused(str(exc)) from exc

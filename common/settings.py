@@ -48,7 +48,7 @@ class SharedSettings(BaseSettings):
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", validation_alias="GHUB_REDIS_URL")
     """Where the broker is: `redis://`, `rediss://` or `unix://`; or `redis+sentinel://host:port,host:port/service[/db]`,
-    where sentinels name the server."""
+    where sentinels name the server; or `redis+cluster://host:port,host:port`, some servers of a cluster."""
     prefix: str = Field("ghub:", min_length=1, max_length=40, pattern=r"^[^{}\s]+$", validation_alias="GHUB_PREFIX")
     """What every key starts with; no braces, they would move keys to another Cluster slot."""
     signing_key: SecretStr | None = Field(

@@ -20,8 +20,9 @@ DOORBELL_MAXLEN = 1000
 ENTRIES_PER_PAGE = 256
 _RESTORE = Script("restore_reply")
 _BEFORE_ALL = b"0-0"
-_PASSING = ("LOADING", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY ")
-"""How errors of a whole server begin, not of one key: it loads its data, cannot save it, lacks its replicas, …"""
+_PASSING = ("MISCONF", "NOREPLICAS", "BUSY ")
+"""How errors of a whole server begin, not of one key, where redis-py has no class for them: it cannot save its data,
+lacks its replicas, …"""
 
 
 class Written(Enum):
@@ -247,7 +248,7 @@ def _entry_of(answer: Any) -> tuple[EntryId, Fields] | None:  # noqa: ANN401 - a
 
 def _raise_if_it_passes(error: Exception) -> None:
     """Raise what is no answer about one key: it concerns every command, and will be over."""
-    if isinstance(error, rx.OutOfMemoryError | rx.ReadOnlyError | rx.ConnectionError):
+    if isinstance(error, rx.OutOfMemoryError | rx.ReadOnlyError | rx.ConnectionError | rx.ClusterDownError):
         raise error
     if str(error).startswith(_PASSING):
         raise error

@@ -209,6 +209,19 @@ class TestFound:
             await beat(broker)
         await broker.aclose()
 
+    async def test_one_that_is_taken_for_a_single_server_says_how_to_name_it(self, cluster: ClusterBroker) -> None:
+        urls = [f"redis://127.0.0.1:{port}" for port in cluster.masters()]
+        told: list[str] = []
+        for url in urls:
+            broker = connect(url, prefix="ghub:", client_name="contract")
+            try:
+                await beat(broker)
+            except BrokerRefused as exc:
+                told.append(str(exc))
+            await broker.aclose()
+        assert told
+        assert set(told) == {"the broker is a cluster: its URL is redis+cluster://host:port,host:port"}
+
     async def test_without_any_the_broker_is_away(self) -> None:
         broker = connect("redis+cluster://127.0.0.1:1,127.0.0.1:2", prefix="ghub:", client_name="contract")
         with pytest.raises(BrokerUnavailable, match="no server of the cluster"):

@@ -27,6 +27,7 @@ from hub.access.broker_address import broker_url_for, host_of
             "redis+sentinel://hub.example.org:26379,s2:26380/main/1?a=b",
         ),
         ("rediss+sentinel://s2,[::1]:26379,s1/main", "::1", "rediss+sentinel://[::1]:26379,s1,s2/main"),
+        ("redis+cluster://hub:s@c2,127.0.0.1:7000,c1?password=x", "h", "redis+cluster://c1,c2,h:7000"),
     ],
 )
 def test_it_leads_there_and_holds_no_secret(hub_url: str, reached_as: str | None, told: str) -> None:

@@ -1,0 +1,34 @@
+"""The acceptance suite on each kind of broker: all that clients see is the same on all of them."""
+
+import sys
+from pathlib import Path
+from subprocess import run
+
+import pytest
+
+from tests.support.broker_kinds import BROKER_KINDS
+from tests.support.processes import PROJECT
+
+DEFAULT = "valkey"
+"""What the suite itself runs on."""
+SUITE = (
+    "test_openai_sdk.py",
+    "test_openai_apis.py",
+    "test_anthropic_sdk.py",
+    "test_ollama_client.py",
+    "test_langchain.py",
+)
+"""What needs a broker of its own choice; README's commands start their own."""
+WITHIN_S = 300
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(WITHIN_S + 20)]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BROKER_KINDS if kind != DEFAULT])
+def test_clients_are_served_alike(kind: str, tmp_path: Path) -> None:
+    files = [str(Path(__file__).with_name(name)) for name in SUITE]
+    options = ["-q", "-n", "0", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'runs'}", "--broker", kind]
+    argv = [sys.executable, "-m", "pytest", *options, *files]
+    done = run(argv, cwd=PROJECT, capture_output=True, text=True, timeout=WITHIN_S, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "skipped" not in done.stdout.splitlines()[-1]
