@@ -48,6 +48,8 @@ class Action(StrEnum):
     """The broker's: all keys are gone while every connection stands, as by FLUSHALL or an eviction."""
     MOVE = "move a slot of"
     """A cluster's: a slot goes to another of its masters, key by key."""
+    RESTART = "restart"
+    """Stop it in order, and start it anew: of a broker every server, one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,10 @@ class Hand:
             return
         await self._load.wait_until_in_flight(IN_FLIGHT_WITHIN_S)
         began_s = time.monotonic()
+        if all(fault.action is Action.RESTART for fault in plan):  # each when the one before is there again
+            for fault in plan:
+                await self._do(fault)
+            return
         async with asyncio.TaskGroup() as group:
             for fault in sorted(plan, key=lambda one: one.at_s):
                 await asyncio.sleep(max(0.0, began_s + fault.at_s - time.monotonic()))
@@ -113,6 +119,8 @@ class Hand:
                 await self._kill(fault, before_bytes, strike)
             case Action.STOP:
                 await self._stop(fault)
+            case Action.RESTART:
+                await asyncio.to_thread(self._restart, fault)
             case Action.FORGET:
                 await asyncio.to_thread(self._site.flush_broker)
             case Action.MOVE:
@@ -130,8 +138,8 @@ class Hand:
             case Part.BROKER:
                 return running
             case Part.HUB:
-                url = self._site.urls[fault.nth]
-                return [course for course in running if course.hub == url]
+                others = {url for nth, url in enumerate(self._site.hub_urls) if nth != fault.nth}
+                return [course for course in running if course.hub not in others]  # behind a front it may be any
             case Part.PROVIDER | Part.ENGINE | Part.NETWORK:
                 ids = await asyncio.to_thread(self._site.running_on, fault.nth)
                 return [course for course in running if course.request_id in ids]
@@ -145,7 +153,7 @@ class Hand:
                 start = partial(site.start_provider, nth)
             case Part.HUB:
                 site.kill_hub(nth)
-                watch = asyncio.create_task(self._watch_freed(strike))
+                watch = None if site.has_front else asyncio.create_task(self._watch_freed(strike))
                 start = partial(site.start_hub, nth)
             case Part.ENGINE:
                 site.engines[nth].kill()
@@ -157,6 +165,15 @@ class Hand:
         await asyncio.to_thread(start)
         if watch is not None:
             await watch
+
+    def _restart(self, fault: Fault) -> None:
+        match fault.part:
+            case Part.HUB:
+                self._site.restart_hub(fault.nth)
+            case Part.PROVIDER:
+                self._site.restart_provider(fault.nth)
+            case _:
+                self._site.restart_brokers()
 
     async def _watch_freed(self, strike: Strike) -> None:
         """Until no more generations are open than there are clients that wait for one."""

@@ -53,6 +53,7 @@ async def run(scenario: Scenario, size: Size, folder: Path, say: Callable[[str],
         slots=math.ceil(size.streams / 2) + 2,
         env=dict(scenario.env),
         is_keyed=scenario.is_keyed,
+        has_front=scenario.has_front,
     )
     site = await asyncio.to_thread(Site, folder, shape)
     proxy = Proxy("127.0.0.1", site.broker.port)

@@ -22,6 +22,8 @@ MIXED: Mapping[Manner, float] = {
 }
 STREAMS: Mapping[Manner, float] = {Manner.PLAIN: 3, Manner.RESUMING: 1}
 RESUMABLE: Mapping[Manner, float] = {Manner.PLAIN: 1, Manner.RESUMING: 1, Manner.ATTACHING: 1}
+STOCK: Mapping[Manner, float] = {Manner.PLAIN: 3, Manner.WHOLE: 1}
+"""What clients do that know nothing of this project."""
 ROUND_S = 12.0
 """Between two faults of the random run, on average: most are over when the next one comes."""
 
@@ -48,6 +50,8 @@ class Scenario:
     """One more request kills whichever engine runs it; engines that die are started again."""
     is_keyed: bool = False
     """Clients show a key with limits."""
+    has_front: bool = False
+    """Clients ask a `ghub connect`."""
     counts_generations: bool = False
     """As many generations may begin as there are requests."""
 
@@ -92,6 +96,12 @@ def _cluster_kill(nth: int) -> Plan:
 def _slots_move(_dice: random.Random, _length_s: float) -> list[Fault]:
     """The jobs move to another master, then a hub's replies, then the jobs once more."""
     return [Fault(MIDST_S + number, Part.BROKER, Action.MOVE, nth, 0) for number, nth in enumerate((0, 1, 0))]
+
+
+def _upgrade(_dice: random.Random, _length_s: float) -> list[Fault]:
+    """Every hub, every provider, every server of the broker, one after the other."""
+    parts = [(Part.HUB, nth) for nth in range(HUBS)] + [(Part.PROVIDER, nth) for nth in range(PROVIDERS)]
+    return [Fault(0, part, Action.RESTART, nth, 0) for part, nth in [*parts, (Part.BROKER, 0)]]
 
 
 def _broker_then_hub(dice: random.Random, _length_s: float) -> list[Fault]:
@@ -145,6 +155,8 @@ MENU = (
 )
 QUICK_S = 0.5
 NO_ERRORS = Demands(errors=0)
+HASTY_DRAIN = {"GHUB_PROVIDER_DRAIN_TIMEOUT_S": "3"}
+"""Less than an answer takes: what runs is handed over in the middle."""
 
 ALL = (
     Scenario(
@@ -219,6 +231,36 @@ ALL = (
         _one(Part.HUB, Action.KILL, 12),
         Demands(errors=0, freed_s=5),
         manners=RESUMABLE,
+    ),
+    Scenario(
+        "front-hub-kill",
+        "SIGKILL one of two hubs, of clients that ask a `ghub connect` and know nothing of resuming",
+        _one(Part.HUB, Action.KILL, 12),
+        NO_ERRORS,
+        manners=STOCK,
+        has_front=True,
+    ),
+    Scenario(
+        "upgrade-sentinel",
+        "restart hubs, providers and the broker's servers, one after the other, behind a `ghub connect`",
+        _upgrade,
+        NO_ERRORS,
+        manners=STOCK,
+        broker=BrokerKind.SENTINEL,
+        is_steady=True,
+        has_front=True,
+        env=HASTY_DRAIN,
+    ),
+    Scenario(
+        "upgrade-cluster",
+        "the same with a cluster",
+        _upgrade,
+        NO_ERRORS,
+        manners=STOCK,
+        broker=BrokerKind.CLUSTER,
+        is_steady=True,
+        has_front=True,
+        env=HASTY_DRAIN,
     ),
     Scenario(
         "hub-kill-keyed",

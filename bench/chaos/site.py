@@ -21,13 +21,16 @@ from tests.support.client_keys import AUTH, TestKey
 from tests.support.client_keys import wait_for_model as wait_for_keyed_model
 from tests.support.cluster import ClusterBroker
 from tests.support.grid import Grid
-from tests.support.processes import Process
+from tests.support.ports import free_port
+from tests.support.processes import Process, python, until
 from tests.support.sentinel import SentinelBroker
 
 ENGINE_KINDS = ("llamacpp", "vllm", "llamacpp")
 """Two kinds, so that one goes on with what another began."""
 PROVIDERS = len(ENGINE_KINDS)
 HUBS = 2
+STOP_WITHIN_S = 60.0
+"""For what drains; a process that takes longer is killed, and its clients notice."""
 ANSWER_KEEP_S = 10
 """How long answers that can be resumed stay after their end: as short as may be, since a run waits for it."""
 SETTINGS = {"GHUB_HUB_REPLY_LINGER_S": "1", "GHUB_HUB_ANSWER_KEEP_S": str(ANSWER_KEEP_S), "GHUB_LOG_FORMAT": "json"}
@@ -65,10 +68,12 @@ class Shape:
     """More settings of hubs and providers."""
     is_keyed: bool = False
     """Whether clients show a key, whose limits are so wide that only their books are of interest."""
+    has_front: bool = False
+    """Whether clients ask a `ghub connect` instead of the hubs."""
 
 
 class Site:
-    """Three engines, each with a provider, two hubs and one broker."""
+    """Three engines, each with a provider, two hubs, one broker, and a front if there is to be one."""
 
     def __init__(self, folder: Path, shape: Shape) -> None:
         self._shape = shape
@@ -81,8 +86,9 @@ class Site:
         self._dead_port = 0
         self.grid = Grid(self.broker, folder, afresh=True)
         self.engines: list[EngineProcess] = []
-        self.urls: list[str] = []
-        """Of the hubs."""
+        self.hub_urls: list[str] = []
+        self._front: Process | None = None
+        self._front_url = ""
         self._killed: list[tuple[str, float]] = []
         self._broker_urls: dict[int, str] = {}
         self.headers: dict[str, str] = {}
@@ -93,7 +99,7 @@ class Site:
         self._broker_urls = broker_urls or {}
         for kind in ENGINE_KINDS:
             self.engines.append(self.grid.engine(MODEL, kind=kind, slots=self._shape.slots))
-        self.urls += [self.grid.hub(wait=False, **self._env()) for _ in range(HUBS)]
+        self.hub_urls += [self.grid.hub(wait=False, **self._env()) for _ in range(HUBS)]
         for nth in range(PROVIDERS):
             self.start_provider(nth)
         for nth in range(PROVIDERS):
@@ -102,14 +108,28 @@ class Site:
             with self.grid.redis() as client:
                 self.headers = TestKey(client, **LIMITS).headers
         wait_for_model = wait_for_keyed_model if self._shape.is_keyed else Grid.wait_for_model
-        for url in self.urls:
+        for url in self.hub_urls:
             self.grid.wait_for_hub(url)
             wait_for_model(self.grid, url, MODEL)
+        if self._shape.has_front:
+            self._start_front()
 
     def close(self) -> None:
         """End everything."""
+        if self._front is not None:
+            self._front.kill()
         self.grid.close()
         self.broker.kill()
+
+    @property
+    def urls(self) -> list[str]:
+        """Where clients ask."""
+        return [self._front_url] if self._front_url else self.hub_urls
+
+    @property
+    def has_front(self) -> bool:
+        """Whether clients ask a front, so that no hub is known to them."""
+        return self._shape.has_front
 
     # Providers, hubs, engines, the broker
 
@@ -129,14 +149,14 @@ class Site:
 
     def start_hub(self, nth: int) -> None:
         """Start a hub again where its former process served, without waiting for it."""
-        self.grid.hub(wait=False, url=self.urls[nth], **self._env())
+        self.grid.hub(wait=False, url=self.hub_urls[nth], **self._env())
 
     def kill_hub(self, nth: int) -> None:
-        self._killed.append((self.urls[nth], time.monotonic()))
+        self._killed.append((self.hub_urls[nth], time.monotonic()))
         self.hub(nth).kill()
 
     def hub(self, nth: int) -> Process:
-        return self.grid.hubs[self.urls[nth]]
+        return self.grid.hubs[self.hub_urls[nth]]
 
     def was_killed(self, url: str, since_s: float) -> bool:
         """Whether this hub was killed since then."""
@@ -154,6 +174,24 @@ class Site:
             return
         group.wait_for_failover(self._dead_port)
         group.revive(self._dead_port)
+
+    def restart_hub(self, nth: int) -> None:
+        """Stop a hub in order and start it again; it takes requests when this returns."""
+        self.hub(nth).stop(STOP_WITHIN_S)
+        self.start_hub(nth)
+        self.grid.wait_for_hub(self.hub_urls[nth])
+
+    def restart_provider(self, nth: int) -> None:
+        """Stop a provider in order, which lets it finish or hand over what it runs, and start it again."""
+        self.provider(nth).stop(STOP_WITHIN_S)
+        self.start_provider(nth)
+        self.grid.wait_for_node(_node(nth))
+
+    def restart_brokers(self) -> None:
+        """Restart each server of a broker that has several, one after the other."""
+        group = self._sentinel or self._cluster
+        assert group is not None
+        group.restart_each()
 
     def raise_engines(self) -> int:
         """Start each engine again that ended by itself; how many did."""
@@ -223,7 +261,7 @@ class Site:
         """Whether every provider is there with all its slots free, and every hub works."""
         with self.grid.redis() as client:
             states = {self.grid.node(client, _node(nth)).get("state") for nth in range(PROVIDERS)}
-        return states == {"idle"} and all(self.grid.status(url, "/health/ready") == 200 for url in self.urls)
+        return states == {"idle"} and all(self.grid.status(url, "/health/ready") == 200 for url in self.hub_urls)
 
     def nodes(self, client: redis.Redis) -> dict[str, list[str]]:
         """What each provider says it runs."""
@@ -244,6 +282,14 @@ class Site:
         with self.grid.redis() as client:
             hub, *_ = client.zrange(KEYS.hubs, 0, -1)
         return KEYS.doorbell(HubId(hub))
+
+    def _start_front(self) -> None:
+        port = free_port()
+        self._front_url = f"http://127.0.0.1:{port}"
+        hubs = [word for url in self.hub_urls for word in ("--hub", url)]
+        argv = python("-m", "ghub", "connect", *hubs, "--port", str(port))
+        self._front = Process("connect", argv, self._folder / "connect.log", {"GHUB_LOG_FORMAT": "json"})
+        until(lambda: self.grid.status(self._front_url, "/health/ready") == 200, 30, self._front.tail)
 
     def _log(self) -> Path:
         return max(self._folder.glob("appendonlydir/*.incr.aof"))

@@ -79,7 +79,7 @@ class ClusterBroker(BrokerProcess):
     def replicas_of(self, master: int) -> list[int]:
         """The ports of a master's replicas that are there."""
         name = self._id(master)
-        return [one["port"] for one in self._view() if one["master"] == name and "fail" not in one["flags"]]
+        return [int(one["port"]) for one in self._view() if one["master"] == name and "fail" not in one["flags"]]
 
     def masters(self) -> list[int]:
         """The ports of the masters that have slots."""
@@ -128,7 +128,7 @@ class ClusterBroker(BrokerProcess):
         self._servers[port].signal(signal.SIGCONT)
 
     def revive(self, port: int) -> None:
-        """Start a server that was killed, empty: the others know it, and make it a replica if it was replaced."""
+        """Start a server that is down, empty: the others know it, and make it a replica if it was replaced."""
         self._serve(port)
         until(self.is_well, FAILOVER_S, self._told)
 
@@ -156,10 +156,17 @@ class ClusterBroker(BrokerProcess):
 
     def hand_over(self, key: str) -> int:
         """Have the replica of a key's master take its place, as an operator would; the port of the new one."""
-        replica, *_ = self.replicas_of(self.master_of(key))
-        _say(replica, "CLUSTER", "FAILOVER")
-        until(lambda: self.master_of(key) == replica, FAILOVER_S, self._told)
-        return int(replica)
+        return self._hand_over_from(self.master_of(key))
+
+    def restart_each(self) -> None:
+        """Restart one server after the other, as for an upgrade: each master when its replica has its place."""
+        masters = self.masters()
+        for port in (*(port for port in self._ports if port not in masters), *masters):
+            if port in masters:
+                self._hand_over_from(port)
+                until(self.is_well, FAILOVER_S, self._told)
+            self._servers[port].stop()
+            self.revive(port)
 
     def client(self) -> Any:
         """A plain client for looking at keys wherever they are; close it after use."""
@@ -172,6 +179,12 @@ class ClusterBroker(BrokerProcess):
 
     def stop(self) -> None:
         self.kill()
+
+    def _hand_over_from(self, master: int) -> int:
+        replica, *_ = self.replicas_of(master)
+        _say(replica, "CLUSTER", "FAILOVER")
+        until(lambda: replica in self.masters() and master not in self.masters(), FAILOVER_S, self._told)
+        return replica
 
     def _serve(self, port: int) -> int:
         """Start one server; the port of its bus."""

@@ -111,6 +111,18 @@ class SentinelBroker(BrokerProcess):
 
         until(is_taken, FAILOVER_S, self._told)
 
+    def restart_each(self) -> None:
+        """Restart one server after the other, as for an upgrade: the master when another one has its place."""
+        old = self.master_port()
+        for port in (*(port for port in self._ports if port != old), old):
+            if port == old:
+                self.hand_over()
+                self.wait_for_failover(old)
+                self.wait_for_replica()
+            self._servers[port].stop()
+            self.revive(port)
+            self.wait_for_replica()
+
     def client(self) -> redis.Redis:
         """A plain client at the server that is the master now; close it after use."""
         return _client(self.master_port() if self.sentinels else self.port)
