@@ -214,3 +214,25 @@ def test_a_provider_joins_through_it(balancer: Balancer, module_grid: Grid) -> N
     for hub in module_grid.hubs:
         until(lambda: model in _models(hub), 20, module_grid.providers[name].tail)  # noqa: B023 - called at once
     assert post(balancer.url, chat(model=model, tokens=2), headers=SHOWN).status == 200
+
+
+@pytest.fixture(scope="module")
+def own_hub(module_grid: Grid) -> str:
+    """One that lets the operator of its own machine in without a token."""
+    return module_grid.hub()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_it_hands_on_never_passes_for_the_operator_of_the_hubs_machine(
+    kind: str, own_hub: str, module_grid: Grid
+) -> None:
+    def asked(url: str, **headers: str) -> int:
+        return Call(url, path="/api/keys", method="GET", headers=headers).finish().status
+
+    assert asked(own_hub) == 200
+    balancer = Balancer(kind, [own_hub, own_hub], module_grid.folder)
+    try:
+        assert asked(balancer.url) == 401
+        assert asked(balancer.url, **{"X-Forwarded-For": "127.0.0.1", "Connection": "x-forwarded-for"}) == 401
+    finally:
+        balancer.stop()

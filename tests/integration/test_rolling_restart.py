@@ -15,7 +15,7 @@ from tests.support.call import post
 from tests.support.grid import Grid, chat
 from tests.support.processes import until
 
-CLIENTS = 8
+CLIENTS = 6
 TOKENS = 12
 DELAY_S = 2
 """How long a hub that stops goes on: HAProxy asks every second, Caddy every half; nginx leaves one out for a second."""
