@@ -133,6 +133,8 @@ def test_what_a_hub_refuses_is_told_in_its_own_words(balancer: Balancer, shared_
         (SHOWN, chat(model="unknown")),
         (SHOWN, b"{"),
     ]
+    if path == CHAT:  # the hub's own 504, which is none of the balancer's
+        refused.append(({**SHOWN, "x-ghub-deadline-s": "0.2"}, chat(double={"hang": True})))
     if balancer.kind != "caddy":  # which passes nothing on before the body has come
         refused.append(({**SHOWN, "content-length": str(most + 1)}, b""))
     for headers, sent in refused:

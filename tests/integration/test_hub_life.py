@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.doubles.reading import numbered
 from tests.support import leftovers
-from tests.support.call import Call, get, post
+from tests.support.call import Answer, Call, get, post
 from tests.support.grid import Chain, Grid, chat
 from tests.support.ports import free_port
 from tests.support.processes import Process, python, until
@@ -142,6 +143,23 @@ def test_what_is_open_at_the_limit_ends_with_an_error_and_frees_its_slots(chain:
         name = process.log.read_text().split("hub=")[1].split()[0]
         mine = [key for key in leftovers.keys(client) if name in key]
         assert mine == [], "its hash, its doorbell and its replies are gone"
+
+
+@pytest.mark.usefixtures("chain")
+def test_a_hub_that_starts_knows_the_grid_before_anyone_reaches_it(module_grid: Grid) -> None:
+    """What sends requests to whatever listens never hears that a model is unknown or the broker away."""
+    for _ in range(3):
+        hub = module_grid.hub(wait=False)
+        answers: list[Answer] = []
+
+        def has_answered(hub: str = hub, answers: list[Answer] = answers) -> bool:
+            with suppress(ConnectionRefusedError):
+                answers.append(post(hub, chat(tokens=3)))
+            return bool(answers)
+
+        until(has_answered, 10, module_grid.hubs[hub].tail)
+        assert [(answer.status, answer.said) for answer in answers] == [(200, numbered(0, 3))]
+        module_grid.hubs.pop(hub).stop()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
