@@ -20,6 +20,14 @@ TURNED_AWAY_AT_ONCE = 100
 """Of the connections beyond the limit, so many are heard and answered; the others are cut off."""
 
 
+@dataclass(slots=True)
+class Door:
+    """What all connections of a server must know of it."""
+
+    is_closing: bool = False
+    """Whether each answer from now on ends its connection."""
+
+
 @dataclass(frozen=True, slots=True)
 class Crowd:
     """How many connections there may be, and what the further ones hear."""
@@ -32,11 +40,18 @@ class Crowd:
 class Connection(HttpToolsProtocol):
     """One connection. Its further arguments are uvicorn's."""
 
-    def __init__(self, *args: Any, crowd: Crowd | None = None, **more: Any) -> None:  # noqa: ANN401 - uvicorn's
+    def __init__(self, *args: Any, door: Door, crowd: Crowd | None = None, **more: Any) -> None:  # noqa: ANN401 - uvicorn's
         super().__init__(*args, **more)
+        self._door = door
         self._crowd = crowd
         self._head_bytes = 0
         self._head_due: asyncio.TimerHandle | None = None
+        self._has_asked = False
+
+    @property
+    def awaits_a_head(self) -> bool:
+        """Whether a request's head is awaited: the first one, or one of which a part is there."""
+        return self._head_due is not None and (self._head_bytes > 0 or not self._has_asked)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begin, or end at once where there are far too many."""
@@ -71,6 +86,14 @@ class Connection(HttpToolsProtocol):
         """A request has said what it wants."""
         self._forget_head()
         super().on_headers_complete()
+        self._has_asked = True
+        if self._door.is_closing:
+            self.cycle.keep_alive = False
+
+    def say_goodbye(self) -> None:
+        """Let the answer that is awaited, if there is one, tell its client that it is the last here."""
+        if self._has_asked and not self.cycle.response_started:
+            self.cycle.keep_alive = False
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""

@@ -15,12 +15,14 @@ import uvicorn
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Send
 
-from common.connections import Connection, Crowd
+from common.connections import Connection, Crowd, Door
 from common.errors import BodyTooLong, ClientGone, SettingsError
 
 BACKLOG = 2048
 FORCED_END_S = 1
 """What uvicorn grants connections after the process' own drain, s."""
+FIRST_WORDS_S = 0.5
+"""How long connections that were just made have for their first request when the server takes no more, s."""
 PIECE_BYTES = 64 * 1024
 """Sent at once: the clock on a client that reads nothing must not catch one that reads a large answer slowly."""
 
@@ -29,10 +31,13 @@ class HttpServer(uvicorn.Server):
     """uvicorn without its signal handlers: the process drains before the server may stop."""
 
     def __init__(self, app: ASGIApp, crowd: Crowd | None = None) -> None:
+        self._door = Door()
+        self._make_connection = partial(Connection, crowd=crowd, door=self._door)
+        self._listener: socket.socket | None = None
         super().__init__(
             uvicorn.Config(
                 app,
-                http=cast("type[asyncio.Protocol]", partial(Connection, crowd=crowd)),
+                http=cast("type[asyncio.Protocol]", self._make_connection),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -47,7 +52,43 @@ class HttpServer(uvicorn.Server):
     def serve_on(self, listener: socket.socket) -> Coroutine[Any, Any, None]:
         """Serve on a socket of `bind`. Whoever connects from now on is answered, though it is accepted only later."""
         listener.listen(BACKLOG)
+        self._listener = listener
         return self.serve(sockets=[listener])
+
+    def say_goodbye(self) -> None:
+        """Tell with each answer that it is the last on its connection, so that clients make new ones, elsewhere."""
+        self._door.is_closing = True
+        for connection in self._connections:
+            connection.say_goodbye()
+
+    async def stop_listening(self) -> None:
+        """Refuse new connections, and take no more than one request from each that is there.
+
+        What comes by a connection that was made in time is heard, be it accepted or not.
+        """
+        self.say_goodbye()
+        if self._listener is not None and self.started:
+            waiting = list(_accept_all(self._listener))
+            for server in self.servers:
+                server.close()
+            loop = asyncio.get_running_loop()
+            for one in waiting:
+                await loop.connect_accepted_socket(self._connect, one)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_WORDS_S):
+                while any(connection.awaits_a_head for connection in self._connections):  # noqa: ASYNC110 - no event
+                    await asyncio.sleep(0.01)
+        for connection in self._connections:
+            connection.shutdown()  # at once where no request is under way, else behind its answer
+        await asyncio.sleep(0)  # tasks of requests that have just come begin
+
+    @property
+    def _connections(self) -> list[Connection]:
+        return cast("list[Connection]", [*self.server_state.connections])
+
+    def _connect(self) -> asyncio.Protocol:
+        """A connection as uvicorn makes it."""
+        return self._make_connection(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -81,6 +122,13 @@ def bind(host: str, port: int, *, send_timeout_s: float, reuse_port: bool = Fals
         listener.close()
         raise SettingsError(f"cannot listen on {host}:{port}: {exc.strerror}") from exc
     return listener
+
+
+def _accept_all(listener: socket.socket) -> Iterator[socket.socket]:
+    """The connections that wait to be accepted: closing their listener would reset them, with what was sent by them."""
+    with contextlib.suppress(OSError):  # there are none, or no more files
+        while True:
+            yield listener.accept()[0]
 
 
 async def collect_body(request: Request, limit_bytes: int, on_part: Callable[[int], None] = lambda _: None) -> bytes:

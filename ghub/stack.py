@@ -133,6 +133,7 @@ def _hubs(
                 "GHUB_HUB_HOST": settings.host,
                 "GHUB_HUB_PORT": str(settings.port),
                 "GHUB_HUB_REUSE_PORT": "1" if settings.hubs > 1 else "0",
+                "GHUB_HUB_SHUTDOWN_DELAY_S": "0",  # nothing stands in front of it
                 "GHUB_HUB_SHUTDOWN_TIMEOUT_S": str(settings.hub_shutdown_timeout_s),
             },
             address=address,

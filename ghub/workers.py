@@ -84,7 +84,7 @@ def _worker(settings: HubSettings, number: int, metrics: str, client: httpx2.Asy
             "PROMETHEUS_MULTIPROC_DIR": metrics,  # so that whichever is asked tells the sums of all
         },
         probe=partial(probes.is_ok, client, f"http://{near}/health/live"),
-        stop_timeout_s=settings.shutdown_timeout_s + STOP_GRACE_S,
+        stop_timeout_s=settings.shutdown_delay_s + settings.shutdown_timeout_s + STOP_GRACE_S,
         fatal_exit_codes=frozenset({EXIT_REFUSED}),
     )
 

@@ -25,7 +25,7 @@ from common.streams.last_word import LastWords
 from common.streams.replies import Doorbell, ReplyStreams
 from common.streams.request_book import RequestBook
 from common.streams.requests import Requests, RequestTtls
-from common.tasks import Crew
+from common.tasks import Crew, wait_or_stop
 from common.telemetry.port import NO_TRACING, Tracing
 from common.types import HubId
 from common.usage import UsageBooks
@@ -211,6 +211,10 @@ class Hub:
         self.crew.start("overview", self.feed.run())
         self._resumption.start(self.crew)
         self.crew.start("reaper", self._reaper.run())
+
+    async def look(self, limit_s: float) -> None:
+        """Wait until it is known what there is in the grid, or that the broker does not answer; at most so long."""
+        await wait_or_stop(self._view.has_looked, limit_s)
 
     async def stop(self) -> None:
         """End the background tasks after a drain, the last words first."""

@@ -21,6 +21,9 @@ from hub.settings import HubSettings
 
 log = structlog.get_logger()
 
+FIRST_LOOK_S = 3.0
+"""How long a hub that starts waits for its first look at the grid before it listens, s."""
+
 
 async def serve(settings: HubSettings) -> None:
     """Run a hub until SIGTERM or SIGINT; then drain.
@@ -45,11 +48,12 @@ async def serve(settings: HubSettings) -> None:
     server = HttpServer(for_browsers(hub.front, settings), Crowd(settings.max_connections, _turning_away(settings)))
     try:
         hub.start()
+        # Who sends requests to whatever listens must not find a hub that knows no model yet.
+        await hub.crew.beside(hub.look(FIRST_LOOK_S), stop)
         hub.crew.start("http", server.serve_on(listener))
         log.info("hub_started", hub=hub.id, version=__version__, url=f"http://{address[0]}:{address[1]}")
         await hub.crew.until(stop)
-        log.info("draining", open_requests=hub.dispatcher.open_count, limit_s=settings.shutdown_timeout_s)
-        await hub.dispatcher.drain(settings.shutdown_timeout_s)
+        await _drain(hub, server, settings)
         hub.feed.close()
         server.should_exit = True
         await hub.crew.wait("http", FORCED_END_S + 2)
@@ -58,6 +62,23 @@ async def serve(settings: HubSettings) -> None:
         await hub.stop()
         await broker.aclose()
         await tracing.aclose()
+
+
+async def _drain(hub: Hub, server: HttpServer, settings: HubSettings) -> None:
+    """Have requests sent elsewhere, and end when those that came are answered, or time is up.
+
+    A load balancer that asks how this hub is sends it no more within the delay. One that does not ask tries another hub
+    where a connection is refused, whatever was to be sent; so that comes before any request is refused.
+    """
+    limit_s = settings.shutdown_timeout_s
+    log.info("draining", open_requests=hub.dispatcher.open_count, delay_s=settings.shutdown_delay_s, limit_s=limit_s)
+    hub.dispatcher.leave()
+    server.say_goodbye()
+    await asyncio.sleep(settings.shutdown_delay_s)
+    gives_up_at = asyncio.get_running_loop().time() + limit_s
+    await server.stop_listening()
+    await hub.dispatcher.hear_all(limit_s)
+    await hub.dispatcher.drain(max(0.0, gives_up_at - asyncio.get_running_loop().time()))
 
 
 def _turning_away(settings: HubSettings) -> ASGIApp:

@@ -162,8 +162,11 @@ class HubSettings(SharedSettings):
     """How long a request's hash stays after its last change."""
     max_watchers: int = Field(50, ge=1)
     """Most dashboards that one hub process keeps up to date."""
+    shutdown_delay_s: float = Field(0, ge=0, le=600)
+    """How long a hub takes requests after a stop signal, while `/health/ready` says that it stops: more than a load
+    balancer in front, or Kubernetes, needs to send them elsewhere."""
     shutdown_timeout_s: float = Field(30, ge=0)
-    """How long open requests may go on after a stop signal before they are ended with an error."""
+    """How long open requests may go on after that before they are ended with an error."""
 
     @property
     def lets_local_admin_in(self) -> bool:

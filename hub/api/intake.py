@@ -69,10 +69,11 @@ class Intake:
         tracing = self._tracing
         trail = RequestTrail.arrive(tracing, request.scope, request.headers) if tracing.is_on else None
         try:
-            submission, idempotency_key = await self._read(
-                request, body_shape, trail, streams_by_default=streams_by_default
-            )
-            return await self._answer(submission, shape, idempotency_key)
+            with self._dispatcher.arriving():
+                submission, idempotency_key = await self._read(
+                    request, body_shape, trail, streams_by_default=streams_by_default
+                )
+                return await self._answer(submission, shape, idempotency_key)
         except RequestFailed as exc:
             self._tally.refused(request.scope["path"], None, exc)
             if trail is not None:

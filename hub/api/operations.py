@@ -48,7 +48,7 @@ def operations_router(
     @router.get("/health/ready")
     async def ready(response: Response) -> dict[str, str]:
         """Whether to send requests here: 503 without the broker, or while stopping."""
-        status = "draining" if dispatcher.is_draining else "ok" if view.is_fresh else "broker_unavailable"
+        status = "draining" if dispatcher.is_leaving else "ok" if view.is_fresh else "broker_unavailable"
         response.status_code = 200 if status == "ok" else 503
         return {"status": status}
 

@@ -55,6 +55,8 @@ class RegistryView:
         self._shaken_at = float("-inf")
         self._refreshed_at = float("-inf")
         self._refreshing = asyncio.Lock()
+        self.has_looked = asyncio.Event()
+        """Set once it was tried to take the first picture."""
         self._seen_at: dict[NodeId, float] = {}
         self.nodes: dict[NodeId, NodeRecord] = {}
         self.revoked: frozenset[NodeId] = frozenset()
@@ -133,4 +135,5 @@ class RegistryView:
             except BrokerError as exc:
                 self._shaken_at = asyncio.get_running_loop().time()
                 log.warning("broker_unavailable", doing="registry", error=str(exc))
+            self.has_looked.set()
             await asyncio.sleep(self._refresh_s)

@@ -1,8 +1,8 @@
 """Admits requests and publishes them as jobs; knows every request this hub holds open."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -71,12 +71,20 @@ class Dispatcher:
         self._none_open = asyncio.Event()
         self._none_open.set()
         self._closing: set[asyncio.Task[None]] = set()
+        self._arriving = 0
+        self._all_heard = asyncio.Event()
+        self._is_leaving = False
         self._is_draining = False
 
     @property
     def open_count(self) -> int:
         """How many requests this hub holds open."""
         return len(self._open)
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether this hub was told to stop: it should be sent no more, but takes what comes until it drains."""
+        return self._is_leaving
 
     @property
     def is_draining(self) -> bool:
@@ -199,9 +207,32 @@ class Dispatcher:
             seconds=round(request.age_s, 3),
         )
 
+    def leave(self) -> None:
+        """Say that this hub is about to stop."""
+        self._is_leaving = True
+
+    @contextmanager
+    def arriving(self) -> Iterator[None]:
+        """Hold up the drain while a request is being read and admitted."""
+        self._arriving += 1
+        self._all_heard.clear()
+        try:
+            yield
+        finally:
+            self._arriving -= 1
+            if not self._arriving:
+                self._all_heard.set()
+
+    async def hear_all(self, limit_s: float) -> None:
+        """Wait until no request is arriving, at most so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while self._arriving:
+                    await self._all_heard.wait()
+
     async def drain(self, limit_s: float) -> None:
         """Take no more; let open requests finish within the limit; end the rest with an error."""
-        self._is_draining = True
+        self._is_leaving = self._is_draining = True
         await wait_or_stop(self._none_open, limit_s)
         # Those that wait first: else a provider takes them in the moment that the running ones free its slots.
         await self._end_all([request for request in self._open.values() if request.is_waiting])

@@ -1,45 +1,33 @@
-"""The load balancer as deploy/haproxy sets it up: streams go through as they come, and a hub that ends is left out."""
+"""The load balancers as deploy/ sets them up: streams go through as they come, and a hub that ends is left out."""
 
 import asyncio
 import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from common.broker import connect
 from common.credentials import ClientKey, Credentials, digest_of
-from tests.support.call import CHAT, Answer, Call, get, is_ok, post
+from hub.settings import HubSettings
+from tests.support.balancers import KINDS, Balancer
+from tests.support.call import CHAT, Answer, Call, get, post
 from tests.support.grid import Grid, chat
-from tests.support.ports import free_port
-from tests.support.processes import PROJECT, Process, until
-from tests.support.tools import ended_well, tool
+from tests.support.processes import until
 
-CONFIG = PROJECT / "deploy/haproxy/haproxy.cfg"
 KEY = "ghub-a-key-of-the-clients"
 TOKEN = "a-token-of-a-provider"
 ADMIN = "the-token-of-the-operator"
 SHOWN = {"authorization": f"Bearer {KEY}"}
-HUBS = {"GHUB_HUB_AUTH": "required", "GHUB_HUB_PROVIDER_TOKENS": TOKEN, "GHUB_HUB_ADMIN_TOKEN": ADMIN}
+HUBS = {
+    "GHUB_HUB_AUTH": "required",
+    "GHUB_HUB_PROVIDER_TOKENS": TOKEN,
+    "GHUB_HUB_ADMIN_TOKEN": ADMIN,
+    "GHUB_HUB_SHUTDOWN_DELAY_S": "2",
+}
 """As compose.yaml sets them up."""
-
-
-class Balancer:
-    """HAProxy with our configuration, in front of two hubs."""
-
-    def __init__(self, hubs: list[str], folder: Path) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
-        first, second = (hub.removeprefix("http://") for hub in hubs)
-        env = {"LISTEN": self.url.removeprefix("http://"), "HUB_1": first, "HUB_2": second}
-        program = tool("haproxy", "apt-get install haproxy")
-        assert "valid" in ended_well([program, "-c", "-f", str(CONFIG)], **env)
-        self.process = Process("haproxy", [program, "-db", "-f", str(CONFIG)], folder / "haproxy.log", env)
-        try:
-            until(lambda: is_ok(self.url, "/health/live"), 10, self.process.tail)
-        except AssertionError:
-            self.process.kill()
-            raise
 
 
 def two_hubs(grid: Grid) -> list[str]:
@@ -64,11 +52,17 @@ def _models(hub: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def balancer(module_grid: Grid) -> Iterator[Balancer]:
-    """In front of hubs that all tests share."""
-    started = Balancer(two_hubs(module_grid), module_grid.folder)
+def shared_hubs(module_grid: Grid) -> list[str]:
+    """Two hubs that all tests share."""
+    return two_hubs(module_grid)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def balancer(request: pytest.FixtureRequest, shared_hubs: list[str], module_grid: Grid) -> Iterator[Balancer]:
+    """Each kind in turn, in front of hubs that all tests share."""
+    started = Balancer(request.param, shared_hubs, module_grid.folder)
     yield started
-    started.process.stop()
+    started.stop()
 
 
 @pytest.fixture
@@ -77,12 +71,12 @@ def hubs(mortal_grid: Grid) -> list[str]:
     return two_hubs(mortal_grid)
 
 
-@pytest.fixture
-def mortal_balancer(hubs: list[str], tmp_path: Path) -> Iterator[Balancer]:
-    """In front of hubs that the test may end."""
-    started = Balancer(hubs, tmp_path)
+@pytest.fixture(params=KINDS)
+def mortal_balancer(request: pytest.FixtureRequest, hubs: list[str], tmp_path: Path) -> Iterator[Balancer]:
+    """Each kind in turn, in front of hubs that the test may end."""
+    started = Balancer(request.param, hubs, tmp_path)
     yield started
-    started.process.stop()
+    started.stop()
 
 
 def test_events_come_one_by_one(balancer: Balancer) -> None:
@@ -111,14 +105,56 @@ def test_a_client_that_goes_frees_the_engine(balancer: Balancer, module_grid: Gr
 def test_a_hub_that_is_killed_costs_its_own_streams_only(
     mortal_balancer: Balancer, hubs: list[str], mortal_grid: Grid
 ) -> None:
+    def tried(path: str = CHAT) -> Answer:
+        return post(mortal_balancer.url, chat(tokens=2), path=path, headers=SHOWN)
+
     mortal_grid.hubs[hubs[0]].kill()
-    answers = [post(mortal_balancer.url, chat(tokens=2), headers=SHOWN) for _ in range(6)]
-    assert [answer.status for answer in answers] == [200] * 6
+    if (
+        mortal_balancer.kind == "caddy"
+    ):  # as Debian has it (2.6), it doesn't repeat a body: its next check leaves the hub out
+        until(lambda: [tried().status for _ in range(6)] == [200] * 6, 3, mortal_balancer.process.tail)
+    assert [tried().status for _ in range(6)] == [200] * 6
     mortal_grid.hubs[hubs[1]].kill()
-    refused = post(mortal_balancer.url, chat(tokens=2), headers=SHOWN)
+    refused = tried()
     assert refused.status == 503
     assert refused.error["code"] == "no_hub"
     assert refused.headers["retry-after"] == "5"
+    assert refused.headers["content-type"] == "application/json"
+    assert tried("/v1/messages").json["error"] == {"type": "overloaded_error", "message": "no hub takes requests"}
+    assert tried("/api/chat").json == {"error": "no hub takes requests"}
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages", "/api/chat"])
+def test_what_a_hub_refuses_is_told_in_its_own_words(balancer: Balancer, shared_hubs: list[str], path: str) -> None:
+    """Of what is too long, too: whoever refuses it says the same."""
+    most = HubSettings.model_fields["max_body_bytes"].default
+    refused: list[tuple[dict[str, str], bytes | dict[str, Any]]] = [
+        ({}, chat()),
+        (SHOWN, chat(model="unknown")),
+        (SHOWN, b"{"),
+    ]
+    if path == CHAT:  # the hub's own 504, which is none of the balancer's
+        refused.append(({**SHOWN, "x-ghub-deadline-s": "0.2"}, chat(double={"hang": True})))
+    if balancer.kind != "caddy":  # which passes nothing on before the body has come
+        refused.append(({**SHOWN, "content-length": str(most + 1)}, b""))
+    for headers, sent in refused:
+        there, through = (post(url, sent, path=path, headers=headers) for url in (shared_hubs[0], balancer.url))
+        assert through.status == there.status
+        assert _kind_of(through) == _kind_of(there)
+
+
+def _kind_of(answer: Answer) -> object:
+    """What clients look at in an error."""
+    error = answer.json["error"]
+    return "a sentence" if isinstance(error, str) else {**error, "message": ""}
+
+
+def test_as_much_as_a_hub_takes_comes_through(balancer: Balancer) -> None:
+    most = HubSettings.model_fields["max_body_bytes"].default
+    body = json.dumps(chat(tokens=2)).encode()
+    assert post(balancer.url, body + b" " * (8 * 2**20 - len(body)), headers=SHOWN).status == 200
+    if balancer.kind == "nginx":
+        assert f"client_max_body_size {most // 2**20}m;" in (balancer.folder / "ghubai.conf").read_text()
 
 
 def test_a_hub_that_drains_finishes_its_streams_and_gets_no_more(
@@ -127,18 +163,16 @@ def test_a_hub_that_drains_finishes_its_streams_and_gets_no_more(
     def open_requests(hub: str) -> int:
         return int(json.loads(get(hub, "/health").text)["open_requests"])
 
-    with Call(mortal_balancer.url, chat(tokens=150, stream=True, double={"delay_ms": 20}), headers=SHOWN) as stream:
+    with Call(mortal_balancer.url, chat(tokens=200, stream=True, double={"delay_ms": 20}), headers=SHOWN) as stream:
         stream.wait_for('"content"')
         (busy,) = [hub for hub in hubs if open_requests(hub)]
         mortal_grid.hubs[busy].signal(signal.SIGTERM)
-        until(lambda: mortal_grid.status(busy, "/health/ready") != 200, 5, "the hub says that it stops")
-        until(
-            lambda: "hub-" in mortal_balancer.process.tail() and "DOWN" in mortal_balancer.process.tail(),
-            10,
-            mortal_balancer.process.tail,
-        )
-        assert post(mortal_balancer.url, chat(tokens=2), headers=SHOWN).status == 200
+        until(lambda: mortal_grid.status(busy, "/health/ready") == 503, 5, "the hub says that it stops")
+        until(lambda: mortal_grid.status(busy, "/health/ready") == 0, 5, "the hub takes no more")
+        for _ in range(6):
+            assert post(mortal_balancer.url, chat(tokens=2), headers=SHOWN).status == 200
         assert stream.finish().is_ended_once
+    assert mortal_grid.hubs[busy].wait(5) == 0
 
 
 @pytest.mark.parametrize(
@@ -175,9 +209,32 @@ def test_probes_providers_and_the_operator_come_through_as_they_are(balancer: Ba
 
 
 def test_a_provider_joins_through_it(balancer: Balancer, module_grid: Grid) -> None:
-    engine = module_grid.engine("joined:1b")
+    model, name = f"{balancer.kind}:1b", f"joined-{balancer.kind}"
+    engine = module_grid.engine(model)
     env = {"GHUB_PROVIDER_HUB_URL": balancer.url, "GHUB_PROVIDER_TOKEN": TOKEN}
-    module_grid.provider(engine.url, "joined", GHUB_REDIS_URL="", GHUB_SIGNING_KEY="", **env)
+    module_grid.provider(engine.url, name, GHUB_REDIS_URL="", GHUB_SIGNING_KEY="", **env)
     for hub in module_grid.hubs:
-        until(lambda: "joined:1b" in _models(hub), 20, module_grid.providers["joined"].tail)  # noqa: B023 - called at once
-    assert post(balancer.url, chat(model="joined:1b", tokens=2), headers=SHOWN).status == 200
+        until(lambda: model in _models(hub), 20, module_grid.providers[name].tail)  # noqa: B023 - called at once
+    assert post(balancer.url, chat(model=model, tokens=2), headers=SHOWN).status == 200
+
+
+@pytest.fixture(scope="module")
+def own_hub(module_grid: Grid) -> str:
+    """One that lets the operator of its own machine in without a token."""
+    return module_grid.hub()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_it_hands_on_never_passes_for_the_operator_of_the_hubs_machine(
+    kind: str, own_hub: str, module_grid: Grid
+) -> None:
+    def asked(url: str, **headers: str) -> int:
+        return Call(url, path="/api/keys", method="GET", headers=headers).finish().status
+
+    assert asked(own_hub) == 200
+    balancer = Balancer(kind, [own_hub, own_hub], module_grid.folder)
+    try:
+        assert asked(balancer.url) == 401
+        assert asked(balancer.url, **{"X-Forwarded-For": "127.0.0.1", "Connection": "x-forwarded-for"}) == 401
+    finally:
+        balancer.stop()

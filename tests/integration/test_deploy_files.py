@@ -24,6 +24,8 @@ UNITS = {"ghub-hub": 1.5, "ghub-provider": 2.0}
 """Units, and the exposure (0 safe, 10 unsafe) that systemd-analyze may give them at most."""
 GRACE_S = 5
 """What a process may take to end beside the waiting that it is set up for."""
+SHUTDOWN_DELAY_S = 3
+"""What unit and containers set for hubs, since something stands in front of them."""
 
 # systemd
 
@@ -105,11 +107,17 @@ def test_a_stop_has_time_for_the_drain() -> None:
     assert f"TimeoutStopSec={limit_s}" in user
 
 
+def test_unit_and_containers_leave_the_load_balancer_time_to_notice() -> None:
+    unit = (DEPLOY / "systemd/ghub-hub.service").read_text()
+    assert f"Environment=GHUB_HUB_SHUTDOWN_DELAY_S={SHUTDOWN_DELAY_S}" in unit
+    assert compose()["services"]["hub-1"]["environment"]["GHUB_HUB_SHUTDOWN_DELAY_S"] == str(SHUTDOWN_DELAY_S)
+
+
 def drains() -> dict[str, tuple[float, str]]:
     """How long each process may take to stop as it is set up by default, and by which settings."""
     hub, provider = HubSettings.model_fields, ProviderSettings.model_fields
     return {
-        "hub": (hub["shutdown_timeout_s"].default, "shutdown_timeout_s"),
+        "hub": (SHUTDOWN_DELAY_S + hub["shutdown_timeout_s"].default, "shutdown_delay_s + shutdown_timeout_s"),
         "provider": (
             provider["drain_timeout_s"].default + provider["broker_grace_s"].default,
             "drain_timeout_s + broker_grace_s",

@@ -114,6 +114,18 @@ def test_a_stall_that_outlasts_the_leases_and_cuts_no_connection_costs_no_stream
     _goes_on(mortal_grid, hub, call)
 
 
+def test_a_hub_that_starts_while_the_broker_hangs_says_so_after_a_while(mortal_grid: Grid) -> None:
+    mortal_grid.broker.process.signal(signal.SIGSTOP)
+    try:
+        hub = mortal_grid.hub(wait=False, **QUICK)
+        until(lambda: mortal_grid.status(hub, "/health/live") == 200, 10, mortal_grid.hubs[hub].tail)
+        assert get(hub, "/health/ready").json == {"status": "broker_unavailable"}
+        assert post(hub, chat()).error["code"] == "broker_unavailable"
+    finally:
+        mortal_grid.broker.process.signal(signal.SIGCONT)
+    until(lambda: mortal_grid.status(hub, "/health/ready") == 200, BACK_WITHIN_S, mortal_grid.hubs[hub].tail)
+
+
 def _is_refused_at_once(hub: str) -> bool:
     began = time.monotonic()
     answer = post(hub, chat())

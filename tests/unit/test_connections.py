@@ -52,6 +52,42 @@ async def test_nobody_is_refused_once_it_is_said_where_it_serves() -> None:
     await asyncio.wait_for(task, 10)
 
 
+async def test_a_connection_that_was_made_is_heard_though_it_was_not_accepted_yet() -> None:
+    listener = bind("127.0.0.1", 0, send_timeout_s=5)
+    port = listener.getsockname()[1]
+    server = HttpServer(hello)
+    task = asyncio.create_task(server.serve_on(listener))
+    while not server.started:  # noqa: ASYNC110 - it has no event
+        await asyncio.sleep(0.01)
+    with socket.create_connection(("127.0.0.1", port), 5) as visitor:  # while the server has no turn
+        visitor.sendall(ASK)
+        await server.stop_listening()
+        answer = (await asyncio.to_thread(visitor.recv, 1000)).lower()
+        assert answer.startswith(b"http/1.1 200")
+        assert b"connection: close" in answer
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), 5)
+    server.should_exit = True
+    await asyncio.wait_for(task, 10)
+
+
+async def test_who_stays_connected_is_told_to_go_with_an_answer_that_has_not_begun(visit: Any) -> None:
+    listener = bind("127.0.0.1", 0, send_timeout_s=5)
+    server = HttpServer(hello)
+    task = asyncio.create_task(server.serve_on(listener))
+    visitor, idle = await visit(listener.getsockname()[1]), await visit(listener.getsockname()[1])
+    for one in (visitor, idle):
+        assert await one.ask() == (200, b"hello")
+    server.say_goodbye()
+    assert await visitor.ask() == (200, b"hello")
+    assert await visitor.is_ended()
+    assert not idle.writer.transport.is_closing()
+    await server.stop_listening()
+    assert await idle.is_ended()
+    server.should_exit = True
+    await asyncio.wait_for(task, 10)
+
+
 class Visitor:
     """One connection, as raw as it gets."""
 
