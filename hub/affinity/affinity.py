@@ -1,14 +1,14 @@
 """Chooses the node that a job is set aside for, if one would do it sooner than others, and sees what came of it."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from common.grid_records import NodeRecord
 from common.signing import SigningKeys
 from common.streams.requests import SetAside
-from common.types import KeyId, Lane, NodeId, RequestId
+from common.types import KeyId, Lane, ModelId, NodeId, RequestId
 from common.wire import Job
 from hub.affinity.free_slots import FreeSlots
 from hub.affinity.memory import Memory
@@ -85,7 +85,7 @@ class Affinity:
                 if self._reads(served) and free.get(served, 0) > 0:
                     return Near(served, Kind.PREFIX, free[served])
                 self.came_of(Kind.PREFIX, Outcome.MISSED)
-        return _warm([node for node in nodes if free[node.node] > 0], job, free)
+        return choose_warm([node for node in nodes if free[node.node] > 0], job.model, free)
 
     def _reads(self, node: NodeId) -> bool:
         record = self._view.nodes.get(node)
@@ -111,9 +111,9 @@ class Affinity:
             self._memory.served(opening, node)
 
 
-def _warm(free: Sequence[NodeRecord], job: Job, slots: dict[NodeId, int]) -> Near | None:
+def choose_warm(free: Sequence[NodeRecord], model: ModelId, slots: Mapping[NodeId, int]) -> Near | None:
     """One of the free nodes that have the model loaded, where others have not: that with the most free slots."""
-    warm = [node for node in free if job.model in node.loaded]
+    warm = [node for node in free if model in node.loaded]
     if len(warm) == len(free):
         return None
     there = [node for node in warm if node.near]
