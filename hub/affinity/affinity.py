@@ -1,7 +1,7 @@
 """Chooses the node that a job is set aside for, if one would do it sooner than others, and sees what came of it."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,6 +16,10 @@ from hub.affinity.opening import Opening, opening_of
 from hub.figures.tally import Tally
 from hub.grid.registry_view import RegistryView
 from hub.settings import HubSettings
+
+LOOKED_AT = 8
+"""So many nodes of each kind are looked at for a free slot."""
+MOST_SORTED = 1000
 
 
 class Kind(StrEnum):
@@ -36,6 +40,27 @@ class Outcome(StrEnum):
     """It did not in time."""
     MISSED = "missed"
     """It has no free slot or is gone, or others wait whom the job would overtake."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNodes:
+    """The nodes that serve a model."""
+
+    taken_at: float
+    """Of which picture of the grid."""
+    warm: Sequence[NodeRecord]
+    """Those that have it loaded, and read lanes of their own."""
+    cold: Sequence[NodeRecord]
+    """Those that have not loaded it."""
+    differ: bool
+    """Whether there is a choice, and somebody who can be chosen."""
+
+    @classmethod
+    def sort(cls, nodes: Sequence[NodeRecord], model: ModelId, taken_at: float) -> "ModelNodes":
+        """Sort them out."""
+        warm = [node for node in nodes if node.near and model in node.loaded]
+        cold = [node for node in nodes if model not in node.loaded]
+        return cls(taken_at, warm, cold, len(nodes) > 1 and any(node.near for node in nodes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +92,36 @@ class Affinity:
         self._is_on = settings.affinity_wait_ms > 0
         self._slots = FreeSlots()
         self._openings: dict[RequestId, Opening] = {}
+        self._sorted: dict[ModelId, ModelNodes] = {}
 
     async def choose(self, job: Job, lane: Lane, key: KeyId | None) -> Near | None:
         """The node that a job is to be set aside for; None where it makes no difference who takes it.
 
         Only in the interactive lane: the others' order is kept as it is.
         """
-        nodes = self._view.models.get(job.model, ())
-        if not self._is_on or lane is not Lane.INTERACTIVE or len(nodes) < 2 or not any(node.near for node in nodes):
+        nodes = self._nodes_of(job.model)
+        if not self._is_on or lane is not Lane.INTERACTIVE or not nodes.differ:
             return None
-        free = {node.node: self._slots.of(node) for node in nodes}
         opening = opening_of(job, key, self._signing, self._min_bytes)
         if opening is not None:
             self._openings[job.id] = opening
             served = await self._memory.find(opening)
             if served is not None:
-                if self._reads(served) and free.get(served, 0) > 0:
-                    return Near(served, Kind.PREFIX, free[served])
+                record = self._view.nodes.get(served)
+                room = self._slots.of(record) if record is not None and record.near else 0
+                if room > 0:
+                    return Near(served, Kind.PREFIX, room)
                 self.came_of(Kind.PREFIX, Outcome.MISSED)
-        return choose_warm([node for node in nodes if free[node.node] > 0], job.model, free)
+        return choose_warm(nodes, self._slots)
 
-    def _reads(self, node: NodeId) -> bool:
-        record = self._view.nodes.get(node)
-        return record is not None and record.near == 1
+    def _nodes_of(self, model: ModelId) -> "ModelNodes":
+        """Those of the hub's newest picture, sorted out once for each picture: there may be a thousand."""
+        known = self._sorted.get(model)
+        if known is None or known.taken_at != self._view.taken_at:
+            if len(self._sorted) > MOST_SORTED:
+                self._sorted.clear()
+            known = self._sorted[model] = ModelNodes.sort(self._view.models.get(model, ()), model, self._view.taken_at)
+        return known
 
     def came_of(self, kind: Kind, outcome: Outcome) -> None:
         """Count what came of a choice."""
@@ -111,14 +143,18 @@ class Affinity:
             self._memory.served(opening, node)
 
 
-def choose_warm(free: Sequence[NodeRecord], model: ModelId, slots: Mapping[NodeId, int]) -> Near | None:
-    """One of the free nodes that have the model loaded, where others have not: that with the most free slots."""
-    warm = [node for node in free if model in node.loaded]
-    if len(warm) == len(free):
+def choose_warm(nodes: ModelNodes, slots: FreeSlots) -> Near | None:
+    """Of the free nodes that have the model loaded that with the most free slots, where free ones have not.
+
+    Some are looked at, not all: nobody is to wait for a look at a thousand nodes.
+    """
+    if not nodes.warm or not any(slots.of(node) for node in _some(nodes.cold)):
         return None
-    there = [node for node in warm if node.near]
-    if not there:
-        return None
-    most = max(slots[node.node] for node in there)
-    chosen = random.choice([node for node in there if slots[node.node] == most])  # noqa: S311 - spread, not a secret
-    return Near(chosen.node, Kind.WARM, most)
+    chosen = max(_some(nodes.warm), key=slots.of)
+    room = slots.of(chosen)
+    return Near(chosen.node, Kind.WARM, room) if room else None
+
+
+def _some(nodes: Sequence[NodeRecord]) -> Sequence[NodeRecord]:
+    """A few, in any order."""
+    return random.sample(nodes, min(LOOKED_AT, len(nodes)))

@@ -49,5 +49,6 @@ class FreeSlots:
             return 0
         if node.state is NodeState.BUSY and len(node.requests) < node.slots:
             return 0  # others use its engine
-        said = {request for request in node.requests if self._now() - self._over.get(request, 0.0) > SAID_LATE_S}
+        late = self._now() - SAID_LATE_S
+        said = {request for request in node.requests if self._over.get(request, float("-inf")) < late}
         return max(0, node.slots - len(said | self._of.get(node.node, set())))

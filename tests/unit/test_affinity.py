@@ -13,7 +13,7 @@ from common.grid_records import NodeRecord
 from common.signing import SigningKeys
 from common.types import KeyId, ModelId, NodeId, NodeState, RequestId
 from common.wire import Job
-from hub.affinity.affinity import choose_warm
+from hub.affinity.affinity import LOOKED_AT, ModelNodes, choose_warm
 from hub.affinity.free_slots import SAID_LATE_S, FreeSlots
 from hub.affinity.opening import MOST_WINDOWS, NEWEST, WINDOW_BYTES, Opening, opening_of
 from tests.support import golden
@@ -166,7 +166,7 @@ class TestWarm:
         return replace(IDLE, node=NodeId(name), **{"loaded": (), **fields})
 
     def chosen(self, *nodes: NodeRecord) -> str | None:
-        near = choose_warm(nodes, MODEL, {node.node: node.slots for node in nodes})
+        near = choose_warm(ModelNodes.sort(nodes, MODEL, 0), FreeSlots())
         return None if near is None else near.node
 
     def test_where_all_are_the_same_nobody_is_near(self) -> None:
@@ -183,3 +183,13 @@ class TestWarm:
 
     def test_one_of_a_former_version_cannot_be_meant(self) -> None:
         assert self.chosen(self.node("a"), self.node("b", loaded=(MODEL,), near=0)) is None
+
+    def test_one_without_a_free_slot_is_not_meant_nor_compared_with(self) -> None:
+        cold, warm = self.node("cold"), self.node("warm", loaded=(MODEL,))
+        full: dict[str, Any] = {"state": NodeState.BUSY, "requests": (R1, R2), "slots": 2}
+        assert self.chosen(cold, replace(warm, **full)) is None
+        assert self.chosen(replace(cold, **full), warm) is None
+
+    def test_of_very_many_one_is_found(self) -> None:
+        nodes = [self.node(f"n{n}", loaded=(MODEL,) if n % 2 else ()) for n in range(100 * LOOKED_AT)]
+        assert self.chosen(*nodes) is not None
