@@ -4,7 +4,8 @@ Commands and keys are paired by selectors: one key pattern for all commands woul
 lane also add to it. Scripts run with the same rights, whoever loaded them.
 
     at the root     ask the time, name the connection, in a cluster ask who has which slot: nothing that touches a key
-    lanes           claim, settle; EVALSHA wants all keys of a script in one selector, so their indexes stand with them
+    lanes           of its models, and its own: claim, settle; EVALSHA wants all keys of a script in one selector, so
+                    their indexes stand with them
     replies         answer them; their names hold 128 random bits, and no command here lists keys
     doorbells, dead letters    add
     own node        write, read, delete
@@ -77,7 +78,8 @@ def provider_rules(
     lanes = [one for model in literal for one in _merged([named.lane(lane, model) for lane in Lane])]
     waiting = [one for model in literal for one in _merged([named.waiting(lane, model) for lane in Lane])]
     replies = named.reply(HubId("*"), RequestId("*"))
-    take = [_selector("+evalsha +xreadgroup +xack +xdel +zrem", "~", [*lanes, *waiting])] if models else []
+    own = named.lane(Lane.INTERACTIVE, ModelId(""), node)
+    take = [_selector("+evalsha +xreadgroup +xack +xdel +zrem", "~", [*lanes, own, *waiting])] if models else []
     root = (*_ROOT, *(("+select",) if database else ()), *(_CLUSTER if in_cluster else ()))
     return (
         *root,

@@ -41,7 +41,10 @@ class NodeRecord:
     gpus: tuple[Mapping[str, Any], ...] = ()
     public_url: str = ""
     running: tuple[Mapping[str, Any], ...] = ()
-    """How far each request is: `id model lane attempt claimed_at`, and once it has begun `first_data_at tokens`."""
+    """How far each request is: `id model lane attempt claimed_at`, and once it has begun `first_data_at tokens`; `near`
+    is 1 where it came by the node's own lane."""
+    near: int = 0
+    """1 where it reads a lane of its own; those of former versions don't."""
 
     def to_hash(self) -> dict[Any, Any]:
         """The fields of the node's hash; lists and objects as JSON."""
@@ -75,6 +78,7 @@ class NodeRecord:
                 gpus=_objects(text.get("gpus", "[]")),
                 public_url=_web_address(text.get("public_url", "")),
                 running=_objects(text.get("running", "[]")),
+                near=int(text.get("near") == "1"),
             )
         except (KeyError, ValueError, IndexError):
             return None

@@ -10,8 +10,10 @@
 | `ghub:reports` | zset, TTL | node -> when it last reported, ms |
 | `ghub:nonce:<key id>:<nonce>` | string, TTL | a direct call's HMAC that was used |
 | `ghub:{jobs}:<lane>:<model>` | stream, group `providers` | jobs waiting or running |
+| `ghub:{jobs}:near:<node>` | stream, group `providers` | jobs set aside for one node for a moment, or running there |
 | `ghub:{jobs}:waiting:<lane>:<model>` | zset, TTL | request -> published at, ms: places in the queue, a hint |
 | `ghub:{jobs}:lanes` | set, TTL | every lane in use |
+| `ghub:{served}:<digest>` | string, TTL | which node has served a conversation that begins so |
 | `ghub:request:<id>` | hash, TTL | one request, for people and hubs |
 | `ghub:{open}:<hub>` | set, TTL | the requests that this hub looks after: other hubs do so when it dies |
 | `ghub:idempotency:<sha256>` | hash, TTL | which request a client's Idempotency-Key stands for |
@@ -78,18 +80,22 @@ class Keys:
         """Mark of a nonce that was used with a direct key."""
         return f"{self.prefix}nonce:{key_id}:{nonce}"
 
-    def lane(self, lane: Lane, model: ModelId) -> str:
-        """Stream of the jobs of one model in one lane."""
-        return f"{self.prefix}{{jobs}}:{lane}:{model}"
+    def lane(self, lane: Lane, model: ModelId, near: NodeId | None = None) -> str:
+        """Stream of the jobs of one model in one lane; of those set aside for a node, that node's for all models."""
+        return f"{self.prefix}{{jobs}}:{lane}:{model}" if near is None else f"{self.prefix}{{jobs}}:near:{near}"
 
-    def waiting(self, lane: Lane, model: ModelId) -> str:
-        """Zset that orders the requests still waiting in a lane."""
+    def waiting(self, lane: Lane, model: ModelId, near: NodeId | None = None) -> str:  # noqa: ARG002 - see below
+        """Zset that orders the requests still waiting in a lane; with those that are set aside for a node."""
         return f"{self.prefix}{{jobs}}:waiting:{lane}:{model}"
 
     @property
     def lanes(self) -> str:
         """Set of every lane in use, as `<lane>:<model>`."""
         return f"{self.prefix}{{jobs}}:lanes"
+
+    def served(self, digest: str) -> str:
+        """The node that served a conversation, by a keyed digest of how that begins."""
+        return f"{self.prefix}{{served}}:{digest}"
 
     def request(self, request: RequestId) -> str:
         """Hash of one request."""

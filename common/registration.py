@@ -56,5 +56,7 @@ class Registration(_Part):
     """`id:secret` each; jobs may be signed with any of them. Empty: jobs are unsigned."""
     models: tuple[ModelName, ...] | None = None
     """Those whose jobs it may take; None: all that it asked for."""
+    has_near_lane: bool = False
+    """Whether it has a lane of its own, which it may read; hubs of former versions make none."""
     renew_s: float = 60
     """How often to register again, so that changed keys and forgotten users are noticed."""

@@ -22,9 +22,11 @@ from common.streams.control import ControlStreams
 from common.streams.dead import DeadLetters
 from common.streams.jobs import JobLanes
 from common.streams.last_word import LastWords
+from common.streams.near_lanes import NearLanes
 from common.streams.replies import Doorbell, ReplyStreams
 from common.streams.request_book import RequestBook
 from common.streams.requests import Requests, RequestTtls
+from common.streams.served import ServedBook
 from common.tasks import Crew, wait_or_stop
 from common.telemetry.port import NO_TRACING, Tracing
 from common.types import HubId
@@ -34,6 +36,8 @@ from hub.access.credential_table import CredentialTable
 from hub.access.gatekeeper import Gatekeeper
 from hub.access.members import MemberBooks, Members
 from hub.access.provider_tokens import parse_tokens
+from hub.affinity.affinity import Affinity
+from hub.affinity.memory import Memory
 from hub.api.admin.dead import dead_router
 from hub.api.admin.grid import grid_router
 from hub.api.admin.keys import keys_router
@@ -144,6 +148,7 @@ class Hub:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a time for each series that Prometheus has no use for
         counters = CollectorRegistry(auto_describe=False)
         self._tally = Tally(RequestCounters(counters), History(broker), clock)
+        self._memory = Memory(ServedBook(broker), settings.affinity_ttl_s)
         backstage = Backstage(
             hub=self.id,
             settings=settings,
@@ -157,6 +162,8 @@ class Hub:
             turns=self._turns,
             dead=dead_jobs,
             tally=self._tally,
+            affinity=Affinity(self._view, self._memory, signing, self._tally, settings),
+            near_lanes=NearLanes(broker),
             tracing=tracing,
         )
         self.dispatcher = Dispatcher(broker.keys, backstage)
@@ -208,6 +215,7 @@ class Hub:
         self.crew.start("presence", self._presence.run())
         self.crew.start("broker watch", self._broker_watch.run())
         self.crew.start("tally", self._tally.run())
+        self.crew.start("affinity", self._memory.run())
         self.crew.start("overview", self.feed.run())
         self._resumption.start(self.crew)
         self.crew.start("reaper", self._reaper.run())

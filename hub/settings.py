@@ -119,6 +119,13 @@ class HubSettings(SharedSettings):
     """How long what a request holds of its key's limits outlives a hub that died."""
     max_connections: int = Field(20_000, ge=1)
     """Most connections that one hub process holds open, idle ones too; who comes after them hears 503."""
+    affinity_wait_ms: int = Field(200, ge=0, le=5000)
+    """How long a job waits at most for the node that has served its conversation, or has its model loaded, before any
+    node may take it. It waits only where that node was free when last heard of; 0 sets nothing aside for anybody."""
+    affinity_min_bytes: int = Field(2048, ge=1)
+    """Conversations that have less than this in common with a former request go to any node."""
+    affinity_ttl_s: float = Field(300, ge=1, le=86_400)
+    """How long it is remembered who served a conversation."""
     answer_tokens: int = Field(1024, ge=0)
     """How many tokens of a key's minute are set aside for an answer without a limit, until they are known."""
     max_open_requests: int = Field(10_000, ge=1)

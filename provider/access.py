@@ -9,8 +9,8 @@ from common.broker_url import BrokerUrl
 from common.errors import BrokerError, LaneMissing
 from common.settings import is_loopback
 from common.signing import SigningKeys
-from common.streams.jobs import JobLanes, lanes_of
-from common.types import ModelId
+from common.streams.jobs import JobLanes, LaneName, lanes_of, near_lane
+from common.types import ModelId, NodeId
 
 LANES_INTERVAL_S = 60.0
 """How often lanes that are there are made once more: that keeps them in the set of lanes."""
@@ -29,6 +29,10 @@ class Access(Protocol):
     @property
     def models(self) -> Collection[ModelId]:
         """Those whose lanes are there and may be read."""
+
+    @property
+    def near(self) -> LaneName | None:
+        """The node's own lane, if there is one and it may be read."""
 
     @property
     def signing(self) -> SigningKeys:
@@ -51,11 +55,18 @@ class Access(Protocol):
 class SharedAccess:
     """Access to a broker that the provider was told of: it makes its lanes itself, and may do all that hubs may.
 
-    `models` says which ones the engine has.
+    `models` says which ones the engine has; `node` is whose own lane is made, too.
     """
 
-    def __init__(self, lanes: JobLanes, models: Callable[[], Sequence[ModelId]], signing: SigningKeys) -> None:
+    def __init__(
+        self,
+        lanes: JobLanes,
+        models: Callable[[], Sequence[ModelId]],
+        signing: SigningKeys,
+        node: NodeId | None = None,
+    ) -> None:
         self._lanes = lanes
+        self._near = None if node is None else near_lane(node)
         self._wanted = models
         self._signing = signing
         self.changed = asyncio.Event()
@@ -71,6 +82,11 @@ class SharedAccess:
     def models(self) -> Collection[ModelId]:
         """Those whose lanes it has made."""
         return self._made
+
+    @property
+    def near(self) -> LaneName | None:
+        """The one that it makes, with the others."""
+        return self._near if self._made else None
 
     @property
     def signing(self) -> SigningKeys:
@@ -96,7 +112,7 @@ class SharedAccess:
 
     async def _make(self) -> None:
         models = frozenset(self._wanted())
-        await self._lanes.ensure(lanes_of(models))
+        await self._lanes.ensure([*lanes_of(models), *([self._near] if self._near and models else [])])
         if models != self._made:
             self._made = models
             self.changed.set()

@@ -64,8 +64,14 @@ class Consumer:
         self._room = room
         self._window = window
         self._denied: frozenset[ModelId] = frozenset()
+        self._is_near_denied = False
         self._is_refused = False
         self._has_looked_back = False
+
+    @property
+    def near(self) -> LaneName | None:
+        """The node's own lane, if it is read."""
+        return None if self._is_near_denied else self._access.near
 
     async def run(self) -> None:
         """Take jobs until cancelled. After any trouble with the broker, look for jobs it counts as ours."""
@@ -108,7 +114,7 @@ class Consumer:
             await wait_or_stop(self._slots.changed, LOOK_AT_SLOTS_S)
             return
         self._access.changed.clear()
-        lanes = lanes_of([model for model in self._models() if self._room.fits(model)])
+        lanes = self._in_order([model for model in self._models() if self._room.fits(model)])
         if not lanes:
             await wait_or_stop(self._access.changed, LOOK_AT_ROOM_S)
             return
@@ -137,6 +143,13 @@ class Consumer:
         else:
             await self._runner.accept(delivery)
 
+    def _in_order(self, models: Sequence[ModelId]) -> list[LaneName]:
+        """The lanes of these models, most urgent first; the node's own goes before those that it takes from."""
+        lanes, near = lanes_of(models), self.near
+        if lanes and near is not None:
+            lanes.insert(lanes.index(LaneName(near.lane, models[0])), near)
+        return lanes
+
     def _models(self) -> list[ModelId]:
         """The engine's, those in memory first, as far as their lanes are there and may be read."""
         allowed = self._allowed()
@@ -150,14 +163,17 @@ class Consumer:
 
         So it is where the broker's operator makes the users, and has not heard of a new model yet.
         """
-        denied = await self._lanes.denied(self._node, lanes_of(self._access.models)) if self._is_refused else set()
-        found = frozenset(lane.model for lane in denied)
+        near = [] if self._access.near is None else [self._access.near]
+        asked = [*lanes_of(self._access.models), *near]
+        denied = await self._lanes.denied(self._node, asked) if self._is_refused else set()
+        self._is_near_denied = not denied.isdisjoint(near)
+        found = frozenset(lane.model for lane in denied.difference(near))
         if found != self._denied:
             log.warning(
                 "models_denied", models=sorted(found), hint="the broker does not let this node read their lanes"
             )
         self._denied = found
-        self._is_refused = bool(found)
+        self._is_refused = bool(denied)
 
     async def _adopt(self) -> bool:
         """Deal with jobs that are ours by name but do not run here; False if some were left for a later look.
@@ -174,7 +190,7 @@ class Consumer:
 
     async def _lanes_of_old(self) -> list[LaneName]:
         """Where jobs of ours may be: those of models that the engine lost while no process of this name ran, once."""
-        own = lanes_of(self._allowed())
+        own = [*lanes_of(self._allowed()), *([] if self.near is None else [self.near])]
         if self._has_looked_back or self._access.is_member:  # a registered node may read no other lanes
             return own
         self._has_looked_back = True

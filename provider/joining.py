@@ -13,7 +13,7 @@ from common.registration import Registration, RegistrationRequest
 from common.report import MAX_MODELS
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes
-from common.types import ModelId
+from common.types import ModelId, NodeId
 from provider.access import Access, SharedAccess, is_bare
 from provider.engines.watch import EngineWatch
 from provider.membership import Membership
@@ -56,7 +56,7 @@ def named_grid(settings: ProviderSettings, engine: EngineWatch, signing: Signing
     def models() -> Sequence[ModelId]:
         return engine.models
 
-    return Footing(settings, broker, SharedAccess(JobLanes(broker), models, signing))
+    return Footing(settings, broker, SharedAccess(JobLanes(broker), models, signing, NodeId(settings.name)))
 
 
 def joined_grid(settings: ProviderSettings, membership: Membership, registration: Registration) -> Footing:

@@ -11,8 +11,9 @@ from common.broker import UserAndPassword
 from common.errors import BrokerDenied, BrokerError, LaneMissing, SettingsError
 from common.registration import Registration, RegistrationRequest
 from common.signing import SigningKeys
+from common.streams.jobs import LaneName, near_lane
 from common.tasks import backoff_s, wait_or_stop
-from common.types import ModelId
+from common.types import ModelId, NodeId
 from provider.errors import HubError, HubRefused, HubUnreachable, NameTaken, RegistrationRefused
 from provider.hub_client import HubClient
 
@@ -86,6 +87,12 @@ class Membership:
     def models(self) -> Collection[ModelId]:
         """Those that the hub has let it take jobs of."""
         return self._models
+
+    @property
+    def near(self) -> LaneName | None:
+        """Its own, where the hub that it registered at last made one and let it read that."""
+        now = self._registration
+        return near_lane(NodeId(now.node)) if now is not None and now.has_near_lane and self._models else None
 
     @property
     def signing(self) -> SigningKeys:

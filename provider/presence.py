@@ -50,6 +50,7 @@ class Presence:
         runner: Runner,
         engine: EngineWatch,
         standing: Standing,
+        reads_near_lane: Callable[[], bool],
         on_registered: Callable[[], None],
     ) -> None:
         self._node = node
@@ -63,6 +64,7 @@ class Presence:
         self._runner = runner
         self._engine = engine
         self._standing = standing
+        self._reads_near_lane = reads_near_lane
         self._on_registered = on_registered
         self._is_registered = False
         self._started_at = 0
@@ -151,4 +153,5 @@ class Presence:
             heartbeat_at=now,
             gpus=tuple(gpu.model_dump() for gpu in standing.gpus()),
             public_url=standing.public_url,
+            near=int(self._reads_near_lane()),
         )

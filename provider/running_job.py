@@ -64,6 +64,8 @@ class RunningJob:
             "attempt": self.job.attempt,
             "claimed_at": now_ms - int((now - self.claimed_at) * 1000),
         }
+        if self.ticket.lane.near is not None:
+            told["near"] = 1
         if reply is not None and reply.first_data_at:
             told["first_data_at"] = now_ms - int((now - reply.first_data_at) * 1000)
             told["tokens"] = reply.events

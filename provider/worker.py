@@ -76,22 +76,6 @@ class Worker:
             on_full=room.refuse,
             tracing=tracing,
         )
-        self._presence = Presence(
-            node=node,
-            instance=instance,
-            settings=settings,
-            clock=self._clock,
-            registry=Registry(broker),
-            access=access,
-            gate=gate,
-            slots=slots,
-            runner=self._runner,
-            engine=engine,
-            standing=standing,
-            on_registered=on_registered,
-        )
-        self._control_streams = ControlStreams(broker)
-        self._control = Control(node, self._control_streams, gate, self._runner)
         self._consumer = Consumer(
             node=node,
             lanes=lanes,
@@ -105,6 +89,23 @@ class Worker:
             room=room,
             window=window,
         )
+        self._presence = Presence(
+            node=node,
+            instance=instance,
+            settings=settings,
+            clock=self._clock,
+            registry=Registry(broker),
+            access=access,
+            gate=gate,
+            slots=slots,
+            runner=self._runner,
+            engine=engine,
+            standing=standing,
+            reads_near_lane=lambda: self._consumer.near is not None,
+            on_registered=on_registered,
+        )
+        self._control_streams = ControlStreams(broker)
+        self._control = Control(node, self._control_streams, gate, self._runner)
         self._orders_after: bytes | None = None
 
     @property

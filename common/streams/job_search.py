@@ -7,7 +7,7 @@ from common.errors import GHubError
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes, LaneName, Ticket, lanes_of
 from common.streams.shapes import Fields
-from common.types import ModelId, RequestId
+from common.types import Lane, ModelId, NodeId, RequestId
 from common.wire import Job
 
 PER_READ = 8
@@ -30,7 +30,7 @@ class JobSearch:
         self._signing = signing
 
     async def find(
-        self, request: RequestId, reply: str, model: ModelId, hint: Ticket | None
+        self, request: RequestId, reply: str, model: ModelId, hint: Ticket | None, near: NodeId | None = None
     ) -> tuple[Job, Ticket] | None:
         """The newest attempt of a request that is in a lane of its model, and where.
 
@@ -39,12 +39,14 @@ class JobSearch:
             reply: the job must name this one.
             model: whose lanes are looked through, if it is not where `hint` says.
             hint: where it is likely to lie.
+            near: the node that it was meant for, if any: its own lane is looked through, too.
         """
         if hint is not None:
             fields = (await self._lanes.fetch(hint)).fields
             if fields is not None and (job := self._read(fields, request, reply)) is not None:
                 return job, hint
-        found = [one for lane in lanes_of([model]) for one in await self._find_in(lane, request, reply)]
+        lanes = lanes_of([model]) if near is None else [*lanes_of([model]), LaneName(Lane.INTERACTIVE, model, near)]
+        found = [one for lane in lanes for one in await self._find_in(lane, request, reply)]
         return max(found, key=lambda one: one[0].attempt, default=None)
 
     async def _find_in(self, lane: LaneName, request: RequestId, reply: str) -> list[tuple[Job, Ticket]]:

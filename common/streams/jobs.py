@@ -24,6 +24,9 @@ DEAD_MAXLEN = 1000
 _AFTER_ALL = f"{2**64 - 1}-0"
 """No entry has a higher id. (The very highest stands for `>` inside the server: it would take jobs.)"""
 
+NEAR = "near"
+"""What stands for the lane in the name of a node's own one."""
+
 _CLAIM = Script("claim_jobs")
 _SETTLE = Script("settle_job")
 _REQUEUE = Script("requeue_job")
@@ -31,13 +34,14 @@ _WITHDRAW = Script("withdraw_job")
 
 
 class LaneName(NamedTuple):
-    """A lane of a model."""
+    """A lane of a model; with `near`, those of its jobs that are set aside for a node, in that node's own lane."""
 
     lane: Lane
     model: ModelId
+    near: NodeId | None = None
 
     def __str__(self) -> str:
-        return f"{self.lane}:{self.model}"
+        return f"{self.lane}:{self.model}" if self.near is None else f"{NEAR}:{self.near}"
 
     @classmethod
     def parse(cls, name: bytes) -> "LaneName":
@@ -66,6 +70,11 @@ class LaneLoad(NamedTuple):
 
     waiting: int
     running: int
+
+
+def near_lane(node: NodeId) -> LaneName:
+    """A node's own lane, where jobs of all its models may lie."""
+    return LaneName(Lane.INTERACTIVE, ModelId(""), node)
 
 
 def lanes_of(models: Iterable[ModelId]) -> list[LaneName]:
@@ -118,7 +127,7 @@ class JobLanes:
         with _lane_errors():
             found = await _CLAIM.run(self._line, [*by_key], [GROUP, node, count])
         return [
-            Delivery(Ticket(by_key[key], entry), fields_of(flat))
+            _delivery(by_key[key], entry, fields_of(flat))
             for key, entries in zip(found[::2], found[1::2], strict=True)
             for entry, flat in entries
         ]
@@ -136,9 +145,7 @@ class JobLanes:
         with _lane_errors():
             answer = await self._waiting.say(*head, *by_key, *(b">" for _ in by_key))
         return [
-            Delivery(Ticket(by_key[key], entry), fields)
-            for key, entries in entries_of(answer)
-            for entry, fields in entries
+            _delivery(by_key[key], entry, fields) for key, entries in entries_of(answer) for entry, fields in entries
         ]
 
     async def delivered(self, node: NodeId, lanes: Sequence[LaneName]) -> AsyncIterator[Delivery]:
@@ -150,17 +157,17 @@ class JobLanes:
         last = dict.fromkeys(lanes, b"0")
         while last:
             head = ("XREADGROUP", "GROUP", GROUP, node, "COUNT", 1, "STREAMS")
-            found: list[Delivery] = []
+            found: dict[LaneName, Delivery] = {}
             with broker_errors():
                 answers = await self._line.ask([(*head, self._key(lane), after) for lane, after in last.items()])
                 for lane, answer in zip(last, answers, strict=True):
                     if not isinstance(answer, Exception):
-                        entries = [one for _, some in entries_of(answer) for one in some]
-                        found += [Delivery(Ticket(lane, entry), fields) for entry, fields in entries]
+                        for entry, fields in (one for _, some in entries_of(answer) for one in some):
+                            found[lane] = _delivery(lane, entry, fields)
                     elif not _is_nogroup(answer):
                         raise answer
-            last = {delivery.ticket.lane: delivery.ticket.entry for delivery in found}
-            for delivery in found:
+            last = {lane: delivery.ticket.entry for lane, delivery in found.items()}
+            for delivery in found.values():
                 yield delivery
 
     async def denied(self, node: NodeId, lanes: Sequence[LaneName]) -> set[LaneName]:
@@ -272,6 +279,13 @@ class JobLanes:
 
     def _key(self, lane: LaneName) -> str:
         return self._keys.lane(*lane)
+
+
+def _delivery(lane: LaneName, entry: bytes, fields: Fields | None) -> Delivery:
+    """A delivery; a job of a node's own lane tells itself of which model it is."""
+    if lane.near is not None and fields is not None:
+        lane = lane._replace(model=ModelId(fields.get(b"model", b"").decode(errors="replace")))
+    return Delivery(Ticket(lane, entry), fields)
 
 
 @contextmanager

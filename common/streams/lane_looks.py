@@ -13,7 +13,7 @@ from common.broker import Broker, broker_errors
 from common.keys import GROUP
 from common.streams.jobs import LaneName, Ticket
 from common.streams.scripts import Script
-from common.types import NodeId, RequestId
+from common.types import ModelId, NodeId, RequestId
 from common.wire import EntryId
 
 _PEEK = Script("peek_jobs")
@@ -137,7 +137,9 @@ class LaneLooks:
 
 
 def _glimpse(lane: LaneName, parts: Iterable[bytes]) -> JobGlimpse:
-    entry, request, attempt, reply, deadline = parts
+    entry, request, attempt, reply, deadline, model = parts
+    if lane.near is not None:  # jobs of all its node's models lie there
+        lane = lane._replace(model=ModelId(model.decode(errors="replace")))
     return JobGlimpse(
         Ticket(lane, entry),
         RequestId(request.decode(errors="replace")),

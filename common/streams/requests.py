@@ -11,7 +11,7 @@ from common.keys import GROUP
 from common.line import Answer, Argument, Command
 from common.orders import ControlEntry
 from common.streams.control import ControlStreams
-from common.streams.jobs import INDEX_TTL_MS, JobLanes, LaneName, Ticket
+from common.streams.jobs import INDEX_TTL_MS, JobLanes, LaneName, Ticket, near_lane
 from common.streams.replies import ReplyStreams
 from common.streams.scripts import Script
 from common.streams.shapes import flat
@@ -33,6 +33,14 @@ class Published:
 
     ticket: Ticket
     ahead: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A node that a job is meant for, and how many jobs may wait in that node's own lane with it."""
+
+    node: NodeId
+    room: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +70,18 @@ class Requests:
         self._lanes = JobLanes(broker)
         self._control = ControlStreams(broker)
 
-    async def publish(self, job: Job, lane: Lane, facts: Facts, *, max_waiting: int) -> Published | QueueFull:
+    async def publish(
+        self, job: Job, lane: Lane, facts: Facts, *, max_waiting: int, near: SetAside | None = None
+    ) -> Published | QueueFull:
         """Write the request's hash, open its reply and add the job to its lane, in one round trip and that order.
 
         In a cluster the job goes in a round trip of its own: a provider that has it must find the reply.
 
         Its hub's name for it comes first of all: whoever looks after a dead hub's requests finds it by that. May be
         repeated where the answer was lost.
+
+        A job that is meant for a node joins that node's own lane, unless others wait for the model whom it would
+        overtake; the hash says `near` from the first.
         """
         keys = self._broker.keys
         name = LaneName(lane, job.model)
@@ -78,7 +91,11 @@ class Requests:
             keys.lanes,
             *(keys.lane(one, job.model) for one in Lane),
         ]
-        args: list[Argument] = [GROUP, max_waiting, job.id, INDEX_TTL_MS, str(name), *flat(job.to_fields())]
+        room = 0
+        if near is not None:
+            script_keys.append(keys.lane(*near_lane(near.node)))
+            room, facts = near.room, {**facts, "near": near.node}
+        args: list[Argument] = [GROUP, max_waiting, job.id, INDEX_TTL_MS, str(name), room, *flat(job.to_fields())]
         publish = _PUBLISH.command(script_keys, args)
         first: list[Command] = [
             ("SADD", self._open, job.id),
@@ -90,7 +107,7 @@ class Requests:
         with broker_errors():
             *before, answer = await self._line.ask_in_turn(first, [publish])
             raise_first([one for one in before if not _is_there(one)])
-            entry, count = await _PUBLISH.mend(self._line, publish, answer)
+            entry, count, is_near = await _PUBLISH.mend(self._line, publish, answer)
             if not entry:
                 raise_first(
                     await self._line.ask(
@@ -98,6 +115,8 @@ class Requests:
                     )
                 )
                 return QueueFull(count)
+        if near is not None and is_near:
+            name = name._replace(near=near.node)
         return Published(Ticket(name, entry), count)
 
     async def keep_open(self) -> None:

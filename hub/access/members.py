@@ -12,7 +12,7 @@ from common.memberships import Member, Memberships
 from common.registration import Registration, RegistrationRequest
 from common.registry import Registry
 from common.signing import SigningKeys
-from common.streams.jobs import JobLanes, lanes_of
+from common.streams.jobs import JobLanes, lanes_of, near_lane
 from common.types import ModelId, NodeId
 from hub.access.broker_access import BrokerAccess
 from hub.access.credential_table import CredentialTable
@@ -162,7 +162,7 @@ class Members:
         if len(models) < len(set(asked)):
             left_out = sorted(set(asked) - set(models))
             log.warning("models_left_out", node=node, models=left_out[:20], hint="no rule of the broker can name them")
-        await books.lanes.ensure(lanes_of(models))
+        await books.lanes.ensure([*lanes_of(models), *([near_lane(node)] if models else [])])
         renewed = before if before and (before.token, before.instance) == (token.id, request.instance) else None
         access = await self._access.grant(node, token.id, models, renewed, reached_as)
         now_ms = self._clock.now_ms()
@@ -184,6 +184,7 @@ class Members:
             password=access.password,
             models=models,
             signing_keys=self._signing_keys,
+            has_near_lane=bool(models),
             renew_s=self._settings.registration_renew_s,
         )
 

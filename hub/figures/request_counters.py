@@ -59,6 +59,12 @@ class RequestCounters:
         self._requeues = Counter(
             "ghub_requeues", "Attempts that came to nothing and were followed by another", ["code"], registry=registry
         )
+        self._near = Counter(
+            "ghub_affinity",
+            "Jobs meant for a node that knows the conversation or has the model loaded, and what came of it",
+            ["kind", "outcome"],
+            registry=registry,
+        )
         self._queue = self._seconds("ghub_queue_seconds", "Admission to first claim", registry)
         self._first_token = self._seconds("ghub_first_token_seconds", "Admission to first data of a stream", registry)
         self._whole = self._seconds("ghub_request_seconds", "Admission to end, of those that are done", registry)
@@ -82,6 +88,10 @@ class RequestCounters:
     def requeued(self, code: str) -> None:
         """A further attempt is made because of this."""
         self._requeues.labels(self._codes.of(code)).inc()
+
+    def near(self, kind: str, outcome: str) -> None:
+        """A job was meant for a node that would do it sooner than others."""
+        self._near.labels(kind, outcome).inc()
 
     def took(self, model: str, *, queue_s: float | None, first_token_s: float | None, whole_s: float | None) -> None:
         """How long what of a request took; None: it did not come to that."""

@@ -57,6 +57,10 @@ class Tally:
         self._counters.requeued(error.code)
         self._now()["retried"] += 1
 
+    def near(self, kind: str, outcome: str) -> None:
+        """A job was meant for a node that would do it sooner than others."""
+        self._counters.near(kind, outcome)
+
     def ended(self, ending: Ending) -> None:
         """An admitted request has ended."""
         code = ending.error.code if ending.error is not None else ""

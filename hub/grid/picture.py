@@ -9,6 +9,7 @@ from common.streams.jobs import JobLanes, LaneLoad, LaneName, lanes_of
 from common.types import Lane, ModelId, NodeState
 from hub.asking import asking_broker
 from hub.errors import NotFound
+from hub.grid.near_loads import with_near
 from hub.grid.registry_view import RegistryView
 from hub.settings import HubSettings
 
@@ -29,7 +30,7 @@ class GridPicture:
         """`nodes` that live, `absent` ones that only reported, and `models`."""
         models = sorted(self._view.known)
         with asking_broker("registry", self._retry_after_s):
-            loads = await self._lanes.loads(lanes_of(models))
+            loads = with_near(await self._lanes.loads(lanes_of(models)), self._view.nodes.values())
             reports = await self._registry.reports()
         nodes = self._view.nodes
         return {
@@ -63,7 +64,8 @@ class GridPicture:
         with asking_broker("queues", self._retry_after_s):
             known = await self._lanes.known()
             loads = await self._lanes.loads(sorted(known, key=lambda name: (name.model, [*Lane].index(name.lane))))
-        return [{"model": name.model, "lane": name.lane.value, **load._asdict()} for name, load in loads.items()]
+        shown = with_near(loads, self._view.nodes.values())
+        return [{"model": name.model, "lane": name.lane.value, **load._asdict()} for name, load in shown.items()]
 
     def _model_shown(self, model: ModelId, loads: dict[LaneName, LaneLoad]) -> dict[str, Any]:
         nodes = self._view.models.get(model, [])

@@ -18,6 +18,7 @@ from common.streams.jobs import JobLanes, LaneLoad, LaneName
 from common.streams.request_book import RequestBook, is_request_id, number_of
 from common.types import HubId, Lane, RequestId
 from hub.asking import asking_broker
+from hub.grid.near_loads import with_near
 from hub.grid.registry_view import RegistryView
 from hub.overview.history import shown_points
 from hub.overview.parts import Shown, hub_shown, models_of, node_shown, running_of, totals_of
@@ -62,7 +63,8 @@ class Overview:
         now_ms = sources.clock.now_ms()
         with asking_broker("overview", self._retry_after_s):
             known = await sources.lanes.known()
-            loads = await sources.lanes.loads(sorted(known, key=lambda name: (name.model, _URGENCIES[name.lane])))
+            lanes = sorted(known, key=lambda name: (name.model, _URGENCIES[name.lane]))
+            loads = with_near(await sources.lanes.loads(lanes), view.nodes.values())
             hubs = await sources.registry.live_hubs()
             dead = await sources.dead.count()
             minutes = await self._last_hour(now_ms)

@@ -5,6 +5,7 @@ from common.clock import BrokerClock
 from common.streams.jobs import JobLanes
 from common.streams.lane_looks import LaneLooks
 from common.streams.leftovers import Leftovers
+from common.streams.near_lanes import NearLanes
 from common.streams.request_book import RequestBook
 from common.streams.requests import Requests
 from common.types import HubId
@@ -32,5 +33,6 @@ def make_reaper(
     """A reaper that does not work yet: see `Reaper.run`."""
     complaints, leftovers, book = Complaints(), Leftovers(broker), RequestBook(broker)
     orphans = Orphans(hub, broker.keys, leftovers, requests, book, view, clock, adopt, complaints)
-    sweep = LaneSweep(LaneLooks(broker), JobLanes(broker), book, view, clock, complaints, settings.lease_ms)
+    lanes, near_lanes = JobLanes(broker), NearLanes(broker)
+    sweep = LaneSweep(LaneLooks(broker), lanes, near_lanes, book, view, clock, complaints, settings.lease_ms)
     return Reaper(hub, settings, leftovers, orphans, sweep, steadiness, complaints, holder)

@@ -1,11 +1,13 @@
 """What a request's hash tells those who take it over. They read it with care: its hub may have died in the midst."""
 
+import re
 from collections.abc import Mapping
 
 from common.keys import Keys
+from common.settings import NAME_PATTERN
 from common.streams.dead import is_entry
 from common.streams.jobs import LaneName, Ticket
-from common.types import HubId, Lane, ModelId, RequestId, RequestStatus
+from common.types import HubId, Lane, ModelId, NodeId, RequestId, RequestStatus
 
 Facts = Mapping[str, str]
 OVER = frozenset({RequestStatus.DONE, RequestStatus.FAILED, RequestStatus.CANCELLED, RequestStatus.EXPIRED})
@@ -28,6 +30,12 @@ def reply_of(facts: Facts, request: RequestId, hub: HubId, keys: Keys) -> str:
     return told if told.endswith(f"}}:{request}") else keys.reply(HubId(facts.get("hub") or hub), request)
 
 
+def near_of(facts: Facts) -> NodeId | None:
+    """The node in whose own lane its job lies, if it does."""
+    near = facts.get("near", "")
+    return NodeId(near) if re.fullmatch(NAME_PATTERN, near) else None
+
+
 def ticket_of(facts: Facts) -> Ticket | None:
     """Where its job lies. None: it was written so shortly before its hub died that nobody knows.
 
@@ -35,7 +43,7 @@ def ticket_of(facts: Facts) -> Ticket | None:
     """
     entry = facts.get("entry", "")
     try:
-        lane = LaneName(Lane(facts["lane"]), ModelId(facts["model"]))
+        lane = LaneName(Lane(facts["lane"]), ModelId(facts["model"]), near_of(facts))
     except (KeyError, ValueError):
         return None
     return Ticket(lane, entry.encode()) if is_entry(entry) else None

@@ -10,9 +10,11 @@ import structlog
 
 from common.clock import BrokerClock
 from common.errors import BrokerRefused
-from common.streams.jobs import JobLanes, LaneName
+from common.streams.jobs import JobLanes, LaneName, near_lane
 from common.streams.lane_looks import JobGlimpse, LaneLooks, LaneStanding
+from common.streams.near_lanes import NearLanes
 from common.streams.request_book import RequestBook
+from common.types import NodeId
 from common.wire import EntryId
 from hub.grid.registry_view import RegistryView
 from hub.recovery.complaints import Complaints
@@ -30,6 +32,10 @@ OVERDUE_MS = 10_000
 FORGET_NODE_MS = 86_400_000
 """A day: how long a node has not asked a lane for jobs before the lane forgets it."""
 FORGET_EVERY_S = 3600.0
+SET_ASIDE_MS = 10_000
+"""So long after a job was set aside for a node its hub has moved it on, if that lives: settings allow 5 s."""
+DROP_LANE_S = 3600.0
+"""How long the own lane of a node that is gone waits for it."""
 
 
 class LaneSweep:
@@ -39,6 +45,7 @@ class LaneSweep:
         self,
         looks: LaneLooks,
         lanes: JobLanes,
+        near_lanes: NearLanes,
         book: RequestBook,
         view: RegistryView,
         clock: BrokerClock,
@@ -47,6 +54,7 @@ class LaneSweep:
     ) -> None:
         self._looks = looks
         self._lanes = lanes
+        self._near_lanes = near_lanes
         self._book = book
         self._view = view
         self._clock = clock
@@ -56,6 +64,8 @@ class LaneSweep:
         self._seen: dict[LaneName, bytes] = {}
         """How far each lane's waiting jobs were looked at."""
         self._forgets_at: dict[LaneName, float] = {}
+        self._absent_since: dict[NodeId, float] = {}
+        """Of nodes that are gone and have left a lane of their own."""
 
     async def look(self) -> None:
         """Take stale and orphaned jobs out of the next lanes."""
@@ -66,6 +76,8 @@ class LaneSweep:
                     await self._settle_stale(standing.lane)
                 if standing.waiting:
                     await self._withdraw_orphans(standing)
+                if standing.lane.near is not None and self._view.is_fresh:
+                    await self._drop_if_left(standing.lane.near)
                 if self._view.is_fresh:
                     await self._forget_nodes(standing.lane)
             except BrokerRefused as exc:  # something in this lane is not what it should be
@@ -74,11 +86,12 @@ class LaneSweep:
                 self._complaints.withdraw(doing)
 
     async def _next_lanes(self) -> list[LaneName]:
-        known = sorted(await self._lanes.known())
+        near = [near_lane(node) for node in await self._near_lanes.nodes()]
+        known = sorted([*await self._lanes.known(), *near], key=str)
         if len(self._forgets_at) > 2 * len(known):  # of lanes that are no more
             self._forgets_at = {lane: self._forgets_at[lane] for lane in known if lane in self._forgets_at}
             self._seen = {lane: self._seen[lane] for lane in known if lane in self._seen}
-        ahead = [lane for lane in known if self._last is None or lane > self._last]
+        ahead = [lane for lane in known if self._last is None or str(lane) > str(self._last)]
         lanes = (ahead or known)[:LANES_PER_LOOK]
         self._last = lanes[-1] if len(lanes) < len(known) and lanes else None
         return lanes
@@ -123,10 +136,22 @@ class LaneSweep:
             is_late = job.deadline_ms is not None and job.deadline_ms + OVERDUE_MS < now_ms
             if (is_late or entry is None) and await self._lanes.withdraw(job.ticket, job.request) is None:
                 log.info("orphaned_job_withdrawn", lane=str(lane), request=job.request, is_late=is_late)
+                continue
+            is_overdue = lane.near is not None and _order(job.ticket.entry)[0] + SET_ASIDE_MS < now_ms
+            if is_overdue and await self._near_lanes.move(job.ticket, job.request) is not None:
+                log.info("job_moved_on", lane=str(lane), request=job.request)
         if len(jobs) < JOBS_PER_LOOK:
             self._seen.pop(lane, None)  # from the head again
         else:
             self._seen[lane] = jobs[-1].ticket.entry
+
+    async def _drop_if_left(self, node: NodeId) -> None:
+        """Take away the lane of a node that has been gone for long."""
+        now = asyncio.get_running_loop().time()
+        if node in self._view.nodes:
+            self._absent_since.pop(node, None)
+        elif now - self._absent_since.setdefault(node, now) > DROP_LANE_S and await self._near_lanes.drop(node):
+            del self._absent_since[node]
 
 
 def _order(entry: bytes) -> tuple[int, int]:

@@ -85,12 +85,28 @@ class Attempts:
         """A node has it."""
         self.node = node
         self.is_running = True
+        self._stage.affinity.at(self.job.id, node)
         self._clocks.node_found(self._stage.clock.now_ms())
         self._record.claimed(self.job, node)
         if self._trail is not None:
             self._trail.claimed(node, self.job.attempt)
         if self._place.ticket is not None:
             self._stage.ledger.leave_queue(self.job.id, self._place.ticket.lane)
+
+    async def move_on(self) -> None:
+        """The node that its job was set aside for did not take it in time: now any node may."""
+        ticket = self._place.ticket
+        if ticket is None:
+            return
+        try:
+            moved = await self._stage.near_lanes.move(ticket, self.job.id)
+        except BrokerError as exc:  # the next look comes soon, and a hub that takes over looks, too
+            log.warning("broker_unavailable", doing="move_on", request=self.job.id, error=str(exc))
+            return
+        self._place.passed_by(moved)
+        if moved is not None:
+            self._stage.affinity.nowhere(self.job.id)
+            self._record.published(self.job, moved)
 
     def heard(self, entry_id: EntryId, entry: ReplyEntry) -> None:
         """An entry came; see whether it is of a later attempt than this hub knows.
@@ -198,6 +214,7 @@ class Attempts:
             self._trail.published(ticket.entry, reason)
         log.info("requeued", request=job.id, attempt=job.attempt, reason=reason.code, error=reason.message)
         self._stage.ledger.join_queue(job.id)
+        self._stage.affinity.nowhere(job.id)
         self._stage.tally.requeued(reason)
         self.job = job
         self.node, self.is_running, self.is_handed_back = None, False, False

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from common.clock import BrokerClock
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes
+from common.streams.near_lanes import NearLanes
 from common.streams.requests import Requests
 from common.telemetry.port import NO_TRACING, Tracing
 from common.types import HubId
+from hub.affinity.affinity import Affinity
 from hub.figures.tally import Tally
 from hub.grid.registry_view import RegistryView
 from hub.relay.reader import ReplyReader
@@ -33,4 +35,6 @@ class Backstage:
     turns: Turns
     dead: DeadJobs
     tally: Tally
+    affinity: Affinity
+    near_lanes: NearLanes
     tracing: Tracing = NO_TRACING

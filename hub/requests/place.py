@@ -1,5 +1,8 @@
 """Where a request stands before a node has it: its turn among those of its key, then its job's place in a lane."""
 
+import asyncio
+import math
+
 import structlog
 
 from common.credentials import ClientKey
@@ -8,11 +11,13 @@ from common.limits import UNKNOWN_TOKENS, Quota
 from common.streams.jobs import LaneName, Ticket
 from common.streams.requests import Facts
 from common.streams.requests import QueueFull as LaneFull
-from common.types import KeyId, Lane
+from common.types import KeyId, Lane, NodeId
 from common.wire import Job, Usage
+from hub.affinity.affinity import Near, Outcome
 from hub.errors import BrokerAway, QueueFull
 from hub.relay.inbox import Inbox
 from hub.requests.backstage import Backstage
+from hub.requests.clocks import ALARM_SPARE_S
 from hub.requests.turns import Turn
 
 log = structlog.get_logger()
@@ -37,6 +42,9 @@ class Place:
         self._stage = backstage
         self._key = key
         self._ahead = 0
+        self._near: Near | None = None
+        self._has_chosen = self._has_near = False
+        self._near_until_s = 0.0
         self.ticket: Ticket | None = None
         """Where its job lies; None before it is published."""
         self.may_be_published = False
@@ -85,14 +93,37 @@ class Place:
         """So many jobs wait before it now."""
         self._ahead, self.wait_s = ahead, wait_s
 
+    def shown(self, ticket: Ticket) -> dict[str, str]:
+        """Where its job lies, as its hash says it; of a node's own lane only if it was ever meant for one."""
+        entry = {"entry": ticket.entry.decode()}
+        return entry | {"near": ticket.lane.near or ""} if self._has_near else entry
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether its job lies in the lane of a node for which it has waited long enough."""
+        is_aside = self.ticket is not None and self.ticket.lane.near is not None
+        return is_aside and asyncio.get_running_loop().time() >= self._near_until_s
+
     def taken_over(self, ticket: Ticket | None) -> None:
         """Another hub has published its job, which lies here as far as is known."""
         self.ticket, self.may_be_published = ticket, True
+        self._has_near = ticket is not None and ticket.lane.near is not None
 
     def requeued(self, ticket: Ticket) -> None:
         """Its next attempt waits first in line."""
         self.ticket = ticket
         self.move(0)
+
+    def passed_by(self, ticket: Ticket | None) -> None:
+        """Its node did not take its job, which now lies here; None: it did, after all, and its claim is on the way."""
+        self._near_until_s = math.inf
+        if ticket is not None:
+            self.ticket = ticket
+            self._came_of(Outcome.MOVED)
+
+    def _came_of(self, outcome: Outcome) -> None:
+        if self._near is not None:
+            self._stage.affinity.came_of(self._near.kind, outcome)
 
     def look(self) -> None:
         """Ask for its turn, if the doorbell said that it has come."""
@@ -107,10 +138,14 @@ class Place:
             QueueFull: the lane takes no more.
             BrokerAway: it does not answer.
         """
-        settings = self._stage.settings
+        settings, requests, affinity = self._stage.settings, self._stage.requests, self._stage.affinity
+        if not self._has_chosen:  # once: where an answer was lost, its job may lie where it was meant to
+            self._near, self._has_chosen = await affinity.choose(job, self._lane.lane, self.key), True
+            self._has_near = self._near is not None
+        near = None if self._near is None else self._near.aside
         self.may_be_published = True
         try:
-            published = await self._stage.requests.publish(job, self._lane.lane, facts, max_waiting=settings.max_queue)
+            published = await requests.publish(job, self._lane.lane, facts, max_waiting=settings.max_queue, near=near)
         except BrokerError as exc:
             log.warning("broker_unavailable", doing="publish", request=job.id, error=str(exc))
             raise BrokerAway("the broker does not answer", retry_after_s=settings.retry_after_s) from exc
@@ -123,10 +158,22 @@ class Place:
         self.ticket = published.ticket
         self.move(published.ahead)
         self._inbox.is_unborn = False
+        self._set_aside(job, published.ticket.lane.near)
         return published.ticket
+
+    def _set_aside(self, job: Job, node: NodeId | None) -> None:
+        if node is None:
+            self._came_of(Outcome.MISSED)
+            return
+        wait_s, loop = self._stage.settings.affinity_wait_ms / 1000, asyncio.get_running_loop()
+        self._near_until_s = loop.time() + wait_s
+        loop.call_later(wait_s + ALARM_SPARE_S, self._inbox.poke)
+        self._stage.affinity.at(job.id, node)
 
     def claimed(self) -> None:
         """A node has it: another one of its key may be published."""
+        if self.ticket is not None and self.ticket.lane.near is not None:
+            self._came_of(Outcome.HIT)
         if self._turn is not None:
             self._stage.turns.claimed(self._turn)
 

@@ -63,7 +63,7 @@ class RequestRecord:
 
     def published(self, job: Job, ticket: Ticket) -> None:
         """Its job lies here."""
-        self._stage.ledger.note(job.id, entry=ticket.entry.decode())
+        self._stage.ledger.note(job.id, **self._place.shown(ticket))
 
     def claimed(self, job: Job, node: NodeId) -> None:
         """A node works on it."""
@@ -81,8 +81,9 @@ class RequestRecord:
 
     def requeued(self, job: Job, ticket: Ticket) -> None:
         """Its next attempt lies here."""
-        lane, entry = ticket.lane.lane.value, ticket.entry.decode()
-        self.note(job, RequestStatus.QUEUED, attempt=job.attempt, lane=lane, entry=entry)
+        self.note(
+            job, RequestStatus.QUEUED, attempt=job.attempt, lane=ticket.lane.lane.value, **self._place.shown(ticket)
+        )
 
     def note(self, job: Job, status: RequestStatus, **facts: str | float) -> None:
         """It stands so now."""
@@ -93,7 +94,7 @@ class RequestRecord:
         """The broker may have lost all that was written down of it, or another hub took it for lost."""
         facts = {**self.facts(job), "error": ""}
         if ticket is not None:
-            facts |= {"lane": ticket.lane.lane.value, "entry": ticket.entry.decode()}
+            facts |= {"lane": ticket.lane.lane.value, **self._place.shown(ticket)}
         if node is not None:
             facts["node"] = node
         self._stage.ledger.hold(job.id)

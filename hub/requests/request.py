@@ -201,6 +201,7 @@ class OpenRequest:
         """
         if self.trail is not None and self.is_admitted:
             self.trail.ended(self)
+        self._stage.affinity.ended(self.id, self.node if self._answer.has_data else None)
         self._stage.reader.close(self.inbox)
         self.inbox.log.close()
         self._clocks.stop()

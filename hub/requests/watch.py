@@ -47,6 +47,8 @@ class Watch:
             if await self._has_late_news():
                 return
             self._inbox.is_unread = False
+        if self._place.is_overdue:
+            await self._attempts.move_on()
         try:
             self._clocks.check_queue(self._attempts.job, self._stage.clock.now_ms(), has_begun=has_begun)
         except RequestFailed as exc:

@@ -10,6 +10,7 @@ from common.streams.jobs import LaneName, Ticket
 from common.streams.replies import ReplyStreams
 from common.types import KeyId, Lane, ModelId, RequestId, RequestStatus
 from common.wire import MAX_ATTEMPT, Job
+from hub.recovery.facts import near_of
 from hub.relay.retelling import Retelling
 from hub.requests.backstage import Backstage
 from hub.requests.dispatcher import Dispatcher
@@ -51,7 +52,7 @@ class Adoption:
             return None
         if not reply.endswith(f"}}:{request}"):
             return None
-        found = await self._search.find(request, reply, ModelId(model), _hint(facts))
+        found = await self._search.find(request, reply, ModelId(model), _hint(facts), near_of(facts))
         if found is not None:
             return Found(reply, *found)
         told = Retelling(is_stream=facts.get("stream") == "1")
@@ -102,4 +103,4 @@ def _hint(facts: Mapping[str, str]) -> Ticket | None:
     ms, dash, number = entry.partition("-")
     if lane not in [*Lane] or not (dash and ms.isdecimal() and number.isdecimal() and entry.isascii()):
         return None
-    return Ticket(LaneName(Lane(lane), ModelId(facts.get("model", ""))), entry.encode())
+    return Ticket(LaneName(Lane(lane), ModelId(facts.get("model", "")), near_of(facts)), entry.encode())

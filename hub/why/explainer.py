@@ -14,6 +14,7 @@ from common.types import Lane, ModelId, NodeId, RequestId, RequestStatus
 from hub.access.credential_table import CredentialTable
 from hub.asking import asking_broker
 from hub.errors import NotFound
+from hub.grid.near_loads import with_near
 from hub.grid.registry_view import RegistryView
 from hub.settings import HubSettings
 from hub.why.answer import Why
@@ -108,7 +109,7 @@ class Explainer:
         return why_waiting(fields, now_ms, ahead, await self._model(model, model))
 
     async def _loads(self, models: Iterable[ModelId]) -> dict[LaneName, LaneLoad]:
-        return await self._from.lanes.loads(lanes_of(models))
+        return with_near(await self._from.lanes.loads(lanes_of(models)), self._from.view.nodes.values())
 
     def _key(self, name: str) -> ClientKey | None:
         keys = self._from.credentials.keys.values()

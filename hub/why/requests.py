@@ -43,7 +43,15 @@ def why_waiting(fields: Mapping[str, str], now_ms: int, ahead: int | None, of_mo
     first = Because("in-queue", f"{count_of(ahead, 'job')} of its model go first.") if ahead else None
     place = "" if ahead is None else ", next in line" if ahead == 0 else f", {ahead} ahead of it"
     summary = f"It has been waiting for {since} in the lane {lane!r} of {fields.get('model', '?')}{place}."
-    return Why("request", summary, [*([first] if first else []), *of_model.reasons, *_tried(fields)])
+    aside = [_set_aside(fields["near"])] if fields.get("near") else []
+    return Why("request", summary, [*([first] if first else []), *aside, *of_model.reasons, *_tried(fields)])
+
+
+def _set_aside(node: str) -> Because:
+    return Because(
+        "set-aside",
+        f"For a moment it is set aside for {node}, which knows its conversation or has the model loaded.",
+    )
 
 
 def _spent(fields: Mapping[str, str]) -> list[Because]:

@@ -14,11 +14,12 @@ KEYS = Keys()
 NODE, FOREIGN = NodeId("alice"), NodeId("bob")
 MODEL, FOREIGN_MODEL = ModelId("tiny:1b"), ModelId("other:1b")
 PASSWORD = "the-password-of-alice"
-SCRIPTS = ("claim_jobs", "settle_job", "publish_job", "requeue_job", "withdraw_job")
+SCRIPTS = ("claim_jobs", "settle_job", "publish_job", "requeue_job", "withdraw_job", "move_job")
 """Those that hubs and providers of the lanes run; the broker knows them all once a grid has worked on it."""
 LANE, FOREIGN_LANE = KEYS.lane(Lane.INTERACTIVE, MODEL), KEYS.lane(Lane.INTERACTIVE, FOREIGN_MODEL)
 NAMESAKE_LANE = KEYS.lane(Lane.INTERACTIVE, ModelId(f"x:{MODEL}"))
 RETRY = KEYS.lane(Lane.RETRY, MODEL)
+OWN_LANE, FOREIGN_OWN_LANE = (KEYS.lane(Lane.INTERACTIVE, ModelId(""), node) for node in (NODE, FOREIGN))
 INDEX, RETRY_INDEX = KEYS.waiting(Lane.INTERACTIVE, MODEL), KEYS.waiting(Lane.RETRY, MODEL)
 HUB = HubId("hub-1")
 REPLY = KEYS.reply(HUB, RequestId("0" * 32))
@@ -54,6 +55,9 @@ _GROUP = ("GROUP", "providers")
 MAY = [
     _case("take jobs of its models", "XREADGROUP", *_GROUP, NODE, "COUNT", "1", "STREAMS", LANE, ">"),
     _case("take them by the hubs' script", "EVALSHA", "@claim_jobs", "1", LANE, "providers", NODE, "1"),
+    _case("take jobs set aside for it", "XREADGROUP", *_GROUP, NODE, "STREAMS", OWN_LANE, ">"),
+    _case("… together with others", "EVALSHA", "@claim_jobs", "2", OWN_LANE, LANE, "providers", NODE, "1"),
+    _case("settle one of these", "EVALSHA", "@settle_job", "2", OWN_LANE, INDEX, "providers", "1-1", "r"),
     _case("read again what it took", "XREADGROUP", *_GROUP, NODE, "STREAMS", LANE, "0"),
     _case("… and what others took of its models", "XREADGROUP", *_GROUP, FOREIGN, "STREAMS", LANE, "0"),
     _case("settle a job", "EVALSHA", "@settle_job", "2", LANE, INDEX, "providers", "1-1", "r"),
@@ -83,13 +87,23 @@ MAY_NOT = [
     _case(
         "publish by the hubs' script",
         *("EVALSHA", "@publish_job", "4", LANE, INDEX, KEYS.lanes, LANE),
-        *("providers", "9", "r", "1000", "interactive:tiny:1b", "v", "1"),
+        *("providers", "9", "r", "1000", "interactive:tiny:1b", "0", "v", "1"),
     ),
     _case(
         "requeue by the hubs' script",
         *("EVALSHA", "@requeue_job", "5", LANE, RETRY, RETRY_INDEX, KEYS.lanes, INDEX),
         *("providers", "1-1", "r", "1000", "retry:tiny:1b", "v", "1"),
     ),
+    _case("set a job aside for itself", "XADD", OWN_LANE, "*", "v", "1"),
+    _case("set a job aside for another node", "XADD", FOREIGN_OWN_LANE, "*", "v", "1"),
+    _case(
+        "move a job by the hubs' script",
+        *("EVALSHA", "@move_job", "4", OWN_LANE, LANE, INDEX, KEYS.lanes),
+        *("providers", "1-1", "r", "1000", "interactive:tiny:1b"),
+    ),
+    _case("take jobs set aside for another node", "XREADGROUP", *_GROUP, NODE, "STREAMS", FOREIGN_OWN_LANE, ">"),
+    _case("… by the hubs' script", "EVALSHA", "@claim_jobs", "1", FOREIGN_OWN_LANE, "providers", NODE, "1"),
+    _case("… or drop them", "XDEL", FOREIGN_OWN_LANE, "1-1"),
     _case("take jobs of another model", "XREADGROUP", *_GROUP, NODE, "STREAMS", FOREIGN_LANE, ">"),
     _case("… by the hubs' script", "EVALSHA", "@claim_jobs", "1", FOREIGN_LANE, "providers", NODE, "1"),
     _case("… together with its own", "EVALSHA", "@claim_jobs", "2", LANE, FOREIGN_LANE, "providers", NODE, "9"),

@@ -12,7 +12,7 @@ import pytest
 from common.broker import Broker
 from common.keys import Keys
 from common.streams.jobs import Delivery, JobLanes, LaneName, Ticket, lanes_of
-from common.streams.requests import Published, QueueFull, Requests, RequestTtls
+from common.streams.requests import Published, QueueFull, Requests, RequestTtls, SetAside
 from common.tasks import Crew
 from common.types import HubId, Lane, ModelId, NodeId, RequestId
 from common.wire import Job, ReplyEntry
@@ -48,10 +48,12 @@ async def try_publish(
     lane: Lane = Lane.INTERACTIVE,
     *,
     max_waiting: int = 1000,
+    near: SetAside | None = None,
 ) -> Published | QueueFull:
     """Publish a job, or hear that the queue is full."""
     facts = {"model": model, "hub": HUB}
-    return await Requests(broker, TTLS, HUB).publish(a_job(request, model), lane, facts, max_waiting=max_waiting)
+    requests, job = Requests(broker, TTLS, HUB), a_job(request, model)
+    return await requests.publish(job, lane, facts, max_waiting=max_waiting, near=near)
 
 
 async def publish(

@@ -57,7 +57,7 @@ def grid(admin: redis.Redis) -> redis.Redis:
     """The keys of a grid that has worked, with a job that waits in each of two lanes and a user for alice."""
     for script in cases.SCRIPTS:
         admin.script_load(cases.script_text(script))
-    for lane in (LANE, cases.FOREIGN_LANE, cases.RETRY):
+    for lane in (LANE, cases.FOREIGN_LANE, cases.RETRY, cases.OWN_LANE, cases.FOREIGN_OWN_LANE):
         admin.xgroup_create(lane, "providers", "0", mkstream=True)
         admin.xadd(lane, {"v": "1"}, id="1-1")
     for stream in (cases.REPLY, KEYS.doorbell(cases.HUB), KEYS.control(NODE), KEYS.control(NodeId("bob")), KEYS.dead):
@@ -111,17 +111,19 @@ def test_every_command_outside_its_job_is_refused_and_changes_nothing(server: Br
     assert everything(grid) == before
 
 
-@pytest.mark.parametrize("script", ["publish_job", "requeue_job"])
+@pytest.mark.parametrize("script", ["publish_job", "requeue_job", "move_job"])
 def test_a_hub_s_script_publishes_nothing_even_with_keys_that_it_may_name(
     server: BrokerProcess, grid: redis.Redis, script: str
 ) -> None:
     """EVALSHA is allowed on its own lanes and their indexes; what the script does there is refused all the same."""
     keys = {
         "publish_job": [LANE, cases.INDEX, cases.RETRY_INDEX, LANE],
+        "move_job": [LANE, cases.RETRY, cases.RETRY_INDEX, cases.INDEX],
         "requeue_job": [LANE, cases.RETRY, cases.RETRY_INDEX, cases.RETRY_INDEX, cases.INDEX],
     }[script]
     given = {
-        "publish_job": ["providers", "9", "r9", "1000", "interactive:tiny:1b", "v", "1"],
+        "publish_job": ["providers", "9", "r9", "1000", "interactive:tiny:1b", "0", "v", "1"],
+        "move_job": ["providers", "1-1", "r9", "1000", "interactive:tiny:1b"],
         "requeue_job": ["providers", "1-1", "r9", "1000", "retry:tiny:1b", "v", "1"],
     }[script]
     with as_user(server) as attacker:

@@ -8,10 +8,11 @@ from pydantic import SecretStr
 from common.broker import Broker
 from common.signing import SigningKeys
 from common.streams.job_search import PER_READ, JobSearch
-from common.streams.jobs import JobLanes, LaneName, Ticket
-from common.types import Lane, RequestId
+from common.streams.jobs import JobLanes, LaneName, Ticket, near_lane
+from common.streams.requests import SetAside
+from common.types import Lane, NodeId, RequestId
 from common.wire import Job
-from tests.contract.story import LANES, MODEL, OTHER_MODEL, a_job, claim_all, publish, raw
+from tests.contract.story import LANES, MODEL, NODE, OTHER_MODEL, a_job, claim_all, publish, raw
 
 R1 = RequestId("r1")
 UNSIGNED = SigningKeys()
@@ -19,9 +20,9 @@ SIGNING = SigningKeys.parse(SecretStr("k1:0123456789abcdef"))
 
 
 async def find(
-    broker: Broker, hint: Ticket | None = None, signing: SigningKeys = UNSIGNED
+    broker: Broker, hint: Ticket | None = None, signing: SigningKeys = UNSIGNED, near: NodeId | None = None
 ) -> tuple[Job, Ticket] | None:
-    return await JobSearch(broker, signing).find(R1, a_job("r1").reply, MODEL, hint)
+    return await JobSearch(broker, signing).find(R1, a_job("r1").reply, MODEL, hint, near)
 
 
 @pytest.mark.parametrize("lane", [Lane.INTERACTIVE, Lane.BATCH])
@@ -47,6 +48,14 @@ async def test_a_hint_that_is_too_old_does_not_mislead(broker: Broker) -> None:
     assert await find(broker, old) == (a_job("r1", attempt=2), new)
     other = await publish(broker, "r2")
     assert await find(broker, other) == (a_job("r1", attempt=2), new)
+
+
+async def test_one_that_was_set_aside_for_a_node_is_found_with_that_node_s_name(broker: Broker) -> None:
+    await JobLanes(broker).ensure([near_lane(NODE)])
+    ticket = await publish(broker, "r1", near=SetAside(NODE, 1))
+    assert ticket.lane.near == NODE
+    assert await find(broker) is None
+    assert await find(broker, near=NODE) == await find(broker, ticket) == (a_job("r1"), ticket)
 
 
 async def test_there_is_none_once_it_is_settled_nor_in_another_model_s_lanes(broker: Broker) -> None:

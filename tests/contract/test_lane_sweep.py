@@ -10,6 +10,7 @@ from common.clock import BrokerClock
 from common.registry import Registry
 from common.streams.jobs import JobLanes, LaneName, Ticket
 from common.streams.lane_looks import LaneLooks
+from common.streams.near_lanes import NearLanes
 from common.streams.replies import ReplyStreams, ReplyWrite
 from common.streams.request_book import RequestBook
 from common.types import Lane, NodeId, RequestId
@@ -32,7 +33,8 @@ async def sweep_of(broker: Broker) -> LaneSweep:
     view = RegistryView(Registry(broker), lanes, clock)
     await clock.sync()
     await view.refresh()
-    return LaneSweep(LaneLooks(broker), lanes, RequestBook(broker), view, clock, Complaints(), node_lease_ms=0)
+    near_lanes, book = NearLanes(broker), RequestBook(broker)
+    return LaneSweep(LaneLooks(broker), lanes, near_lanes, book, view, clock, Complaints(), node_lease_ms=0)
 
 
 async def node_lives(broker: Broker) -> None:
