@@ -1,7 +1,7 @@
 """Job lanes: publish, claim, settle, requeue, withdraw. All their keys share one Cluster slot."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,9 +9,9 @@ from redis import exceptions as rx
 from redis.asyncio import Redis
 
 from common.broker import BLOCK_MS, Broker, broker_errors
-from common.errors import BrokerRefused, LaneMissing
 from common.keys import GROUP, Keys
 from common.line import Answer, Argument, Command
+from common.streams.missing_lanes import is_nogroup, lane_errors
 from common.streams.scripts import Script
 from common.streams.shapes import Fields, entries_of, fields_of, flat
 from common.types import Lane, ModelId, NodeId, RequestId
@@ -124,7 +124,7 @@ class JobLanes:
             LaneMissing: one of the lanes is not there, and nothing was taken from the others.
         """
         by_key = self._by_key(lanes)
-        with _lane_errors():
+        with lane_errors():
             found = await _CLAIM.run(self._line, [*by_key], [GROUP, node, count])
         return [
             _delivery(by_key[key], entry, fields_of(flat))
@@ -142,7 +142,7 @@ class JobLanes:
         """
         by_key = self._by_key(lanes)
         head: Command = ("XREADGROUP", "GROUP", GROUP, node, "COUNT", count, "BLOCK", block_ms, "STREAMS")
-        with _lane_errors():
+        with lane_errors():
             answer = await self._waiting.say(*head, *by_key, *(b">" for _ in by_key))
         return [
             _delivery(by_key[key], entry, fields) for key, entries in entries_of(answer) for entry, fields in entries
@@ -164,7 +164,7 @@ class JobLanes:
                     if not isinstance(answer, Exception):
                         for entry, fields in (one for _, some in entries_of(answer) for one in some):
                             found[lane] = _delivery(lane, entry, fields)
-                    elif not _is_nogroup(answer):
+                    elif not is_nogroup(answer):
                         raise answer
             last = {lane: delivery.ticket.entry for lane, delivery in found.items()}
             for delivery in found.values():
@@ -254,7 +254,7 @@ class JobLanes:
             with broker_errors():
                 if isinstance(length, Exception):
                     raise length
-                if isinstance(pending, Exception) and not _is_nogroup(pending):
+                if isinstance(pending, Exception) and not is_nogroup(pending):
                     raise pending
             running = 0 if isinstance(pending, Exception) else int(pending["pending"])
             loads[lane] = LaneLoad(max(0, length - running), running)
@@ -286,22 +286,3 @@ def _delivery(lane: LaneName, entry: bytes, fields: Fields | None) -> Delivery:
     if lane.near is not None and fields is not None:
         lane = lane._replace(model=ModelId(fields.get(b"model", b"").decode(errors="replace")))
     return Delivery(Ticket(lane, entry), fields)
-
-
-@contextmanager
-def _lane_errors() -> Iterator[None]:
-    """As `broker_errors`; a lane that is not there is LaneMissing."""
-    try:
-        with broker_errors():
-            yield
-    except BrokerRefused as exc:
-        if _is_nogroup(exc):
-            raise LaneMissing(str(exc)) from exc.__cause__
-        raise
-
-
-def _is_nogroup(exc: BaseException) -> bool:
-    """Whether the broker says that a lane or its group is missing: flushed, restarted empty, or new."""
-    cause = exc if isinstance(exc, rx.ResponseError) else exc.__cause__
-    # Redis 7.0 tells a blocked reader so: UNBLOCKED the stream key no longer exists
-    return isinstance(cause, rx.ResponseError) and any(word in str(cause) for word in ("NOGROUP", "UNBLOCKED"))
