@@ -8,15 +8,15 @@ from common.types import RequestId
 from hub.api.errors import error_response
 from hub.api.follow_response import FollowResponse
 from hub.api.shapes import stream_shape_of
+from hub.api.wishes import IDEMPOTENCY_HEADER, POSITION_HEADER, wishes_in
 from hub.asking import asking_broker
-from hub.errors import Conflict, RequestFailed
+from hub.errors import Conflict, InvalidRequest, RequestFailed
 from hub.office.requests import CANCELLED_BY_CLIENT, RequestDesk
 from hub.resume.followings import Followings
 from hub.resume.own_requests import OwnRequests, shown
 from hub.resume.position import Position
 from hub.settings import HubSettings
 
-POSITION_HEADER = "last-event-id"
 POSITION_PARAMETER = "after"
 
 
@@ -42,6 +42,16 @@ def resumption_router(own: OwnRequests, followings: Followings, desk: RequestDes
         except RequestFailed as exc:
             return error_response(exc, shape, headers)
         return FollowResponse(reading, shape, settings, after=after, headers=headers)
+
+    @router.delete("/v1/requests", status_code=202)
+    async def cancel_by_key(request: Request) -> dict[str, Any]:
+        """End the request that stands for an `Idempotency-Key`, for clients that have not heard its id yet."""
+        key = wishes_in(request.headers).idempotency_key
+        if key is None:
+            raise InvalidRequest("Which request? Send its Idempotency-Key.", param=IDEMPOTENCY_HEADER)
+        name = await own.find_by_key(request.headers, key)
+        await own.find(request.headers, name)
+        return await desk.cancel(name, CANCELLED_BY_CLIENT)
 
     @router.get("/v1/requests/{name}")
     async def get_request(name: str, request: Request) -> dict[str, Any]:
