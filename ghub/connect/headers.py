@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from multidict import CIMultiDict, CIMultiDictProxy
 from pydantic import SecretStr
 
+from hub.access.shown_secret import shown_secret
 from hub.api.entry_frames import ENTRIES_HEADER
 
 Headers = CIMultiDict[str]
@@ -16,15 +17,14 @@ HOP = _PROXY | {"connection", "keep-alive", "te", "trailer", "transfer-encoding"
 NOT_SENT_ON = HOP | {"host", "content-length", "expect", ENTRIES_HEADER}
 NOT_ANSWERED = HOP | {"date", "server", ENTRIES_HEADER}
 """The server in front writes these itself."""
+NO_KEY = ("", "unused")
+"""What counts as no key: most SDKs want something in its place."""
 VIA = "1.1 ghub-connect"
 """What every request says: a hub on this machine must not take whoever comes through here for its own operator."""
 
 
 def request_headers(raw: RawHeaders, api_key: SecretStr | None) -> Headers:
-    """What a hub is sent of a client's headers, and the front's key if the client shows none.
-
-    Clients that cannot be told to send no key send an empty one.
-    """
+    """What a hub is sent of a client's headers, and the front's key if the client shows none."""
     sent = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw)
     for name in NOT_SENT_ON | _named_by(sent.getall("connection", ())):
         sent.popall(name, None)
@@ -34,9 +34,8 @@ def request_headers(raw: RawHeaders, api_key: SecretStr | None) -> Headers:
 
 def with_key(headers: Headers, api_key: SecretStr | None) -> Headers:
     """The same with the front's key, if there is one and they show none."""
-    scheme, _, secret = headers.get("authorization", "").partition(" ")
-    shows_none = not headers.get("x-api-key") and (not scheme or (scheme.lower() == "bearer" and not secret.strip()))
-    if shows_none and api_key is not None:
+    if api_key is not None and shown_secret(headers) in NO_KEY:
+        headers.popall("x-api-key", None)
         headers["authorization"] = f"Bearer {api_key.get_secret_value()}"
     return headers
 
