@@ -12,6 +12,7 @@ from yarl import URL
 from ghub.connect.errors import HubFailed
 from ghub.connect.headers import Headers
 from ghub.connect.hubs import Hub
+from hub.errors import InvalidRequest
 
 KEPT_S = 30
 """How long a connection without a request is kept; hubs and usual proxies keep theirs for longer."""
@@ -48,14 +49,17 @@ class HubClient:
 
         Raises:
             HubFailed: no answer has begun.
+            InvalidRequest: nothing like that can be asked.
         """
         try:
             return await self._session.request(
                 method, URL(hub.url + target, encoded=True), headers=headers, data=body, allow_redirects=False
             )
-        except aiohttp.ClientConnectorError as exc:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
             raise HubFailed(str(exc), is_unsent=True) from exc
-        except (aiohttp.ClientError, OSError, ValueError) as exc:
+        except ValueError as exc:
+            raise InvalidRequest("this path, or one of the headers, cannot be passed on") from exc
+        except (aiohttp.ClientError, OSError) as exc:
             raise HubFailed(str(exc) or type(exc).__name__) from exc
 
     async def get_json(self, hub: Hub, path: str, headers: Headers, timeout_s: float) -> tuple[int, Mapping[str, Any]]:

@@ -41,7 +41,7 @@ class Hubs:
     def __init__(self, named: Iterable[str]) -> None:
         self._hubs = {url: Hub(url, is_named=True) for url in named}
         self.news = asyncio.Event()
-        """Set when one failed: it is worth a look before its time."""
+        """Set when one that was well failed: it is worth a look before its time."""
         self.ready = asyncio.Event()
         """Set and cleared when one came back: whoever waits for a hub looks again."""
 
@@ -64,7 +64,7 @@ class Hubs:
         if hub.is_ready:
             hub.is_ready = False
             log.warning("hub_left", hub=hub.url, reason=why)
-        self.news.set()
+            self.news.set()
 
     def recovered(self, hub: Hub) -> None:
         """It takes requests."""

@@ -8,9 +8,9 @@ from common.types import RequestId
 from hub.api.errors import error_response
 from hub.api.follow_response import FollowResponse
 from hub.api.shapes import stream_shape_of
-from hub.api.wishes import IDEMPOTENCY_HEADER, POSITION_HEADER, wishes_in
+from hub.api.wishes import POSITION_HEADER
 from hub.asking import asking_broker
-from hub.errors import Conflict, InvalidRequest, RequestFailed
+from hub.errors import Conflict, RequestFailed
 from hub.office.requests import CANCELLED_BY_CLIENT, RequestDesk
 from hub.resume.followings import Followings
 from hub.resume.own_requests import OwnRequests, shown
@@ -46,10 +46,7 @@ def resumption_router(own: OwnRequests, followings: Followings, desk: RequestDes
     @router.delete("/v1/requests", status_code=202)
     async def cancel_by_key(request: Request) -> dict[str, Any]:
         """End the request that stands for an `Idempotency-Key`, for clients that have not heard its id yet."""
-        key = wishes_in(request.headers).idempotency_key
-        if key is None:
-            raise InvalidRequest("Which request? Send its Idempotency-Key.", param=IDEMPOTENCY_HEADER)
-        name = await own.find_by_key(request.headers, key)
+        name = await own.find_by_key(request.headers)
         await own.find(request.headers, name)
         return await desk.cancel(name, CANCELLED_BY_CLIENT)
 

@@ -8,7 +8,7 @@ from common.streams.request_book import RequestBook, is_request_id, number_of
 from common.types import RequestId
 from hub.access.gatekeeper import Caller, Gatekeeper
 from hub.asking import asking_broker
-from hub.errors import NotFound, Unauthorized
+from hub.errors import InvalidRequest, NotFound, Unauthorized
 from hub.settings import HubSettings
 
 _TEXTS = ("status", "model", "endpoint", "node")
@@ -44,15 +44,19 @@ class OwnRequests:
             raise NotFound("There is no such request, or it ended too long ago.", code="request_not_found")
         return facts
 
-    async def find_by_key(self, headers: Mapping[str, str], key: str) -> RequestId:
-        """The request that stands for an Idempotency-Key of whoever asks.
+    async def find_by_key(self, headers: Mapping[str, str]) -> RequestId:
+        """The request that stands for the Idempotency-Key of whoever asks.
 
         Raises:
+            InvalidRequest: there is no key.
             Unauthorized: who asks is not known.
             NotFound: the key stands for nothing.
             BrokerAway: nobody can tell.
         """
         caller = await self._gatekeeper.client(headers)
+        key = headers.get("idempotency-key")
+        if not key:
+            raise InvalidRequest("Which request? Send its Idempotency-Key.", param="idempotency-key")
         with asking_broker("request", self._settings.retry_after_s):
             asked = await self._records.find(key_digest(caller.key_id, key))
         if asked is None:

@@ -63,6 +63,14 @@ class TestHubs:
         hubs.recovered(third)
         assert hubs.choose() is third
 
+    def test_one_that_stays_away_is_no_news(self) -> None:
+        hubs = Hubs([A])
+        hubs.failed(hubs.all[0], "gone")
+        assert hubs.news.is_set()
+        hubs.news.clear()
+        hubs.failed(hubs.all[0], "gone still")
+        assert not hubs.news.is_set()
+
     def test_learned_ones_come_and_go_and_named_ones_stay(self) -> None:
         hubs = Hubs([A])
         hubs.learn([B], hubs.all[0])
