@@ -131,6 +131,8 @@ class HubRecord:
     started_at: int
     heartbeat_at: int = 0
     """Unix ms on the broker's clock."""
+    url: str = ""
+    """Where clients reach it; empty if it cannot tell."""
 
     @classmethod
     def from_hash(cls, raw: Mapping[Any, Any]) -> "HubRecord | None":
@@ -144,6 +146,7 @@ class HubRecord:
                 open_requests=int(text["open_requests"]),
                 started_at=int(text["started_at"]),
                 heartbeat_at=int(text.get("heartbeat_at", 0)),
+                url=_web_address(text.get("url", "")),
             )
         except (KeyError, ValueError):
             return None

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from common.errors import GHubError, SettingsError
 from common.logs import LogFormat, asked_for, configure_logs, say_failed
-from common.settings import SharedSettings, read_settings
+from common.settings import ProcessSettings, read_settings
 from common.tasks import new_event_loop
 
-Settings = TypeVar("Settings", bound=SharedSettings)
+Settings = TypeVar("Settings", bound=ProcessSettings)
 Setup = TypeVar("Setup")
 
 FAILED = 1
@@ -22,7 +22,7 @@ REFUSED = 2
 """Exit status: it cannot work as it is set up."""
 
 
-def run_process(name: str, settings: SharedSettings, work: Coroutine[Any, Any, None]) -> int:
+def run_process(name: str, settings: ProcessSettings, work: Coroutine[Any, Any, None]) -> int:
     """Run a process' work to its end and return its exit status; what went wrong is one line on stderr."""
     configure_logs(settings.log_format, settings.log_level)
     gc.collect()

@@ -34,8 +34,16 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class SharedSettings(BaseSettings):
-    """What every process of a grid must agree on."""
+def is_wildcard(host: str) -> bool:
+    """Whether a server bound to this address listens on all that its machine has, so that it is no place to go to."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return not host
+
+
+class ProcessSettings(BaseSettings):
+    """What can be set on every process."""
 
     model_config = SettingsConfigDict(
         env_prefix="GHUB_",
@@ -46,6 +54,15 @@ class SharedSettings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
+    log_format: LogFormat = Field(LogFormat.CONSOLE, validation_alias="GHUB_LOG_FORMAT")
+    """`console` or `json`, one line an event, to stderr."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias="GHUB_LOG_LEVEL")
+    """Least level that is logged."""
+
+
+class SharedSettings(ProcessSettings):
+    """What every process of a grid must agree on."""
+
     redis_url: str = Field("redis://127.0.0.1:6379/0", validation_alias="GHUB_REDIS_URL")
     """Where the broker is: `redis://`, `rediss://` or `unix://`; or `redis+sentinel://host:port,host:port/service[/db]`,
     where sentinels name the server; or `redis+cluster://host:port,host:port`, some servers of a cluster."""
@@ -55,10 +72,6 @@ class SharedSettings(BaseSettings):
         None, validation_alias="GHUB_SIGNING_KEY", examples=["k1:at-least-16-characters"]
     )
     """`id:secret[,id:secret …]`: hubs sign jobs with the first, providers accept any."""
-    log_format: LogFormat = Field(LogFormat.CONSOLE, validation_alias="GHUB_LOG_FORMAT")
-    """`console` or `json`, one line an event, to stderr."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias="GHUB_LOG_LEVEL")
-    """Least level that is logged."""
     traces: bool | None = Field(None, validation_alias="GHUB_TRACES", examples=[True])
     """Whether requests are traced with OpenTelemetry, see docs/traces.md. Default: where `traces_endpoint` or
     `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector."""

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from common.settings import SharedSettings
+from common.settings import ProcessSettings, SharedSettings
+from ghub.connect.settings import ConnectSettings
 from ghub.settings import UpSettings
 from hub.settings import HubSettings
 from provider.config.layout import LAYOUT, field_at, limits, variable_of
@@ -117,6 +118,8 @@ def page() -> str:
     head = "| key in the file | variable | default | |\n|---|---|---|---|\n"
     parts.append(f"## Provider\n\n{PROVIDER_INTRO}\n{head}" + "\n".join(provider_rows()))
     parts.append(table("`ghub up` beside its options", rows(UpSettings, "GHUB_UP_", OPTIONS)))
+    of_all = frozenset(ProcessSettings.model_fields)
+    parts.append(table("`ghub connect`", rows(ConnectSettings, "GHUB_CONNECT_", of_all)))
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 

@@ -77,6 +77,7 @@ CODES = {
     "GET /v1/requests/{name}/stream": "400 `invalid_position`, 404 `request_not_found`, 409 `not_resumable`, "
     "410 `request_gone`, `request_cancelled`, 429 `too_many_readers`",
     "GET /v1/requests/{name}": "404 `request_not_found`",
+    "DELETE /v1/requests": "400 `invalid_request`, 404 `request_not_found`, 409 `request_is_over`",
     "DELETE /v1/requests/{name}": "404 `request_not_found`, 409 `request_is_over`",
     "GET /api/nodes/{node}": "404 `node_not_found`",
     "DELETE /api/nodes/{node}": "404 `node_not_found`",

@@ -21,6 +21,7 @@ from ghub.admin.tokens import token_app
 from ghub.admin.usage import usage_app
 from ghub.admin.why import why_app
 from ghub.chat.command import chat_app
+from ghub.connect.command import connect_app
 from ghub.doctor.command import doctor_app
 from ghub.errors import EXIT_FAILED, EXIT_REFUSED, CommandError, StartRefused
 from ghub.services.cli import service_app
@@ -45,6 +46,7 @@ app.add_typer(top_app)
 app.add_typer(usage_app)
 app.add_typer(why_app)
 app.add_typer(chat_app)
+app.add_typer(connect_app)
 
 RedisUrl = Annotated[
     str | None, typer.Option(help="Broker that runs already.", envvar="GHUB_REDIS_URL", show_envvar=True)

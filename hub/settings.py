@@ -10,7 +10,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from common.broker_url import checked
 from common.registration import AclMode
-from common.settings import ProcessName, SharedSettings, is_loopback
+from common.settings import ProcessName, SharedSettings, is_loopback, is_wildcard
 
 
 class Auth(StrEnum):
@@ -89,8 +89,9 @@ class HubSettings(SharedSettings):
     """Where providers reach the broker. Default: where the hub does, and if that is loopback, the host under which they
     reach the hub. What sentinels ask for, they are told only where it stands here."""
     public_url: str | None = Field(None, pattern=r"^https?://[^\s/]+(/[^\s]*)?$", examples=["https://hub.example.org"])
-    """Where others reach this hub, for the line that a new provider is started with. Default: as the request for that
-    line came in."""
+    """Where others reach this hub: for the line that a new provider is started with (default: as the request for that
+    line came in), and for clients that look for further hubs (default: `host` and `port`, if `host` is an address that
+    others can reach). Hubs behind one balancer name that."""
     registration_renew_s: float = Field(60, ge=1, le=3600)
     """How often providers register again: how soon they learn of new signing keys."""
     direct_keys: SecretStr | None = None
@@ -179,6 +180,15 @@ class HubSettings(SharedSettings):
     def lets_local_admin_in(self) -> bool:
         """Whether a caller on this machine is an operator."""
         return self.auth is None if self.admin_loopback is None else self.admin_loopback
+
+    @property
+    def url_for_clients(self) -> str:
+        """Where clients on other machines reach this hub; empty if that cannot be told."""
+        if self.public_url is not None:
+            return self.public_url.rstrip("/")
+        if is_loopback(self.host) or is_wildcard(self.host):
+            return ""
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
     @property
     def needs_client_keys(self) -> bool:

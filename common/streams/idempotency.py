@@ -70,6 +70,12 @@ class IdempotencyKeys:
             )
         return Asked(RequestId(request.decode(errors="replace")), body.decode(errors="replace"))
 
+    async def find(self, digest: str) -> Asked | None:
+        """What a key stands for, by its digest; None if for nothing."""
+        with broker_errors():
+            request, body = await self._line.say("HMGET", self._keys.idempotency(digest), "request", "body")
+        return None if request is None else Asked(RequestId(request.decode(errors="replace")), (body or b"").decode())
+
     async def keep(self, held: Sequence[Held], ttl_ms: int) -> None:
         """Have these keys stand for these requests for so long from now, but for those that stand for others now."""
         commands = [_KEEP.command([self._keys.idempotency(one.digest)], [*one.asked, ttl_ms]) for one in held]

@@ -37,10 +37,25 @@ class UnknownHost(RequestFailed):
 
 
 class BrowserGuard:
-    """An ASGI application in front of a hub's own. Looks at two headers of a request and at nothing of its answer."""
+    """An ASGI application in front of a hub's own. Looks at two headers of a request and at nothing of its answer.
 
-    def __init__(self, app: ASGIApp, *, trusted_hosts: tuple[str, ...], allowed_origins: tuple[str, ...]) -> None:
+    Args:
+        app: gets what is not refused.
+        trusted_hosts: names under which it may be reached, beside any address and `localhost`; `*` for all.
+        allowed_origins: of pages that may ask; `*` for all.
+        settings: what the variables of those two begin with.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        trusted_hosts: tuple[str, ...],
+        allowed_origins: tuple[str, ...],
+        settings: str = "GHUB_HUB_",
+    ) -> None:
         self._app = app
+        self._settings = settings
         self._hosts = frozenset(host.lower() for host in trusted_hosts)
         self._origins = frozenset(origin.lower() for origin in allowed_origins)
 
@@ -58,12 +73,12 @@ class BrowserGuard:
         if not all(self._is_ours(host) for host in hosts):
             return UnknownHost(
                 "This hub asks for no keys, so it answers only under an address, localhost and the names in "
-                "GHUB_HUB_TRUSTED_HOSTS."
+                f"{self._settings}TRUSTED_HOSTS."
             )
         if not all(self._may_ask(origin, hosts) for origin in origins):
             return ForeignPage(
-                "This hub asks for no keys, so pages of other origins may not use it unless GHUB_HUB_ALLOWED_ORIGINS "
-                "names them."
+                "This hub asks for no keys, so pages of other origins may not use it unless "
+                f"{self._settings}ALLOWED_ORIGINS names them."
             )
         return None
 

@@ -12,6 +12,7 @@ from common.credentials import ClientKey, ProviderToken, digest_of
 from common.errors import BrokerError
 from common.types import KeyId, ModelId
 from hub.access.credential_table import CredentialTable
+from hub.access.shown_secret import shown_secret
 from hub.errors import BrokerAway, ModelForbidden, Unauthorized
 from hub.settings import HubSettings
 
@@ -126,12 +127,6 @@ class Gatekeeper:
         return BrokerAway(
             "the broker does not answer: who you are cannot be told", retry_after_s=self._settings.retry_after_s
         )
-
-
-def shown_secret(headers: Mapping[str, str]) -> str:
-    """The secret a request shows, `Authorization: Bearer` first, then `x-api-key`; empty if none."""
-    scheme, _, secret = headers.get("authorization", "").partition(" ")
-    return secret.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip()
 
 
 def _digest_of(secret: SecretStr | None) -> str | None:

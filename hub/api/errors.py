@@ -6,16 +6,20 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
+from hub.api.entry_frames import plain_code
 from hub.api.shape import ApiShape
 from hub.api.shapes import shape_of
 from hub.errors import RequestFailed, Unauthorized
 
 log = structlog.get_logger()
 
+ERROR_HEADER = "x-ghub-error"
+"""An error's code, for those APIs too whose errors have no room for it."""
+
 
 def error_response(error: RequestFailed, shape: ApiShape, headers: dict[str, str] | None = None) -> Response:
     """An error as a whole answer."""
-    sent = {"x-request-id": uuid4().hex, **(headers or {})}
+    sent = {"x-request-id": uuid4().hex, **(headers or {}), ERROR_HEADER: plain_code(error.code)}
     request_id = sent.setdefault("request-id", sent["x-request-id"])  # Anthropic's name of it
     if error.retry_after_s is not None:
         sent["retry-after"] = str(error.retry_after_s)

@@ -30,16 +30,37 @@ class EventIds:
         if not self._is_behind and self._after is not None:
             if entry < self._after.entry:
                 return b""
-            if entry > self._after.entry:
-                raise not_in(self._after)
-            self._is_behind = True
+            self._find(entry, self._after)
+            if self._after.event is None:
+                return b""
             first = self._after.event + 1
         return self._numbered(entry, data, first)
+
+    def skip(self, entry: EntryId, data: bytes) -> bytes:
+        """The same without ids, for a client that has whole entries.
+
+        Raises:
+            InvalidRequest: the stream has passed the entry that the client has, or only a part of it.
+        """
+        if self._is_behind or self._after is None:
+            return data
+        if entry < self._after.entry:
+            return b""
+        if self._after.event is not None:
+            raise not_in(self._after)
+        self._find(entry, self._after)
+        return b""
 
     def check_found(self) -> None:
         """Raise InvalidRequest if the stream has ended without the client's last event."""
         if not self._is_behind and self._after is not None:
             raise not_in(self._after)
+
+    def _find(self, entry: EntryId, after: Position) -> None:
+        """Take note that the client's place has been reached; InvalidRequest if it is not there."""
+        if entry > after.entry:
+            raise not_in(after)
+        self._is_behind = True
 
     def _numbered(self, entry: EntryId, data: bytes, first: int) -> bytes:
         parts: list[bytes] = []

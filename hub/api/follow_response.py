@@ -1,7 +1,8 @@
 """The ASGI response of a client that reads along with a request: when it leaves, only its reading ends.
 
 The first client of a request that can be resumed reads along too. Streams of server-sent events carry the line `id:`
-before each event, with which a client goes on where it stopped, at any hub.
+before each event, with which a client goes on where it stopped, at any hub. Programs that hand a stream on may have it
+told entry by entry instead (`hub/api/entry_frames.py`).
 """
 
 import asyncio
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import structlog
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -16,10 +18,12 @@ from common.errors import ClientGone
 from common.serving import Sender
 from common.types import RequestId
 from hub.api.answer_head import Provenance, empty_head, missing_end, stream_head, whole_head
+from hub.api.entry_frames import END, ENTRIES_HEADER, OWN, error_mark, frame, wants_entries
 from hub.api.errors import error_response
 from hub.api.event_ids import EventIds
 from hub.api.shape import ApiShape
 from hub.api.sse import EVENT_STREAM
+from hub.api.wishes import RESUMABLE_HEADER
 from hub.errors import AnswerTooLarge, AttemptFailed, RequestFailed
 from hub.relay.retelling import Piece, Retelling
 from hub.resume.following import Following
@@ -59,17 +63,26 @@ class FollowResponse(Response):
         self._after = after
         self._more = {**(headers or {})}
         self._is_gone = False
+        self._in_entries = False
+        """Whether the client wants a stream told entry by entry."""
+        self._ids_wanted = True
+        """Whether it wants the line `id:` then, too."""
         self._request: RequestId | None = None
         """Once it is read."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Tell the answer until it, the request or the client ends."""
+        wishes = Headers(scope=scope)
+        self._in_entries = wants_entries(wishes)
+        self._ids_wanted = not self._in_entries or wishes.get(RESUMABLE_HEADER) == "1"
         watch = asyncio.create_task(self._watch_client(receive))
         try:
             with Sender(send, self._settings.send_timeout_s) as sender:
                 failed, headers = await self._tell(sender)
                 if failed is not None and sender.has_begun:
-                    await sender.body(self._shape.error_event(failed), more=False)
+                    await sender.body(
+                        self._framed(error_mark(failed.code), self._shape.error_event(failed)), more=False
+                    )
                 elif failed is not None:
                     await error_response(failed, self._shape, headers)(scope, receive, send)
         except ClientGone as exc:
@@ -103,12 +116,12 @@ class FollowResponse(Response):
             self._check_client()
             if pieces:
                 tail = b"".join(data for _, data in pieces[-2:])[-TAIL_BYTES:]
-            said = b"".join(ids.write(*piece) for piece in pieces) if self._has_ids(told) else _joined(pieces)
+            said = self._events(ids, told, pieces)
             now = loop.time()
             if not said and (now < speak_at or told.is_over):
                 continue
             await self._begin(following, told, sender)
-            await sender.body(said or self._shape.keep_alive(following.standing(told.node), following.model), more=True)
+            await sender.body(said or self._framed(OWN, self._keep_alive(following, told)), more=True)
             speak_at = now + self._settings.comment_interval_s
         self._check_end(told)
         ids.check_found()
@@ -118,7 +131,7 @@ class FollowResponse(Response):
             await sender.begin(*empty_head(self._provenance(following, told)))
         else:
             await self._begin(following, told, sender)
-        await sender.body(end, more=False)
+        await sender.body(self._framed(END, end), more=False)
 
     async def _whole(self, following: Following, told: Retelling, sender: Sender) -> None:
         if self._after is not None:
@@ -136,12 +149,31 @@ class FollowResponse(Response):
     async def _begin(self, following: Following, told: Retelling, sender: Sender) -> None:
         """Send the head of a stream, once."""
         if not sender.has_begun:
+            if self._in_entries:
+                self._more[ENTRIES_HEADER] = "1"
             await sender.begin(*stream_head(told.start, self._shape.stream_type, self._provenance(following, told)))
+
+    def _events(self, ids: EventIds, told: Retelling, pieces: Sequence[Piece]) -> bytes:
+        """What the client is told of these pieces."""
+        if not self._in_entries:
+            return b"".join(ids.write(*piece) for piece in pieces) if self._has_ids(told) else _joined(pieces)
+        write = ids.write if self._ids_wanted and self._is_events(told) else ids.skip
+        told_now = [(entry, write(entry, data)) for entry, data in pieces]
+        return b"".join(frame(str(entry), data) for entry, data in told_now if data)
+
+    def _framed(self, what: str, data: bytes) -> bytes:
+        return frame(what, data) if self._in_entries else data
+
+    def _keep_alive(self, following: Following, told: Retelling) -> bytes:
+        return self._shape.keep_alive(following.standing(told.node), following.model)
+
+    def _is_events(self, told: Retelling) -> bool:
+        is_events = told.start is None or told.start.content_type.startswith(EVENT_STREAM)
+        return is_events and self._shape.stream_type == EVENT_STREAM
 
     def _has_ids(self, told: Retelling) -> bool:
         """Whether its events can be named; lines of JSON have no place for that."""
-        is_events = told.start is None or told.start.content_type.startswith(EVENT_STREAM)
-        if is_events and self._shape.stream_type == EVENT_STREAM:
+        if self._is_events(told):
             return True
         if self._after is not None:
             raise not_in(self._after)

@@ -4,13 +4,12 @@ from fastapi import Response
 
 from hub.api.follow_response import FollowResponse
 from hub.api.shape import ApiShape
+from hub.api.wishes import REPLAYED_HEADER
 from hub.requests.dispatcher import Submission
 from hub.resume.followings import Followings
 from hub.resume.guards import Guards
 from hub.resume.idempotency import Idempotency
 from hub.settings import HubSettings
-
-REPLAYED_HEADER = "idempotent-replayed"
 
 
 class ResumableIntake:

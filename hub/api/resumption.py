@@ -8,6 +8,7 @@ from common.types import RequestId
 from hub.api.errors import error_response
 from hub.api.follow_response import FollowResponse
 from hub.api.shapes import stream_shape_of
+from hub.api.wishes import POSITION_HEADER
 from hub.asking import asking_broker
 from hub.errors import Conflict, RequestFailed
 from hub.office.requests import CANCELLED_BY_CLIENT, RequestDesk
@@ -16,7 +17,6 @@ from hub.resume.own_requests import OwnRequests, shown
 from hub.resume.position import Position
 from hub.settings import HubSettings
 
-POSITION_HEADER = "last-event-id"
 POSITION_PARAMETER = "after"
 
 
@@ -42,6 +42,13 @@ def resumption_router(own: OwnRequests, followings: Followings, desk: RequestDes
         except RequestFailed as exc:
             return error_response(exc, shape, headers)
         return FollowResponse(reading, shape, settings, after=after, headers=headers)
+
+    @router.delete("/v1/requests", status_code=202)
+    async def cancel_by_key(request: Request) -> dict[str, Any]:
+        """End the request that stands for an `Idempotency-Key`, for clients that have not heard its id yet."""
+        name = await own.find_by_key(request.headers)
+        await own.find(request.headers, name)
+        return await desk.cancel(name, CANCELLED_BY_CLIENT)
 
     @router.get("/v1/requests/{name}")
     async def get_request(name: str, request: Request) -> dict[str, Any]:

@@ -12,6 +12,9 @@ Value = TypeVar("Value")
 RESUMABLE_HEADER = "x-ghub-resumable"
 FAILOVER_HEADER = "x-ghub-failover"
 IDEMPOTENCY_HEADER = "idempotency-key"
+POSITION_HEADER = "last-event-id"
+REPLAYED_HEADER = "idempotent-replayed"
+"""Of an answer: another call with the same key made the request."""
 _KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
 
 

@@ -53,11 +53,15 @@ class GridPicture:
         return found
 
     async def hubs(self) -> list[dict[str, Any]]:
-        """Every live hub process."""
+        """Every live hub process, as an operator sees it."""
         with asking_broker("hubs", self._retry_after_s):
             hubs = await self._registry.live_hubs()
-        shown = [{name: getattr(hub, name) for name in hub.__slots__} for hub in hubs]
+        shown = [{name: getattr(hub, name) for name in hub.__slots__} | {"url": hub.url or None} for hub in hubs]
         return sorted(shown, key=lambda hub: str(hub["hub"]))
+
+    async def hubs_for_clients(self) -> list[dict[str, Any]]:
+        """The same for clients, without the addresses that hubs listen on."""
+        return [{name: said for name, said in hub.items() if name != "address"} for hub in await self.hubs()]
 
     async def queues(self) -> list[dict[str, Any]]:
         """Every lane in use, a model's in the order in which nodes look, with what it holds."""

@@ -81,6 +81,7 @@ class Presence:
             open_requests=self._dispatcher.open_count,
             started_at=self._started_at,
             heartbeat_at=self._clock.now_ms(),
+            url=self._settings.url_for_clients,
         )
         if not await self._registry.write_hub(record, hub_lease_ms(self._settings)):
             self._steadiness.shake()  # what befell this hub's entry may have befallen that of others

@@ -56,6 +56,6 @@ def make_resumption(broker: Broker, dispatcher: Dispatcher, backstage: Backstage
         guards,
         followings,
         Idempotency(guards, followings, fates, records, book, backstage),
-        OwnRequests(gatekeeper, book, settings),
+        OwnRequests(gatekeeper, book, records, settings),
         bells,
     )

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from common.streams.idempotency import IdempotencyKeys, key_digest
 from common.streams.request_book import RequestBook, is_request_id, number_of
 from common.types import RequestId
 from hub.access.gatekeeper import Caller, Gatekeeper
 from hub.asking import asking_broker
-from hub.errors import NotFound, Unauthorized
+from hub.errors import InvalidRequest, NotFound, Unauthorized
 from hub.settings import HubSettings
 
 _TEXTS = ("status", "model", "endpoint", "node")
@@ -18,9 +19,12 @@ _TOKENS = ("prompt_tokens", "completion_tokens")
 class OwnRequests:
     """Finds requests for those who may know of them."""
 
-    def __init__(self, gatekeeper: Gatekeeper, book: RequestBook, settings: HubSettings) -> None:
+    def __init__(
+        self, gatekeeper: Gatekeeper, book: RequestBook, records: IdempotencyKeys, settings: HubSettings
+    ) -> None:
         self._gatekeeper = gatekeeper
         self._book = book
+        self._records = records
         self._settings = settings
 
     async def find(self, headers: Mapping[str, str], name: str) -> Mapping[str, str]:
@@ -39,6 +43,25 @@ class OwnRequests:
         if not facts or "status" not in facts or (caller is not None and not self._is_own(caller, facts)):
             raise NotFound("There is no such request, or it ended too long ago.", code="request_not_found")
         return facts
+
+    async def find_by_key(self, headers: Mapping[str, str]) -> RequestId:
+        """The request that stands for the Idempotency-Key of whoever asks.
+
+        Raises:
+            InvalidRequest: there is no key.
+            Unauthorized: who asks is not known.
+            NotFound: the key stands for nothing.
+            BrokerAway: nobody can tell.
+        """
+        caller = await self._gatekeeper.client(headers)
+        key = headers.get("idempotency-key")
+        if not key:
+            raise InvalidRequest("Which request? Send its Idempotency-Key.", param="idempotency-key")
+        with asking_broker("request", self._settings.retry_after_s):
+            asked = await self._records.find(key_digest(caller.key_id, key))
+        if asked is None:
+            raise NotFound("This Idempotency-Key stands for no request.", code="request_not_found")
+        return asked.request
 
     def _is_own(self, caller: Caller, facts: Mapping[str, str]) -> bool:
         key = facts.get("key")

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.call import Call, get, post
+from tests.support.client_keys import TestKey
 from tests.support.grid import Chain, Grid, chat
 from tests.support.operator import ADMIN, ADMIN_TOKEN, ask, told
 from tests.support.processes import until
 
 SLOW = {"delay_ms": 20}
 ROUTES = [
-    ("GET", "/api/hubs"),
     ("GET", "/api/queues"),
     ("GET", "/api/nodes"),
     ("GET", "/api/nodes/node-0"),
@@ -83,12 +83,26 @@ class TestTheDoor:
     def test_every_route_of_the_door_is_described_and_listed_here(self, chain: Chain) -> None:
         paths = get(chain.hub, "/openapi.json").json["paths"]
         open_to_others = ("/api/registry", "/api/provider/", "/api/chat", "/api/generate", "/api/embed", "/api/tags")
-        open_to_others += ("/api/ps", "/api/show", "/api/version")
+        open_to_others += ("/api/ps", "/api/show", "/api/version", "/api/hubs")
         ours = {path for path in paths if path.startswith("/api/") and not path.startswith(open_to_others)}
         asked = {path.rstrip("/") for _, path in ROUTES}
         for path in ours:
             shape = path.replace("{node}", "node-0").replace("{entry}", "1-1")
             assert shape.replace("{name}", "x") in asked or shape.replace("{name}", "me") in asked, path
+
+    def test_clients_learn_where_hubs_are_and_no_more(self, module_grid: Grid, chain: Chain) -> None:
+        url = "https://hub.example.org"
+        hub = module_grid.hub(GHUB_HUB_AUTH="required", GHUB_HUB_PUBLIC_URL=f"{url}/", **ADMIN)
+        with module_grid.redis() as client:
+            key = TestKey(client)
+        for token in (None, "wrong-token-of-the-tests"):
+            assert ask(hub, "GET", "/api/hubs", token=token).status == 401
+        shown = ask(hub, "GET", "/api/hubs", token=key.secret).json["hubs"]
+        assert {url, None} <= {one["url"] for one in shown}
+        assert all("address" not in one for one in shown)
+        assert all("address" in one for one in told(hub, "GET", "/api/hubs")["hubs"])
+        assert all("address" not in one for one in ask(chain.hub, "GET", "/api/hubs", token=None).json["hubs"])
+        module_grid.hubs[hub].stop()
 
     def test_the_registry_is_closed_where_clients_need_keys(self, module_grid: Grid, chain: Chain) -> None:
         hub = module_grid.hub(GHUB_HUB_AUTH="required", **ADMIN)

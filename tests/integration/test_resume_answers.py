@@ -7,6 +7,7 @@ from typing import Any
 import openai
 import pytest
 
+from ghub.connect.entries import EntryParser
 from tests.doubles.reading import numbered
 from tests.support import leftovers
 from tests.support.call import Call, post
@@ -60,7 +61,7 @@ def test_another_key_learns_nothing(front: Front) -> None:
     front.grid.hubs[hub].stop()
 
 
-@pytest.mark.parametrize("last", ["x", "1-1", "1-1.0", "0-1.1", "1-1.1.1", "-1-1.1", "1-1." + "9" * 40])
+@pytest.mark.parametrize("last", ["x", "1-1.0", "0-1.1", "1-1.1.1", "-1-1.1", "1-1." + "9" * 40])
 def test_what_is_no_event_s_id_is_refused(last: str, front: Front) -> None:
     request = front.ask(front.hub, 2).finish().headers["x-request-id"]
     refused = resume(front.hub, request, last)
@@ -119,3 +120,38 @@ def test_the_first_client_hears_of_failures_as_without_opting_in(front: Front) -
     broken = front.ask(front.hub, 9, double={"error_event_after": 3}).finish()
     assert broken.is_ended_once
     assert broken.error["code"]
+
+
+def test_a_stream_may_be_told_entry_by_entry_and_read_on_behind_any(front: Front) -> None:
+    for path, body in (
+        ("/v1/chat/completions", chat(tokens=7, stream=True, double={"delay_ms": 5})),
+        ("/api/chat", chat(stream=True, options={"num_predict": 7})),
+    ):
+        entries = {"x-ghub-entries": "1", "x-ghub-resumable": "1"}
+        told = Asked(front.hub, body, path=path, headers=entries).finish()
+        assert told.headers["x-ghub-entries"] == "1"
+        parts = EntryParser().feed(told.text.encode())
+        names = [part.what for part in parts]
+        assert names[-1] == "."
+        whole = resume(front.hub, told.headers["x-request-id"])
+        assert b"".join(part.data for part in parts) == whole.text.encode()
+        for place, name in enumerate(names[:-1]):
+            rest = resume(front.hub, told.headers["x-request-id"], name, headers=entries)
+            assert EntryParser().feed(rest.text.encode()) == parts[place + 1 :] or rest.status == 204
+
+
+def test_a_request_can_be_ended_by_its_key_before_its_id_is_known(front: Front) -> None:
+    key = {"idempotency-key": "ended by its key"}
+    with Call(front.hub, chat(tokens=100_000, double={"delay_ms": 10}), headers=key) as call:
+        with front.grid.redis() as client:
+            until(lambda: client.xlen("ghub:{jobs}:interactive:tiny:1b") == 1, 5, "it is there")
+        assert Call(front.hub, path="/v1/requests", method="DELETE", headers=key).finish().status == 202
+        assert call.finish().error["code"] == "cancelled_by_client"
+    for headers, status in (({"idempotency-key": "nobody's"}, 404), ({}, 400)):
+        assert Call(front.hub, path="/v1/requests", method="DELETE", headers=headers).finish().status == status
+
+
+def test_every_error_says_its_code_in_a_header(front: Front) -> None:
+    for path in ("/v1/chat/completions", "/api/chat", "/v1/messages"):
+        refused = post(front.hub, {**chat(), "model": "never:1b"}, path=path)
+        assert (refused.status, refused.headers["x-ghub-error"]) == (404, "model_not_found")

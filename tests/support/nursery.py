@@ -1,6 +1,6 @@
-"""Children that come ready: hubs and providers forked off a process that has done their imports.
+"""Children that come ready: hubs, providers and fronts forked off a process that has done their imports.
 
-To start Python and import a hub or a provider takes a second of a core; a fork of one that has takes a few
+To start Python and import one of them takes a second of a core; a fork of one that has takes a few
 milliseconds. What runs in the child is the same: `python -m hub`, from its first line, with an environment of its own.
 `python -m tests.support.nursery` is that process. It is told what to start, one JSON line after another, by whoever
 started it, and ends with them.
@@ -20,9 +20,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-MODULES = ("hub", "provider")
+MODULES = ("hub", "provider", "ghub.connect")
 """What it can start."""
-_IMPORTS = {"hub": ("hub.server", "pydantic.v1"), "provider": ("provider.agent", "provider.config.reading")}
+_IMPORTS = {
+    "hub": ("hub.server", "pydantic.v1"),
+    "provider": ("provider.agent", "provider.config.reading"),
+    "ghub.connect": ("ghub.connect.server",),
+}
 """`pydantic.v1` is what FastAPI imports for its first route."""
 _READ_BEFORE_MAIN = ("LD_", "DYLD_", "PYTHON")
 """Variables that only the start of a process looks at, by how they begin."""

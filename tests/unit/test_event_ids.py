@@ -87,7 +87,8 @@ def test_a_position_reads_as_it_was_written(said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["", "1", "1-1", "1-1.0", "0-1.1", "01-1.1", "1-01.1", "1-1.1 ", "\u0661-1.1", "9999999999-1.1", "a" * 9999]
+    "said",
+    ["", "1", "1-", "1-1.", "1-1.0", "0-1.1", "01-1.1", "1-01.1", "1-1.1 ", "\u0661-1.1", "9999999999-1.1", "a" * 9999],
 )
 def test_nothing_else_is_a_position(said: str) -> None:
     with pytest.raises(InvalidRequest):

@@ -2,25 +2,34 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from hub.access.gatekeeper import Gatekeeper
+from hub.access.this_machine import is_from_this_machine
 from hub.api.admin.door import admin_router
+from hub.errors import Unauthorized
 from hub.grid.picture import GridPicture
 
 
 def grid_router(gatekeeper: Gatekeeper, picture: GridPicture) -> APIRouter:
     """Routes about the grid as a whole."""
-    router = admin_router(gatekeeper, "grid")
+    router = APIRouter(tags=["grid"])
+    admin = admin_router(gatekeeper, "grid")
 
     @router.get("/api/hubs")
-    async def list_hubs() -> dict[str, Any]:
-        """Every live hub process."""
+    async def list_hubs(request: Request) -> dict[str, Any]:
+        """Every live hub process: for clients where they reach it, for operators its own address too."""
+        try:
+            gatekeeper.check_admin(request.headers, is_local=is_from_this_machine(request.scope))
+        except Unauthorized:
+            await gatekeeper.client(request.headers)
+            return {"hubs": await picture.hubs_for_clients()}
         return {"hubs": await picture.hubs()}
 
-    @router.get("/api/queues")
+    @admin.get("/api/queues")
     async def list_queues() -> dict[str, Any]:
         """Every lane of every model, with what waits and runs."""
         return {"queues": await picture.queues()}
 
+    router.include_router(admin)
     return router
