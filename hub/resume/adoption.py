@@ -67,7 +67,8 @@ class Adoption:
     def take(self, dispatcher: Dispatcher, job: Job, ticket: Ticket | None, facts: Mapping[str, str]) -> OpenRequest:
         """Hold it open here, as it was there."""
         key, gives_up_at = facts.get("key", ""), facts.get("gives_up_at", "")
-        self._stage.ledger.note(job.id, hub=self._stage.hub)
+        near = ticket.lane.near if ticket is not None else None
+        self._stage.ledger.note(job.id, hub=self._stage.hub, **({"near": near or ""} if facts.get("near") else {}))
         return dispatcher.adopt(
             job,
             ticket,
