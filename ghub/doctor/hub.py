@@ -57,7 +57,7 @@ def _start(here: Surroundings) -> str:
 async def look_at_operator(here: Surroundings) -> Finding:
     """Whether the hub takes our admin token."""
     try:
-        answer, _ = await _get(here, "/api/hubs", **here.hub.headers)
+        answer, _ = await _get(here, "/api/queues", **here.hub.headers)
     except (httpx2.HTTPError, httpx2.InvalidURL):
         return Finding.skip("no hub to ask")
     code = _code(answer)
@@ -87,7 +87,7 @@ async def look_at_clients(here: Surroundings) -> Finding:
     needs_keys = answer.status_code == httpx2.codes.UNAUTHORIZED
     if "broker" not in health:
         return Finding.skip("no hub to ask")
-    addresses = sorted({printable(str(hub.get("address"))) for hub in hubs.get("hubs", ())})
+    addresses = sorted({printable(str(hub["address"])) for hub in hubs.get("hubs", ()) if hub.get("address")})
     where = f"on {', '.join(addresses)}" if addresses else f"at {here.hub.url}"
     if needs_keys:
         return Finding.ok(f"it listens {where}; clients must show a key")

@@ -19,7 +19,7 @@ from hub.settings import HubSettings
 
 ANY = "*"
 _LIMITS = (f"x-ratelimit-{what}-{kind}" for what in ("limit", "remaining", "reset") for kind in ("requests", "tokens"))
-_GRID = ("x-ghub-node", "x-ghub-attempt", "x-ghub-queue-ms", "idempotent-replayed")
+_GRID = ("x-ghub-node", "x-ghub-attempt", "x-ghub-queue-ms", "x-ghub-error", "idempotent-replayed")
 _EXPOSED = ("retry-after", "request-id", "x-request-id", *_GRID, *_LIMITS)
 """Headers of answers that pages may read."""
 

@@ -24,6 +24,7 @@ from tests.support.grid import Grid, chat
 from tests.support.ports import free_port
 from tests.support.processes import until
 from tests.support.resuming import RESUMABLE, Asked, cuts_of, ids_of, joined, resume
+from tests.support.tls import Authority, ended_before
 
 QUICK = {"GHUB_HEARTBEAT_S": "0.3", "GHUB_HUB_FIRST_COMMENT_S": "0.3", "GHUB_HUB_COMMENT_INTERVAL_S": "0.5"}
 HASTY = {"GHUB_CONNECT_CHECK_INTERVAL_S": "0.3", "GHUB_CONNECT_RETRY_S": "10"}
@@ -142,6 +143,11 @@ def _ollama_generate(url: str) -> str:
     with ollama.Client(url, timeout=30) as client:
         lines = client.generate("tiny:1b", "go", stream=True, options={"num_predict": TOKENS})
         return "".join(line.response or "" for line in lines)
+
+
+def _folder(parent: Path, name: str) -> Path:
+    (parent / name).mkdir()
+    return parent / name
 
 
 CLIENTS = (_openai_stream, _openai_whole, _openai_response, _anthropic_stream, _ollama_chat, _ollama_generate)
@@ -350,6 +356,20 @@ class TestHubs:
         parts.grid.hubs[url].stop()
         until(lambda: front.ready_hubs == {parts.hubs[0]}, 10, lambda: front.standing)
         until(lambda: len(front.standing["hubs"]) == 1, 10, lambda: front.standing)
+
+    def test_one_behind_tls_is_asked_if_its_certificate_is_good(
+        self, parts: Parts, make_front: Callable[..., FrontProcess], tmp_path: Path
+    ) -> None:
+        known, unknown = (Authority(_folder(tmp_path, name)) for name in ("known", "unknown"))
+        with (
+            ended_before(parts.hubs[0], known.issue("127.0.0.1")) as good,
+            ended_before(parts.hubs[0], unknown.issue("127.0.0.1")) as bad,
+        ):
+            front = make_front(good, bad, SSL_CERT_FILE=str(known.ca))
+            until(lambda: front.ready_hubs == {good}, 10, lambda: front.standing)
+            for stream in (True, False):
+                assert post(front.url, chat(tokens=3, stream=stream)).said == numbered(0, 3)
+            front.process.stop()
 
     def test_one_that_answers_nothing_is_never_in_the_way(
         self, parts: Parts, make_front: Callable[..., FrontProcess]
