@@ -25,6 +25,8 @@ def test_a_service_behind_sentinels_is_taken_apart() -> None:
         "rediss://user:word@broker:6380/1?a=b",
         "unix:///run/valkey.sock?db=2",
         "redis+sentinel://s1/main",
+        "redis+cluster://c1",
+        "rediss+cluster://user:word@c1:7000,[::1]:7001?a=b",
     ],
 )
 def test_it_says_the_same_again(url: str) -> None:
@@ -38,7 +40,10 @@ def test_it_says_the_same_again(url: str) -> None:
         "broker:6379",
         "//broker",
         "http://broker",
-        "redis+cluster://h:1",
+        "redis+cluster://",
+        "redis+cluster://c1,,c2",
+        "redis+cluster://c1:port",
+        "redis+cluster://c1/1",
         "redis://broker:port/0",
         "redis+sentinel://s1:26379",
         "redis+sentinel://s1:26379/",

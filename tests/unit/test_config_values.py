@@ -25,7 +25,7 @@ def file(tmp_path: Path) -> Path:
 def test_a_url_of_no_broker_a_short_key_and_a_gpu_that_cannot_be_are_told_at_once(file: Path) -> None:
     text = f"redis: {{url: http://broker}}\nprovider: {{signing_key: '{SHORT}'}}\ngate: {{gpus: [-1]}}\n"
     assert refused(file, text) == [
-        "1: redis.url: http:// is not one of redis://, rediss://, unix://, redis+sentinel://",
+        "1: redis.url: http:// is not one of redis://, rediss://, unix://, redis+sentinel://, redis+cluster://",
         "2: provider.signing_key: each key is id:secret with at least 16 characters of secret",
         "3: gate.gpus: expected a list such as [0], found -1",
     ]

@@ -1,0 +1,16 @@
+"""What clients of a `ghub connect` notice when hubs die, and when a whole grid is restarted part by part: nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.chaos.client import End
+from tests.chaos.proof import prove
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+
+
+@pytest.mark.parametrize("scenario", ["front-hub-kill", "upgrade-sentinel", "upgrade-cluster"])
+def test_every_answer_comes_whole(scenario: str, tmp_path: Path) -> None:
+    row = prove(scenario, tmp_path)
+    assert row.ends[End.FINISHED] == row.streams
