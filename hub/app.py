@@ -83,6 +83,7 @@ from hub.office.tokens import TokenOffice
 from hub.overview.assembly import make_overview
 from hub.overview.feed import OverviewFeed
 from hub.recovery.assembly import make_reaper
+from hub.recovery.endings import Endings
 from hub.relay.reader import ReplyReader
 from hub.requests.backstage import Backstage
 from hub.requests.burial import DeadJobs
@@ -149,6 +150,7 @@ class Hub:
         counters = CollectorRegistry(auto_describe=False)
         self._tally = Tally(RequestCounters(counters), History(broker), clock)
         self._memory = Memory(ServedBook(broker), settings.affinity_ttl_s)
+        endings = Endings()
         backstage = Backstage(
             hub=self.id,
             settings=settings,
@@ -164,6 +166,7 @@ class Hub:
             tally=self._tally,
             affinity=Affinity(self._view, self._memory, signing, self._tally, settings),
             near_lanes=NearLanes(broker),
+            endings=endings,
             tracing=tracing,
         )
         self.dispatcher = Dispatcher(broker.keys, backstage)
@@ -179,6 +182,7 @@ class Hub:
             clock=clock,
             holder=self.dispatcher,
             steadiness=steadiness,
+            endings=endings,
             adopt=self._resumption.guards.adopt,
         )
         self._presence = Presence(self.id, settings, clock, registry, doorbell, requests, self.dispatcher, steadiness)

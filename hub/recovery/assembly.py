@@ -12,6 +12,7 @@ from common.types import HubId
 from hub.grid.registry_view import RegistryView
 from hub.grid.steadiness import Steadiness
 from hub.recovery.complaints import Complaints
+from hub.recovery.endings import Endings
 from hub.recovery.lane_sweep import LaneSweep
 from hub.recovery.orphans import Adopt, Orphans
 from hub.recovery.reaper import Holder, Reaper
@@ -28,11 +29,12 @@ def make_reaper(
     clock: BrokerClock,
     holder: Holder,
     steadiness: Steadiness,
+    endings: Endings,
     adopt: Adopt,
 ) -> Reaper:
     """A reaper that does not work yet: see `Reaper.run`."""
     complaints, leftovers, book = Complaints(), Leftovers(broker), RequestBook(broker)
-    orphans = Orphans(hub, broker.keys, leftovers, requests, book, view, clock, adopt, complaints)
     lanes, near_lanes = JobLanes(broker), NearLanes(broker)
+    orphans = Orphans(hub, broker.keys, leftovers, requests, lanes, book, view, clock, endings, adopt, complaints)
     sweep = LaneSweep(LaneLooks(broker), lanes, near_lanes, book, view, clock, complaints, settings.lease_ms)
-    return Reaper(hub, settings, leftovers, orphans, sweep, steadiness, complaints, holder)
+    return Reaper(hub, settings, leftovers, orphans, sweep, steadiness, endings, complaints, holder)

@@ -13,6 +13,7 @@ import structlog
 from common.clock import BrokerClock
 from common.errors import BrokerError, BrokerUnavailable
 from common.keys import Keys
+from common.streams.jobs import JobLanes
 from common.streams.leftovers import Leftovers
 from common.streams.request_book import RequestBook
 from common.streams.requests import Requests
@@ -20,6 +21,7 @@ from common.types import HubId, NodeId, RequestId, RequestStatus
 from hub.errors import BrokerAway, HubLost
 from hub.grid.registry_view import RegistryView
 from hub.recovery.complaints import Complaints
+from hub.recovery.endings import Endings, Final
 from hub.recovery.facts import OVER, Facts, reply_of, ticket_of
 
 log = structlog.get_logger()
@@ -27,6 +29,7 @@ log = structlog.get_logger()
 BATCH = 50
 """So many requests are taken and dealt with at once."""
 LOST = HubLost("the hub that looked after this request is gone")
+ANSWER_LOST = HubLost("the broker has lost the end of this answer, which had been told")
 HEARD_MS = 60_000
 """How long the last word in the reply of a request that can be resumed stays for who comes back."""
 
@@ -47,9 +50,11 @@ class Orphans:
         keys: Keys,
         leftovers: Leftovers,
         requests: Requests,
+        lanes: JobLanes,
         book: RequestBook,
         view: RegistryView,
         clock: BrokerClock,
+        endings: Endings,
         adopt: Adopt,
         complaints: Complaints,
     ) -> None:
@@ -57,9 +62,11 @@ class Orphans:
         self._keys = keys
         self._leftovers = leftovers
         self._requests = requests
+        self._lanes = lanes
         self._book = book
         self._view = view
         self._clock = clock
+        self._endings = endings
         self._adopt = adopt
         self._complaints = complaints
         self._taken: dict[RequestId, HubId] = {}
@@ -102,7 +109,10 @@ class Orphans:
         try:
             facts = (await self._book.read([request])).get(request, {})
             is_over = facts.get("status") in OVER
-            if facts.get("resumable") != "1":
+            final = self._endings.find(request)
+            if final is not None:
+                await self._end_again(request, facts, final)
+            elif facts.get("resumable") != "1":
                 await self._call_off(request, facts, is_over=is_over)
             elif is_over:  # its answer stays for those who come back for it
                 await self._requests.update({}, {}, over=[request])
@@ -115,6 +125,18 @@ class Orphans:
             return
         self._complaints.withdraw(f"request {request}")
         self._taken.pop(request, None)
+
+    async def _end_again(self, request: RequestId, facts: Facts, final: Final) -> None:
+        """It has ended here, but the broker has forgotten that. Who comes back for its answer hears that it is lost."""
+        reply = reply_of(facts, request, self._taken[request], self._keys)
+        is_resumable = facts.get("resumable") == "1"
+        if is_resumable:  # unless its end is there
+            await self._requests.say_last_word(reply, ANSWER_LOST.as_failure(), HEARD_MS)
+        if (ticket := ticket_of(facts)) is not None:
+            await self._lanes.settle(ticket, request)
+        await self._requests.call_off(request, None if is_resumable else reply, None, self._node_of(request, facts))
+        await self._requests.update({request: final}, {}, over=[request])
+        log.info("request_ended_again", request=request, status=final.get("status"))
 
     async def _adopted(self, request: RequestId, facts: Facts) -> bool:
         try:

@@ -13,6 +13,7 @@ from common.types import HubId, RequestId
 from hub.grid.presence import hub_lease_ms
 from hub.grid.steadiness import Steadiness
 from hub.recovery.complaints import Complaints
+from hub.recovery.endings import Endings
 from hub.recovery.lane_sweep import LaneSweep
 from hub.recovery.orphans import Orphans
 from hub.settings import HubSettings
@@ -51,6 +52,7 @@ class Reaper:
         orphans: Orphans,
         lanes: LaneSweep,
         steadiness: Steadiness,
+        endings: Endings,
         complaints: Complaints,
         holder: Holder,
     ) -> None:
@@ -60,6 +62,7 @@ class Reaper:
         self._orphans = orphans
         self._lanes = lanes
         self._steadiness = steadiness
+        self._endings = endings
         self._complaints = complaints
         self._holder = holder
         self._strays: dict[RequestId, float] = {}
@@ -103,12 +106,18 @@ class Reaper:
                 self._complaints.tell(f"hub {hub}", exc)
 
     async def look_for_strays(self) -> None:
-        """Requests in this hub's list that it has not known for long: publishing or taking over was cut short."""
+        """Requests in this hub's list that it does not look after.
+
+        Those that it has ended the broker has forgotten to be over. Others it has not known for long: publishing or
+        taking over was cut short.
+        """
         now = asyncio.get_running_loop().time()
         taken = set(self._orphans.taken)
         mine = [one for one in await self._leftovers.open_of(self._hub) if one not in taken]
         self._strays = {one: self._strays.get(one, now) for one in mine if self._holder.find(one) is None}
-        lost = [one for one, since in self._strays.items() if now - since > STRAY_S]
+        lost = [
+            one for one, since in self._strays.items() if now - since > STRAY_S or self._endings.find(one) is not None
+        ]
         self._orphans.accept(lost, self._hub)
 
     def _is_due(self, what: str, every_s: float) -> bool:

@@ -12,6 +12,7 @@ from common.types import HubId
 from hub.affinity.affinity import Affinity
 from hub.figures.tally import Tally
 from hub.grid.registry_view import RegistryView
+from hub.recovery.endings import Endings
 from hub.relay.reader import ReplyReader
 from hub.requests.burial import DeadJobs
 from hub.requests.ledger import Ledger
@@ -37,4 +38,5 @@ class Backstage:
     tally: Tally
     affinity: Affinity
     near_lanes: NearLanes
+    endings: Endings
     tracing: Tracing = NO_TRACING

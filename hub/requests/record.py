@@ -38,6 +38,8 @@ class RequestRecord:
         self._claimed_at_ms = 0
         self._first_data_at_ms = 0
         self.status = RequestStatus.QUEUED
+        self.final: dict[str, str | float] = {}
+        """How it ended, as its hash says it."""
 
     def facts(self, job: Job) -> dict[str, str | float]:
         """What is known from the beginning."""
@@ -110,6 +112,7 @@ class RequestRecord:
         if error is not None:
             facts["error"] = error.code
         self.note(job, _status_of(usage, error), **facts)
+        self.final = {"status": self.status.value, **facts}
         ending = Ending(
             endpoint=job.endpoint,
             model=job.model,

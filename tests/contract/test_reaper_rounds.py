@@ -20,12 +20,13 @@ from hub.grid.registry_view import RegistryView
 from hub.grid.steadiness import Steadiness
 from hub.recovery import reaper as rounds
 from hub.recovery.assembly import make_reaper
+from hub.recovery.endings import SURE_S, Endings
 from hub.recovery.facts import Facts
 from hub.recovery.reaper import LANES_STEADY_S, Reaper
 from hub.requests.dispatcher import Dispatcher
 from hub.settings import HubSettings
 from tests.contract.story import HUB as DEAD
-from tests.contract.story import KEYS, TTLS, a_job, all_keys, publish, raw
+from tests.contract.story import KEYS, TTLS, a_job, all_keys, hash_of, publish, raw
 from tests.support.ports import free_port
 
 ME = HubId("hub-2")
@@ -43,6 +44,7 @@ class Around:
         self.open_count = 0
         self.reconnections = CountedReconnections()
         self.steadiness = Steadiness(self.reconnections, lambda: self.now_s)
+        self.endings = Endings(lambda: self.now_s)
 
     def find(self, request: RequestId) -> object | None:
         return request if request in self.held else None
@@ -62,6 +64,7 @@ class Around:
             clock=clock,
             holder=self,
             steadiness=self.steadiness,
+            endings=self.endings,
             adopt=self.adopt,
         )
 
@@ -183,6 +186,26 @@ async def test_a_request_of_its_own_that_it_does_not_know_is_ended_after_a_while
     for _ in range(2):
         await reaper.round()
     assert await Leftovers(broker).open_of(ME) == ["r2"]
+    assert a_job("r1").reply not in await all_keys(broker)
+
+
+async def test_a_request_of_its_own_that_it_has_ended_is_ended_again_where_the_broker_forgot_it(
+    broker: Broker, around: Around, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that has become the master lacks the last writes."""
+    monkeypatch.setattr(rounds, "OWN_S", 0.0)
+    for name in ("r1", "r2"):
+        await publish(broker, name)
+        await raw(broker).smove(KEYS.open_requests(DEAD), KEYS.open_requests(ME), name)
+        around.endings.note(RequestId(name), {"status": "done"})
+        around.now_s += SURE_S
+    around.now_s += 0.1  # r1 ended twice as long ago as the broker needs to hear of it, r2 just as long
+    around.endings.note(RequestId("r2"), {"status": "done"})
+    reaper = around.reaper(broker)
+    for _ in range(2):
+        await reaper.round()
+    assert await Leftovers(broker).open_of(ME) == ["r2"]
+    assert (await hash_of(broker, KEYS.request(RequestId("r1"))))["status"] == "done"
     assert a_job("r1").reply not in await all_keys(broker)
 
 

@@ -21,6 +21,7 @@ from common.wire import LAST_WORD
 from hub.errors import BrokerAway
 from hub.grid.registry_view import RegistryView
 from hub.recovery.complaints import Complaints
+from hub.recovery.endings import Endings
 from hub.recovery.facts import Facts
 from hub.recovery.orphans import HEARD_MS, Adopt, Orphans
 from tests.contract.story import HUB as DEAD
@@ -46,7 +47,9 @@ class Guards:
         return answer
 
 
-async def orphans_of(broker: Broker, hub: HubId = HEIR, adopt: Adopt | None = None) -> Orphans:
+async def orphans_of(
+    broker: Broker, hub: HubId = HEIR, adopt: Adopt | None = None, endings: Endings | None = None
+) -> Orphans:
     """What the reaper of a hub works with; it sees the nodes that are there now."""
     view = RegistryView(Registry(broker), JobLanes(broker), BrokerClock(broker))
     await view.refresh()
@@ -55,9 +58,11 @@ async def orphans_of(broker: Broker, hub: HubId = HEIR, adopt: Adopt | None = No
         keys=KEYS,
         leftovers=Leftovers(broker),
         requests=Requests(broker, TTLS, hub),
+        lanes=JobLanes(broker),
         book=RequestBook(broker),
         view=view,
         clock=BrokerClock(broker),
+        endings=endings or Endings(),
         adopt=adopt or Guards(False).adopt,
         complaints=Complaints(),
     )
@@ -222,6 +227,27 @@ class TestRequestsThatCanBeResumed:
         await (await orphans_of(broker, adopt=guards.adopt)).take_from(DEAD)
         assert a_job("r1").reply in await all_keys(broker)
         assert (guards.asked, await Leftovers(broker).open_of(HEIR)) == ([], [])
+
+
+class TestRequestsThatHadEnded:
+    """This hub has ended them, and the broker has forgotten it: a replica took over."""
+
+    @pytest.mark.parametrize("facts", [{}, {"resumable": "1"}], ids=["plain", "resumable"])
+    async def test_nobody_works_on_them_once_more(self, broker: Broker, facts: dict[str, str]) -> None:
+        await left_by_a_dead_hub(broker, status="streaming", node=NODE, **facts)
+        await claim_all(broker)
+        now_s = 0.0
+        endings = Endings(lambda: now_s)
+        endings.note(R1, {"status": "done", "completion_tokens": 5})
+        now_s = 60.0
+        guards = Guards()
+        orphans = await orphans_of(broker, adopt=guards.adopt, endings=endings)
+        await orphans.take_from(DEAD)
+        assert (guards.asked, await Leftovers(broker).open_of(HEIR), await jobs_left(broker)) == ([], [], 0)
+        written = await hash_of(broker, KEYS.request(R1))
+        assert (written["status"], written["completion_tokens"]) == ("done", "5")
+        told = [entry.error.code for _, entry in await entries_of(broker, a_job("r1").reply) if entry.error]
+        assert told == (["hub_lost"] if facts else []), "who comes back for the answer hears that it is lost"
 
 
 async def test_several_hubs_at_once_deal_with_each_request_once(broker: Broker) -> None:
