@@ -14,7 +14,7 @@ from hub.grid.steadiness import Steadiness
 from hub.recovery.complaints import Complaints
 from hub.recovery.endings import Endings
 from hub.recovery.lane_sweep import LaneSweep
-from hub.recovery.orphans import Adopt, Orphans
+from hub.recovery.orphans import HEARD_MS, Adopt, Orphans
 from hub.recovery.reaper import Holder, Reaper
 from hub.settings import HubSettings
 
@@ -35,6 +35,9 @@ def make_reaper(
     """A reaper that does not work yet: see `Reaper.run`."""
     complaints, leftovers, book = Complaints(), Leftovers(broker), RequestBook(broker)
     lanes, near_lanes = JobLanes(broker), NearLanes(broker)
-    orphans = Orphans(hub, broker.keys, leftovers, requests, lanes, book, view, clock, endings, adopt, complaints)
+    heard_ms = min(HEARD_MS, int(settings.answer_keep_s * 1000))
+    orphans = Orphans(
+        hub, broker.keys, leftovers, requests, lanes, book, view, clock, endings, adopt, complaints, heard_ms
+    )
     sweep = LaneSweep(LaneLooks(broker), lanes, near_lanes, book, view, clock, complaints, settings.lease_ms)
     return Reaper(hub, settings, leftovers, orphans, sweep, steadiness, endings, complaints, holder)

@@ -31,7 +31,7 @@ BATCH = 50
 LOST = HubLost("the hub that looked after this request is gone")
 ANSWER_LOST = HubLost("the broker has lost the end of this answer, which had been told")
 HEARD_MS = 60_000
-"""How long the last word in the reply of a request that can be resumed stays for who comes back."""
+"""How long the last word in the reply of a request that can be resumed stays for who comes back, at most."""
 
 
 class Adopt(Protocol):
@@ -57,6 +57,7 @@ class Orphans:
         endings: Endings,
         adopt: Adopt,
         complaints: Complaints,
+        heard_ms: int = HEARD_MS,
     ) -> None:
         self._hub = hub
         self._keys = keys
@@ -69,6 +70,7 @@ class Orphans:
         self._endings = endings
         self._adopt = adopt
         self._complaints = complaints
+        self._heard_ms = heard_ms
         self._taken: dict[RequestId, HubId] = {}
 
     @property
@@ -131,7 +133,7 @@ class Orphans:
         reply = reply_of(facts, request, self._taken[request], self._keys)
         is_resumable = facts.get("resumable") == "1"
         if is_resumable:  # unless its end is there
-            await self._requests.say_last_word(reply, ANSWER_LOST.as_failure(), HEARD_MS)
+            await self._requests.say_last_word(reply, ANSWER_LOST.as_failure(), self._heard_ms)
         if (ticket := ticket_of(facts)) is not None:
             await self._lanes.settle(ticket, request)
         await self._requests.call_off(request, None if is_resumable else reply, None, self._node_of(request, facts))
@@ -154,7 +156,7 @@ class Orphans:
         reply = reply_of(facts, request, self._taken[request], self._keys)
         is_resumable = facts.get("resumable") == "1"
         if is_resumable:
-            await self._requests.say_last_word(reply, LOST.as_failure(), HEARD_MS)
+            await self._requests.say_last_word(reply, LOST.as_failure(), self._heard_ms)
         node = self._node_of(request, facts)
         await self._requests.call_off(request, None if is_resumable else reply, ticket_of(facts), node)
         changes: dict[RequestId, dict[str, str | int]] = {}
