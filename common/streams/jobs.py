@@ -1,6 +1,6 @@
 """Job lanes: publish, claim, settle, requeue, withdraw. All their keys share one Cluster slot."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -149,19 +149,27 @@ class JobLanes:
         """
         last = dict.fromkeys(lanes, b"0")
         while last:
-            head = ("XREADGROUP", "GROUP", GROUP, node, "COUNT", 1, "STREAMS")
-            found: list[Delivery] = []
             with broker_errors():
-                answers = await self._line.ask([(*head, self._key(lane), after) for lane, after in last.items()])
-                for lane, answer in zip(last, answers, strict=True):
-                    if not isinstance(answer, Exception):
-                        entries = [one for _, some in entries_of(answer) for one in some]
-                        found += [Delivery(Ticket(lane, entry), fields) for entry, fields in entries]
-                    elif not _is_nogroup(answer):
-                        raise answer
+                found = await self._history(node, last)
             last = {delivery.ticket.lane: delivery.ticket.entry for delivery in found}
             for delivery in found:
                 yield delivery
+
+    async def _history(self, node: NodeId, after: Mapping[LaneName, bytes]) -> list[Delivery]:
+        """The next delivered job of each lane: by one command where all lanes are there, as they nearly always are."""
+        by_key = {self._key(lane).encode(): lane for lane in after}
+        head: Command = ("XREADGROUP", "GROUP", GROUP, node, "COUNT", 1, "STREAMS")
+        answers = await self._line.ask([(*head, *by_key, *after.values())])
+        if isinstance(answers[0], Exception) and _is_nogroup(answers[0]):
+            answers = await self._line.ask([(*head, key, after[lane]) for key, lane in by_key.items()])
+        found: list[Delivery] = []
+        for answer in answers:
+            if not isinstance(answer, Exception):
+                for key, entries in entries_of(answer):
+                    found += [Delivery(Ticket(by_key[key], entry), fields) for entry, fields in entries]
+            elif not _is_nogroup(answer):
+                raise answer
+        return found
 
     async def denied(self, node: NodeId, lanes: Sequence[LaneName]) -> set[LaneName]:
         """Those of these lanes that this process' broker user may not read. Nothing is read."""
