@@ -6,7 +6,7 @@ lane also add to it. Scripts run with the same rights, whoever loaded them.
     at the root     ask the time, name the connection: nothing that touches a key
     lanes           claim, settle; EVALSHA wants all keys of a script in one selector, so their indexes stand with them
     replies         answer them; their names hold 128 random bits, and no command here lists keys
-    doorbells, dead letters    add
+    doorbells, dead letters, changes of nodes    add
     own node        write, read, delete
     own orders      read
 """
@@ -79,7 +79,7 @@ def provider_rules(keys: Keys, node: NodeId, models: Iterable[ModelId], *, datab
         *select,
         *take,
         _selector("+xadd +xrange +xrevrange +exists", "~", [replies]),
-        _selector("+xadd", "%W~", [named.doorbell(HubId("*")), named.dead]),
+        _selector("+xadd", "%W~", [named.doorbell(HubId("*")), named.dead, named.changes]),
         _selector("+hset +hgetall +pexpire +del", "~", [named.node(node)]),
         _selector("+xread +xrevrange", "%R~", [named.control(node)]),
     )

@@ -57,6 +57,16 @@ class Registry:
         with broker_errors():
             await pipe.execute()
 
+    async def renew_node(self, node: NodeId, fields: Mapping[Any, Any], ttl_ms: int) -> bool:
+        """Renew a node's entry by what has changed of it; whether it was still there, whole otherwise it is not now."""
+        key = self._keys.node(node)
+        pipe = self._commands.pipeline(transaction=False)
+        pipe.hset(key, mapping={**fields})
+        pipe.pexpire(key, ttl_ms)
+        with broker_errors():
+            fields_added, _ = await pipe.execute()
+        return bool(fields_added == 0)
+
     async def remove_node(self, node: NodeId, *, index: bool = True) -> None:
         """Take a node out at once, as a provider does that stops in order."""
         pipe = self._commands.pipeline(transaction=False)
@@ -71,30 +81,38 @@ class Registry:
         with broker_errors():
             return _record_of(node, await self._commands.hgetall(self._keys.node(node)))
 
-    async def live_nodes(self, now_ms: int, also: Iterable[NodeId] = ()) -> list[NodeRecord]:
-        """Every node whose entry lives, in name order; names long gone are swept from the index on the way.
-
-        `also` are names to look at though the index may have lost them. Live ones come (back) into the index: nodes
-        with a broker user of their own may not write there.
-        """
+    async def indexed(self, now_ms: int) -> dict[NodeId, float]:
+        """The names in the index, and when each was last heard, as far as it knows; names long gone are swept."""
         with broker_errors():
             pipe = self._commands.pipeline(transaction=False)
             pipe.zremrangebyscore(self._keys.nodes, "-inf", now_ms - FORGET_NODE_MS)
             pipe.zrange(self._keys.nodes, 0, -1, withscores=True)
             _, indexed = await pipe.execute()
-            scores = {NodeId(name.decode(errors="replace")): score for name, score in indexed}
-            names = sorted(scores.keys() | set(also))
-            pipe = self._commands.pipeline(transaction=False)
-            for name in names:
-                pipe.hgetall(self._keys.node(name))
-            hashes = await pipe.execute()
-            found = [_record_of(name, raw) for name, raw in zip(names, hashes, strict=True)]
-            live = [record for record in found if record is not None]
-            beats = {one.node: min(one.heartbeat_at, now_ms) for one in live}
-            late = {node: at for node, at in beats.items() if scores.get(node, 0) < at - RENEW_NODE_MS}
-            if late:
-                await self.index_nodes(late)
-        return live
+        return {NodeId(name.decode(errors="replace")): score for name, score in indexed}
+
+    async def indexed_since(self, at_ms: int) -> list[NodeId]:
+        """The names that came into the index, or were renewed there, at this time or later."""
+        with broker_errors():
+            names: Any = await self._commands.zrangebyscore(self._keys.nodes, at_ms, "+inf")
+        return [NodeId(name.decode(errors="replace")) for name in names]
+
+    async def entries(self, nodes: Iterable[NodeId]) -> list[NodeRecord]:
+        """Those of these nodes whose entries live, in name order."""
+        names = sorted(nodes)
+        pipe = self._commands.pipeline(transaction=False)
+        for name in names:
+            pipe.hgetall(self._keys.node(name))
+        with broker_errors():
+            hashes = await pipe.execute() if names else []
+        found = [_record_of(name, raw) for name, raw in zip(names, hashes, strict=True)]
+        return [record for record in found if record is not None]
+
+    async def keep_indexed(self, live: Iterable[NodeRecord], scores: Mapping[NodeId, float], now_ms: int) -> None:
+        """Renew the places of these in the index, which stood there with these scores, where they are late."""
+        beats = {one.node: min(one.heartbeat_at, now_ms) for one in live}
+        late = {node: at for node, at in beats.items() if scores.get(node, 0) < at - RENEW_NODE_MS}
+        if late:
+            await self.index_nodes(late)
 
     async def index_nodes(self, heartbeats: Mapping[NodeId, int]) -> None:
         """Have hubs look at these nodes; with when each was last heard, Unix ms."""
@@ -144,7 +162,8 @@ class Registry:
         pipe.pexpire(key, ttl_ms)
         pipe.zadd(self._keys.hubs, {record.hub: record.heartbeat_at})
         pipe.pexpire(self._keys.hubs, INDEX_TTL_MS)
-        pipe.pexpire(self._keys.dead, DEAD_TTL_MS)  # providers may add to it, and not say how long it lives
+        pipe.pexpire(self._keys.dead, DEAD_TTL_MS)  # providers may add to these, and not say how long they live
+        pipe.pexpire(self._keys.changes, INDEX_TTL_MS)
         with broker_errors():
             fields_added, *_ = await pipe.execute()
         return bool(fields_added == 0)

@@ -12,6 +12,8 @@ from hub.errors import NotFound
 from hub.grid.registry_view import RegistryView
 from hub.settings import HubSettings
 
+_UNSHOWN = ("instance", "lease_ms")
+
 
 class GridPicture:
     """Nodes and models from this hub's view; what waits, and what nodes reported, from the broker.
@@ -27,8 +29,9 @@ class GridPicture:
 
     async def take(self) -> dict[str, Any]:
         """`nodes` that live, `absent` ones that only reported, and `models`."""
-        models = sorted(self._view.known)
         with asking_broker("registry", self._retry_after_s):
+            await self._view.renew()
+            models = sorted(self._view.known)
             loads = await self._lanes.loads(lanes_of(models))
             reports = await self._registry.reports()
         nodes = self._view.nodes
@@ -74,7 +77,7 @@ class GridPicture:
 
 
 def _node_shown(node: NodeRecord, report: StoredReport | None) -> dict[str, Any]:
-    shown = {name: getattr(node, name) for name in node.__slots__ if name != "instance"}
+    shown = {name: getattr(node, name) for name in node.__slots__ if name not in _UNSHOWN}
     return {**shown, "report": None if report is None else _report_shown(report)}
 
 

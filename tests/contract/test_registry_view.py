@@ -7,6 +7,7 @@ import pytest
 from common.broker import Broker
 from common.clock import BrokerClock
 from common.registry import Registry
+from common.streams.changes import Changes
 from common.streams.jobs import JobLanes, lanes_of
 from common.types import ModelId
 from hub.grid.registry_view import MOST_REMEMBERED, RegistryView
@@ -18,7 +19,7 @@ BARE, TAGGED = ModelId("llama3"), ModelId("llama3:latest")
 
 @pytest.fixture
 def view(broker: Broker) -> RegistryView:
-    return RegistryView(Registry(broker), JobLanes(broker), BrokerClock(broker))
+    return RegistryView(Registry(broker), Changes(broker), JobLanes(broker), BrokerClock(broker))
 
 
 async def serve(broker: Broker, *models: ModelId) -> None:
