@@ -1,5 +1,6 @@
 """Job lanes: publish, claim, settle, requeue, withdraw. All their keys share one Cluster slot."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from common.wire import Job
 INDEX_TTL_MS = 86_400_000
 """A day: how long the set of lanes and the waiting indexes outlive their last use, ms."""
 DEAD_MAXLEN = 1000
+MANY_OF_A_LANE = 20
+"""Where so many requests are asked for, their whole lane's index is read at once instead of each one's rank."""
 
 _AFTER_ALL = f"{2**64 - 1}-0"
 """No entry has a higher id. (The very highest stands for `>` inside the server: it would take jobs.)"""
@@ -228,18 +231,29 @@ class JobLanes:
 
         None for one that does not wait, as far as the index knows: its job may be claimed, refused or lost.
         """
+        lanes, urgencies = Counter(name for _, name in tickets), list(Lane)
+        crowded = [name for name, count in lanes.items() if count >= MANY_OF_A_LANE]
+        before = {LaneName(urgent, name.model) for name in lanes for urgent in urgencies[: urgencies.index(name.lane)]}
+        alone = [ticket for ticket in tickets if lanes[ticket[1]] < MANY_OF_A_LANE]
         pipe = self._commands.pipeline(transaction=False)
-        lanes = list(Lane)
-        for request, name in tickets:
+        for name in crowded:
+            pipe.zrange(self._keys.waiting(*name), 0, -1)
+        for name in before:
+            pipe.zcard(self._keys.waiting(*name))
+        for request, name in alone:
             pipe.zrank(self._keys.waiting(*name), request)
-            for urgent in lanes[: lanes.index(name.lane)]:
-                pipe.zcard(self._keys.waiting(urgent, name.model))
         with broker_errors():
             answers = iter(await pipe.execute())
+        ranks: dict[tuple[RequestId, LaneName], int | None] = {}
+        for name in crowded:
+            ranks |= {(RequestId(one.decode(errors="replace")), name): rank for rank, one in enumerate(next(answers))}
+        held = {name: next(answers) for name in before}
+        ranks |= {ticket: next(answers) for ticket in alone}
         places: list[int | None] = []
-        for _, name in tickets:
-            rank, *before = [next(answers) for _ in range(lanes.index(name.lane) + 1)]
-            places.append(None if rank is None else rank + sum(before))
+        for ticket in tickets:
+            rank, (lane, model) = ranks.get(ticket), ticket[1]
+            ahead = sum(held[LaneName(urgent, model)] for urgent in urgencies[: urgencies.index(lane)])
+            places.append(None if rank is None else rank + ahead)
         return places
 
     async def loads(self, lanes: Sequence[LaneName]) -> dict[LaneName, LaneLoad]:
