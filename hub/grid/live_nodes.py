@@ -15,7 +15,7 @@ from common.types import NodeId
 
 PROBE_S = 60.0
 """How long a node that was seen is looked for where the index has lost it: a broker that came back empty."""
-INDEX_S = 10.0
+INDEX_S = 5.0
 """Between two looks at the whole index; what comes into it is seen at each."""
 INDEX_REACH_MS = 5000
 """How far the clocks of those who write the index may be behind this hub's."""
