@@ -37,18 +37,20 @@ class LiveNodes:
         self._index_seen_at = float("-inf")
         self._looked_ms = 0
         self.records: dict[NodeId, NodeRecord] = {}
+        self.reads = 0
+        """Rises whenever `records` may have changed."""
 
     def hear_again(self) -> None:
         """The broker may be another one now: what it tells of changes begins anew."""
         self._changes.hear_again()
 
     def doubt(self, node: NodeId) -> None:
-        """Read this one at the next look, if it is there."""
-        if node in self.records:
+        """Read this one at the next look, if there may be one of that name."""
+        if node in self._due_at:
             self._due_at[node] = 0.0
 
-    async def look(self, now_ms: int, *, at_all: bool = False) -> bool:
-        """Read those that may have changed, or every node there may be; whether there were any.
+    async def look(self, now_ms: int, *, at_all: bool = False) -> None:
+        """Read those that may have changed, or every node there may be.
 
         `now_ms`: on the broker's clock.
         """
@@ -58,14 +60,14 @@ class LiveNodes:
             scores = None
             for node in await self._registry.indexed_since(self._looked_ms - INDEX_REACH_MS):
                 self._due_at.setdefault(node, 0.0)
-        told = await self._changes.news(now_ms)
+        for node in await self._changes.news(now_ms):
+            self.doubt(node)
         now = asyncio.get_running_loop().time()
-        due = [node for node, due_at in self._due_at.items() if at_all or due_at <= now or node in told]
+        due = [node for node, due_at in self._due_at.items() if at_all or due_at <= now]
         await self._read(due, now_ms)
         if scores is not None:
             await self._registry.keep_indexed(self.records.values(), scores, now_ms)
         self._looked_ms = now_ms
-        return bool(due)
 
     async def _look_at_index(self, now_ms: int) -> dict[NodeId, float]:
         """See which nodes there may be: those that the index names, and those that were there not long ago."""
@@ -79,6 +81,7 @@ class LiveNodes:
     async def _read(self, nodes: Sequence[NodeId], now_ms: int) -> None:
         now = asyncio.get_running_loop().time()
         found = {record.node: record for record in await self._registry.entries(nodes)}
+        self.reads += bool(nodes)
         for node in nodes:
             record = found.get(node)
             if record is None:

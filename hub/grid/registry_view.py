@@ -64,6 +64,7 @@ class RegistryView:
         self._refreshed_at = float("-inf")
         self._refreshing = asyncio.Lock()
         self._live = LiveNodes(registry, changes, int(heartbeat_s * LEASE_BEATS * 1000))
+        self._shown_reads = 0
         self._all_seen_at = float("-inf")
         self._lanes_seen_at = float("-inf")
         self.nodes: dict[NodeId, NodeRecord] = {}
@@ -131,12 +132,12 @@ class RegistryView:
         if self._reconnections.count != self._seen_reconnections:
             self._live.hear_again()
         at_all = at_all or not self._is_steady(began_at)  # what was lost of the registry comes back without a word
-        has_news = await self._live.look(self._clock.now_ms(), at_all=at_all)
-        if has_news or revoked != self.revoked:
-            self._show(revoked)
+        await self._live.look(self._clock.now_ms(), at_all=at_all)
         if began_at - self._lanes_seen_at >= LANES_S:
             self._remember(lane.model for lane in await self._lanes.known())
             self._lanes_seen_at = began_at
+        if self._live.reads != self._shown_reads or revoked != self.revoked:
+            self._show(revoked)
         now = asyncio.get_running_loop().time()
         if self._reconnections.count != self._seen_reconnections or now - began_at > self._hang_s:
             self._seen_reconnections = self._reconnections.count
@@ -149,7 +150,7 @@ class RegistryView:
         return self._reconnections.count == self._seen_reconnections and now - self._shaken_at > self._settle_s
 
     def _show(self, revoked: frozenset[NodeId]) -> None:
-        records = self._live.records
+        records, self._shown_reads = self._live.records, self._live.reads
         models: dict[ModelId, list[NodeRecord]] = {}
         nodes = {node: records[node] for node in sorted(records) if node not in revoked}
         for node in nodes.values():

@@ -9,6 +9,7 @@ import pytest
 from common.acl import provider_rules, user_name
 from common.broker import Broker, connect
 from common.clock import BrokerClock
+from common.errors import BrokerUnavailable
 from common.grid_records import NodeRecord
 from common.registry import RENEW_NODE_MS, Registry
 from common.streams.changes import HINTS_PER_READ, MAXLEN, Changes
@@ -29,9 +30,12 @@ class CountedRegistry(Registry):
     def __init__(self, broker: Broker) -> None:
         super().__init__(broker)
         self.asked: list[NodeId] = []
+        self.fails = False
 
     async def entries(self, nodes):  # type: ignore[no-untyped-def]
         self.asked = sorted(nodes)
+        if self.fails:
+            raise BrokerUnavailable("for the test")
         return await super().entries(self.asked)
 
 
@@ -175,6 +179,18 @@ class TestLooking:
         await beat(gpus=())
         assert await look(at_all=True) == [NODE]
         assert look.live.records[NODE].gpus == ()
+
+    async def test_a_change_is_read_though_the_look_that_heard_of_it_failed(self, look: Look, beat: Beat) -> None:
+        await beat()
+        await look()
+        await look()
+        await beat(slots=7)
+        look.registry.fails = True
+        with pytest.raises(BrokerUnavailable):
+            await look()
+        look.registry.fails = False
+        assert await look() == [NODE]
+        assert look.live.records[NODE].slots == 7
 
     async def test_one_that_is_doubted_is_read(self, look: Look, beat: Beat) -> None:
         await beat()
