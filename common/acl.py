@@ -7,7 +7,7 @@ lane also add to it. Scripts run with the same rights, whoever loaded them.
     lanes           of its models, and its own: claim, settle; EVALSHA wants all keys of a script in one selector, so
                     their indexes stand with them
     replies         answer them; their names hold 128 random bits, and no command here lists keys
-    doorbells, dead letters    add
+    doorbells, dead letters, changes of nodes    add
     own node        write, read, delete
     own orders      read
 """
@@ -85,7 +85,7 @@ def provider_rules(
         *root,
         *take,
         _selector("+xadd +xrange +xrevrange +exists", "~", [replies]),
-        _selector("+xadd", "%W~", [named.doorbell(HubId("*")), named.dead]),
+        _selector("+xadd", "%W~", [named.doorbell(HubId("*")), named.dead, named.changes]),
         _selector("+hset +hgetall +pexpire +del", "~", [named.node(node)]),
         _selector("+xread +xrevrange", "%R~", [named.control(node)]),
     )

@@ -9,10 +9,11 @@ SURE_MS = 100.0
 
 
 class BrokerClock:
-    """Estimates the broker's Unix time from the local monotonic clock and one sample a heartbeat."""
+    """Estimates the broker's Unix time from the local monotonic clock and a sample now and then."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        self._sampled_at_s = float("-inf")
         self._synced_at: int | None = None
         """How many reconnections there had been at the last `sync`."""
         self._offset_ms = time.time() * 1000 - time.monotonic() * 1000
@@ -40,12 +41,17 @@ class BrokerClock:
         if after_ms - before_ms <= SURE_MS or not may_be_right:
             self._offset_ms = told_ms - (before_ms + after_ms) / 2
         self._synced_at = reconnections
+        self._sampled_at_s = after_ms / 1000
 
-    async def keep(self) -> None:
+    async def keep(self, most_s: float = float("inf")) -> None:
         """Ask for the time unless that was done since the last reconnection: another server has another clock.
+
+        Args:
+            most_s: how long ago that may be; two machines' clocks drift by some 10 ms in 100 s, but one may be set.
 
         Raises:
             BrokerError: as `sync`.
         """
-        if self._synced_at != self._broker.reconnections.count:
+        is_old = time.monotonic() - self._sampled_at_s > most_s
+        if is_old or self._synced_at != self._broker.reconnections.count:
             await self.sync()

@@ -4,7 +4,7 @@ They write these themselves, and every hub reads them: what is no node, or more 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -45,6 +45,13 @@ class NodeRecord:
     is 1 where it came by the node's own lane."""
     near: int = 0
     """1 where it reads a lane of its own; those of former versions don't."""
+    lease_ms: int = 0
+    """How long the entry lives after a heartbeat, where its node tells of its changes; 0 where it does not."""
+
+    @property
+    def gist(self) -> "NodeRecord":
+        """The same without what differs at each heartbeat: what hubs must hear of when it changes."""
+        return replace(self, heartbeat_at=0, gpus=(), running=())
 
     def to_hash(self) -> dict[Any, Any]:
         """The fields of the node's hash; lists and objects as JSON."""
@@ -79,6 +86,7 @@ class NodeRecord:
                 public_url=_web_address(text.get("public_url", "")),
                 running=_objects(text.get("running", "[]")),
                 near=int(text.get("near") == "1"),
+                lease_ms=_amount(text.get("lease_ms", "0")),
             )
         except (KeyError, ValueError, IndexError):
             return None

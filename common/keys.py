@@ -4,6 +4,7 @@
 |---|---|---|
 | `ghub:node:<node>` | hash, TTL | a provider, rewritten at each heartbeat |
 | `ghub:nodes` | zset, TTL | node -> last heartbeat, ms |
+| `ghub:changes` | stream, trimmed, TTL | which nodes' entries have changed, a hint |
 | `ghub:hub:<hub>` | hash, TTL | a hub process |
 | `ghub:hubs` | zset, TTL | hub -> last heartbeat, ms |
 | `ghub:report:<node>` | string, TTL | a provider's latest health report, JSON |
@@ -57,6 +58,11 @@ class Keys:
     def nodes(self) -> str:
         """Zset of all providers by last heartbeat."""
         return f"{self.prefix}nodes"
+
+    @property
+    def changes(self) -> str:
+        """Stream of the nodes whose entries have changed."""
+        return f"{self.prefix}changes"
 
     def hub(self, hub: HubId) -> str:
         """Hash of one hub process."""

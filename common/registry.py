@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from common.broker import Broker, broker_errors
+from common.broker import Broker, broker_errors, raise_first
 from common.grid_records import HubRecord, NodeRecord
 from common.report import HealthReport, StoredReport
+from common.streams.shapes import fields_of
 from common.types import HubId, NodeId
 
 INDEX_TTL_MS = 86_400_000
@@ -21,6 +22,8 @@ FORGET_NODE_MS = 60_000
 """How long the index names a node after its last heartbeat, ms."""
 RENEW_NODE_MS = 15_000
 """How late the index may be about a live node, ms: one with a broker user of its own doesn't write there itself."""
+NODES_PER_READ = 50
+"""Entries are read so many at a time: a hub does nothing else while it goes through them, 2 to 3 ms."""
 MOST_REPORTS = 1000
 """So many nodes, the last to report, are in the index of reports: whoever holds a provider's token can invent names."""
 
@@ -43,6 +46,7 @@ class Registry:
 
     def __init__(self, broker: Broker) -> None:
         self._commands = broker.commands
+        self._line = broker.line
         self._keys = broker.keys
 
     async def write_node(self, record: NodeRecord, ttl_ms: int, *, index: bool = True) -> None:
@@ -56,6 +60,16 @@ class Registry:
             pipe.pexpire(self._keys.nodes, INDEX_TTL_MS)
         with broker_errors():
             await pipe.execute()
+
+    async def renew_node(self, node: NodeId, fields: Mapping[Any, Any], ttl_ms: int) -> bool:
+        """Renew a node's entry by what has changed of it; whether it was still there, whole otherwise it is not now."""
+        key = self._keys.node(node)
+        pipe = self._commands.pipeline(transaction=False)
+        pipe.hset(key, mapping={**fields})
+        pipe.pexpire(key, ttl_ms)
+        with broker_errors():
+            fields_added, _ = await pipe.execute()
+        return bool(fields_added == 0)
 
     async def remove_node(self, node: NodeId, *, index: bool = True) -> None:
         """Take a node out at once, as a provider does that stops in order."""
@@ -71,30 +85,40 @@ class Registry:
         with broker_errors():
             return _record_of(node, await self._commands.hgetall(self._keys.node(node)))
 
-    async def live_nodes(self, now_ms: int, also: Iterable[NodeId] = ()) -> list[NodeRecord]:
-        """Every node whose entry lives, in name order; names long gone are swept from the index on the way.
-
-        `also` are names to look at though the index may have lost them. Live ones come (back) into the index: nodes
-        with a broker user of their own may not write there.
-        """
+    async def indexed(self, now_ms: int) -> dict[NodeId, float]:
+        """The names in the index, and when each was last heard, as far as it knows; names long gone are swept."""
         with broker_errors():
             pipe = self._commands.pipeline(transaction=False)
             pipe.zremrangebyscore(self._keys.nodes, "-inf", now_ms - FORGET_NODE_MS)
             pipe.zrange(self._keys.nodes, 0, -1, withscores=True)
             _, indexed = await pipe.execute()
-            scores = {NodeId(name.decode(errors="replace")): score for name, score in indexed}
-            names = sorted(scores.keys() | set(also))
-            pipe = self._commands.pipeline(transaction=False)
-            for name in names:
-                pipe.hgetall(self._keys.node(name))
-            hashes = await pipe.execute()
-            found = [_record_of(name, raw) for name, raw in zip(names, hashes, strict=True)]
-            live = [record for record in found if record is not None]
-            beats = {one.node: min(one.heartbeat_at, now_ms) for one in live}
-            late = {node: at for node, at in beats.items() if scores.get(node, 0) < at - RENEW_NODE_MS}
-            if late:
-                await self.index_nodes(late)
-        return live
+        return {NodeId(name.decode(errors="replace")): score for name, score in indexed}
+
+    async def indexed_since(self, at_ms: int) -> list[NodeId]:
+        """The names that came into the index, or were renewed there, at this time or later."""
+        with broker_errors():
+            names: Any = await self._commands.zrangebyscore(self._keys.nodes, at_ms, "+inf")
+        return [NodeId(name.decode(errors="replace")) for name in names]
+
+    async def entries(self, nodes: Iterable[NodeId]) -> list[NodeRecord]:
+        """Those of these nodes whose entries live, in name order."""
+        names = sorted(nodes)
+        found: list[NodeRecord] = []
+        for at in range(0, len(names), NODES_PER_READ):
+            some = names[at : at + NODES_PER_READ]
+            with broker_errors():
+                answers = await self._line.ask([("HGETALL", self._keys.node(name)) for name in some])
+                raise_first(answers)
+            read = (_record_of(name, fields_of(answer) or {}) for name, answer in zip(some, answers, strict=True))
+            found += [record for record in read if record is not None]
+        return found
+
+    async def keep_indexed(self, live: Iterable[NodeRecord], scores: Mapping[NodeId, float], now_ms: int) -> None:
+        """Renew the places of these in the index, which stood there with these scores, where they are late."""
+        beats = {one.node: min(one.heartbeat_at, now_ms) for one in live}
+        late = {node: at for node, at in beats.items() if scores.get(node, 0) < at - RENEW_NODE_MS}
+        if late:
+            await self.index_nodes(late)
 
     async def index_nodes(self, heartbeats: Mapping[NodeId, int]) -> None:
         """Have hubs look at these nodes; with when each was last heard, Unix ms."""
@@ -144,7 +168,8 @@ class Registry:
         pipe.pexpire(key, ttl_ms)
         pipe.zadd(self._keys.hubs, {record.hub: record.heartbeat_at})
         pipe.pexpire(self._keys.hubs, INDEX_TTL_MS)
-        pipe.pexpire(self._keys.dead, DEAD_TTL_MS)  # providers may add to it, and not say how long it lives
+        pipe.pexpire(self._keys.dead, DEAD_TTL_MS)  # providers may add to these, and not say how long they live
+        pipe.pexpire(self._keys.changes, INDEX_TTL_MS)
         with broker_errors():
             fields_added, *_ = await pipe.execute()
         return bool(fields_added == 0)

@@ -15,6 +15,9 @@ from common.logs import LogFormat
 Kind = TypeVar("Kind", bound=BaseSettings)
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
+LEASE_BEATS = 3
+"""An entry in the registry lives for so many heartbeats."""
+
 
 def _checked_name(value: str) -> str:
     if not re.fullmatch(NAME_PATTERN, value):
@@ -92,7 +95,7 @@ class SharedSettings(ProcessSettings):
     @property
     def lease_ms(self) -> int:
         """How long an entry lives after its last heartbeat, ms."""
-        return int(self.heartbeat_s * 3000)
+        return int(self.heartbeat_s * LEASE_BEATS * 1000)
 
 
 def read_settings(kind: type[Kind], **given: Any) -> Kind:  # noqa: ANN401 - each setting has its own type

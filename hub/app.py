@@ -18,6 +18,7 @@ from common.memberships import Memberships
 from common.nonces import Nonces
 from common.registry import Registry
 from common.signing import SigningKeys
+from common.streams.changes import Changes
 from common.streams.control import ControlStreams
 from common.streams.dead import DeadLetters
 from common.streams.jobs import JobLanes
@@ -123,6 +124,7 @@ class Hub:
         self._names = ModelNames(settings.aliases)
         self._view = RegistryView(
             registry,
+            Changes(broker),
             lanes,
             clock,
             self._names,

@@ -12,7 +12,7 @@ from common.signing import SigningKeys
 from common.streams.jobs import JobLanes, LaneName, lanes_of, near_lane
 from common.types import ModelId, NodeId
 
-LANES_INTERVAL_S = 60.0
+LANES_INTERVAL_S = 300.0
 """How often lanes that are there are made once more: that keeps them in the set of lanes."""
 
 

@@ -33,6 +33,8 @@ LOOK_AT_ROOM_S = 0.2
 LOOK_AT_SLOTS_S = 1.0
 """Slots may also come free without a word: when the engine says that others use fewer of them."""
 
+JUST_S = 0.05
+
 
 class Consumer:
     """The claim loop (design, rule 2): a script takes what waits, most urgent lane first; then one blocking read."""
@@ -67,6 +69,8 @@ class Consumer:
         self._is_near_denied = False
         self._is_refused = False
         self._has_looked_back = False
+        self._waited: tuple[Sequence[LaneName], float] = ([], 0.0)
+        """For which lanes a wait ended with nothing, and when."""
 
     @property
     def near(self) -> LaneName | None:
@@ -128,7 +132,21 @@ class Consumer:
         """
         if free >= len(lanes):
             return await self._lanes.wait(self._node, lanes, count=free // len(lanes))
-        return await self._lanes.claim(self._node, lanes, free) or await self._lanes.wait(self._node, lanes)
+        if not self._has_just_waited(lanes):
+            found = await self._lanes.claim(self._node, lanes, free)
+            if found:
+                return found
+        found = await self._lanes.wait(self._node, lanes)
+        self._waited = ([], 0.0) if found else (lanes, asyncio.get_running_loop().time())
+        return found
+
+    def _has_just_waited(self, lanes: Sequence[LaneName]) -> bool:
+        """Whether a wait for these lanes ended a moment ago with nothing: nothing lies there then, but by chance.
+
+        An idle node asks the broker one command for that, where a claim is one more for every lane.
+        """
+        waited_for, until = self._waited
+        return waited_for == lanes and asyncio.get_running_loop().time() - until < JUST_S
 
     async def _start(self, delivery: Delivery) -> None:
         """Run it, or give it back if the gate closed or the slots filled while it was on its way."""

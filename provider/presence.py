@@ -11,10 +11,12 @@ from common.clock import BrokerClock
 from common.errors import BrokerError
 from common.grid_records import NodeRecord
 from common.registry import Registry
+from common.streams.changes import Changes
 from common.tasks import wait_or_stop
 from common.types import NodeId, RequestId
 from provider.access import Access
 from provider.engines.watch import EngineWatch
+from provider.entry import NodeEntry
 from provider.errors import NameTaken
 from provider.gate.gate import Gate
 from provider.runner import Runner
@@ -26,12 +28,14 @@ log = structlog.get_logger()
 
 MIN_GAP_S = 0.05
 """Least time between two writes of the entry, however fast things change."""
+SYNC_S = 10.0
+"""How old the estimate of the broker's time may be."""
 TELL_AGAIN_S = 60.0
 """From one word about a broker that is away to the next."""
 
 
 class Presence:
-    """Writes the node's hash at each heartbeat, and at once when something changed.
+    """Renews the node's entry at each heartbeat, and at once when something changed.
 
     `on_registered` is called once, after the first time.
     """
@@ -44,6 +48,7 @@ class Presence:
         settings: ProviderSettings,
         clock: BrokerClock,
         registry: Registry,
+        changes: Changes,
         access: Access,
         gate: Gate,
         slots: Slots,
@@ -58,6 +63,7 @@ class Presence:
         self._settings = settings
         self._clock = clock
         self._registry = registry
+        self._entry = NodeEntry(node, registry, changes, settings.lease_ms)
         self._access = access
         self._gate = gate
         self._slots = slots
@@ -117,15 +123,14 @@ class Presence:
     async def leave(self) -> None:
         """Take the entry out at once; if that fails it ends by itself."""
         try:
-            await self._registry.remove_node(self._node, index=not self._access.is_member)
+            await self._entry.remove(index=not self._access.is_member)
         except BrokerError as exc:
             log.warning("broker_unavailable", doing="leave", error=str(exc))
 
     async def _beat(self) -> None:
-        await self._clock.sync()
+        await self._clock.keep(SYNC_S)
         await self._access.refresh()
-        index = not self._access.is_member
-        await self._registry.write_node(self._record(), self._settings.lease_ms, index=index)
+        await self._entry.renew(self._record(), index=not self._access.is_member)
         self._standing.in_grid = True
         if not self._is_registered:
             self._is_registered = True

@@ -8,6 +8,7 @@ import structlog
 from common.clock import BrokerClock
 from common.reasons import Reason
 from common.registry import Registry
+from common.streams.changes import Changes
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
 from common.streams.replies import ReplyStreams
@@ -95,6 +96,7 @@ class Worker:
             settings=settings,
             clock=self._clock,
             registry=Registry(broker),
+            changes=Changes(broker),
             access=access,
             gate=gate,
             slots=slots,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.broker import BLOCK_MS, Broker, broker_errors, raise_first
+from common.broker import Broker, broker_errors, raise_first
 from common.errors import WireError
 from common.line import Command
 from common.orders import ControlEntry
@@ -10,6 +10,8 @@ from common.streams.shapes import entries_of, flat
 from common.types import NodeId
 
 MAXLEN = 1000
+ORDERS_BLOCK_MS = 5000
+"""Longer than other reads: whoever waits for orders has nothing else to look at in between."""
 TTL_MS = 600_000
 """Ten minutes: an order that nobody read by then is of no use to anyone, ms."""
 
@@ -43,7 +45,9 @@ class ControlStreams:
     async def wait(self, node: NodeId, after: bytes) -> tuple[bytes, list[ControlEntry | WireError]]:
         """Block until orders come or time is up; the id to go on from, and the orders or why one is unreadable."""
         with broker_errors():
-            answer = await self._waiting.say("XREAD", "BLOCK", BLOCK_MS, "STREAMS", self._keys.control(node), after)
+            answer = await self._waiting.say(
+                "XREAD", "BLOCK", ORDERS_BLOCK_MS, "STREAMS", self._keys.control(node), after
+            )
         orders: list[ControlEntry | WireError] = []
         for _, entries in entries_of(answer):
             for entry_id, fields in entries:

@@ -13,6 +13,8 @@ from hub.grid.near_loads import with_near
 from hub.grid.registry_view import RegistryView
 from hub.settings import HubSettings
 
+_UNSHOWN = ("instance", "lease_ms")
+
 
 class GridPicture:
     """Nodes and models from this hub's view; what waits, and what nodes reported, from the broker.
@@ -28,8 +30,9 @@ class GridPicture:
 
     async def take(self) -> dict[str, Any]:
         """`nodes` that live, `absent` ones that only reported, and `models`."""
-        models = sorted(self._view.known)
         with asking_broker("registry", self._retry_after_s):
+            await self._view.renew()
+            models = sorted(self._view.known)
             loads = with_near(await self._lanes.loads(lanes_of(models)), self._view.nodes.values())
             reports = await self._registry.reports()
         nodes = self._view.nodes
@@ -80,7 +83,7 @@ class GridPicture:
 
 
 def _node_shown(node: NodeRecord, report: StoredReport | None) -> dict[str, Any]:
-    shown = {name: getattr(node, name) for name in node.__slots__ if name != "instance"}
+    shown = {name: getattr(node, name) for name in node.__slots__ if name not in _UNSHOWN}
     return {**shown, "report": None if report is None else _report_shown(report)}
 
 

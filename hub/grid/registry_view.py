@@ -1,6 +1,7 @@
 """This hub's picture of the grid, renewed all the time, so that no request asks the broker who is there."""
 
 import asyncio
+from collections.abc import Iterable
 
 import structlog
 
@@ -9,8 +10,11 @@ from common.errors import BrokerError
 from common.grid_records import NodeRecord
 from common.reconnections import CountedReconnections, Reconnections
 from common.registry import Registry
+from common.settings import LEASE_BEATS
+from common.streams.changes import Changes
 from common.streams.jobs import JobLanes
 from common.types import ModelId, NodeId
+from hub.grid.live_nodes import LiveNodes
 from hub.grid.model_names import ModelNames
 
 log = structlog.get_logger()
@@ -24,18 +28,22 @@ MIN_REFRESH_GAP_S = 0.2
 """Least time between two refreshes that unknown models can provoke."""
 HANG_S = 1.0
 """A broker that takes so long to answer, s, at least a heartbeat, has made nodes miss theirs."""
-PROBE_S = 60.0
-"""How long a node that was seen is looked for where the index has lost it: a broker that came back empty."""
+LANES_S = 10.0
+"""Between two looks at the lanes, for models that no node serves."""
 MOST_REMEMBERED = 20_000
 """So many models are known at most beyond those that are served or have a lane: providers can invent names."""
 
 
 class RegistryView:
-    """Live nodes, the models they serve, and the models that were ever served."""
+    """Live nodes, the models they serve, and the models that were ever served.
+
+    Each second it looks for what may have changed, so that a grid at rest costs little however large it is.
+    """
 
     def __init__(
         self,
         registry: Registry,
+        changes: Changes,
         lanes: JobLanes,
         clock: BrokerClock,
         names: ModelNames | None = None,
@@ -57,7 +65,10 @@ class RegistryView:
         self._refreshing = asyncio.Lock()
         self.has_looked = asyncio.Event()
         """Set once it was tried to take the first picture."""
-        self._seen_at: dict[NodeId, float] = {}
+        self._live = LiveNodes(registry, changes, int(heartbeat_s * LEASE_BEATS * 1000))
+        self._shown_reads = 0
+        self._all_seen_at = float("-inf")
+        self._lanes_seen_at = float("-inf")
         self.nodes: dict[NodeId, NodeRecord] = {}
         self.revoked: frozenset[NodeId] = frozenset()
         """Nodes that were cut off: no job is theirs any more, whatever they still say."""
@@ -94,34 +105,66 @@ class RegistryView:
         async with self._refreshing:
             if self._refreshed_at < asked_at:  # else it was taken while this one waited for its turn
                 await asyncio.sleep(max(0.0, self._refreshed_at + MIN_REFRESH_GAP_S - asked_at))
-                await self.refresh()
+                self._lanes_seen_at = float("-inf")
+                await self._refresh()
         return self._found(asked)
 
     async def refresh(self) -> None:
-        """Take the picture anew; BrokerError if that fails, and the old one stays."""
+        """Take the picture anew, as far as it may have changed; BrokerError if that fails, and the old one stays.
+
+        How busy GPUs are, how far requests are and when nodes were heard last is seen now and then only: see `renew`.
+        """
+        async with self._refreshing:
+            await self._refresh()
+
+    def doubt(self, node: NodeId) -> None:
+        """Have the next look read this node's entry, whatever is known of it."""
+        self._live.doubt(node)
+
+    async def renew(self) -> None:
+        """See to it that all that nodes say of themselves is as new as a picture may be; BrokerError as `refresh`."""
+        async with self._refreshing:
+            if asyncio.get_running_loop().time() - self._all_seen_at >= self._refresh_s:
+                await self._refresh(at_all=True)
+
+    async def _refresh(self, *, at_all: bool = False) -> None:
         began_at = asyncio.get_running_loop().time()
         await self._clock.keep()
         revoked = await self._registry.revoked()
-        seen = await self._registry.live_nodes(self._clock.now_ms(), self._seen_at)
-        nodes = [node for node in seen if node.node not in revoked]
-        lanes = await self._lanes.known()
-        models: dict[ModelId, list[NodeRecord]] = {}
-        for node in nodes:
-            for model in node.models:
-                models.setdefault(model, []).append(node)
-        recent = {name: seen_at for name, seen_at in self._seen_at.items() if began_at - seen_at < PROBE_S}
-        self._seen_at = recent | dict.fromkeys((node.node for node in seen), began_at)
-        self.revoked = revoked
-        self.nodes = {node.node: node for node in nodes}
-        self.models = models
-        there = models.keys() | {lane.model for lane in lanes}
-        known = self.known | there  # a broker that came back empty forgets them
-        self.known = known if len(known) <= len(there) + MOST_REMEMBERED else frozenset(there)
+        if self._reconnections.count != self._seen_reconnections:
+            self._live.hear_again()
+        at_all = at_all or not self._is_steady(began_at)  # what was lost of the registry comes back without a word
+        await self._live.look(self._clock.now_ms(), at_all=at_all)
+        if began_at - self._lanes_seen_at >= LANES_S:
+            self._remember(lane.model for lane in await self._lanes.known())
+            self._lanes_seen_at = began_at
+        if self._live.reads != self._shown_reads or revoked != self.revoked:
+            self._show(revoked)
         now = asyncio.get_running_loop().time()
         if self._reconnections.count != self._seen_reconnections or now - began_at > self._hang_s:
             self._seen_reconnections = self._reconnections.count
             self._shaken_at = now
+        if at_all:
+            self._all_seen_at = began_at
         self._refreshed_at = began_at
+
+    def _is_steady(self, now: float) -> bool:
+        return self._reconnections.count == self._seen_reconnections and now - self._shaken_at > self._settle_s
+
+    def _show(self, revoked: frozenset[NodeId]) -> None:
+        records, self._shown_reads = self._live.records, self._live.reads
+        models: dict[ModelId, list[NodeRecord]] = {}
+        nodes = {node: records[node] for node in sorted(records) if node not in revoked}
+        for node in nodes.values():
+            for model in node.models:
+                models.setdefault(model, []).append(node)
+        self.revoked, self.nodes, self.models = revoked, nodes, models
+        self._remember(models)
+
+    def _remember(self, models: Iterable[ModelId]) -> None:
+        there = frozenset(models)
+        known = self.known | there  # a broker that came back empty forgets them
+        self.known = known if len(known) <= len(there) + MOST_REMEMBERED else there
 
     def _found(self, asked: ModelId) -> ModelId | None:
         return self.names.find(asked, self.models, self.known)
@@ -130,8 +173,7 @@ class RegistryView:
         """Refresh until cancelled."""
         while True:
             try:
-                async with self._refreshing:
-                    await self.refresh()
+                await self.refresh()
             except BrokerError as exc:
                 self._shaken_at = asyncio.get_running_loop().time()
                 log.warning("broker_unavailable", doing="registry", error=str(exc))

@@ -62,6 +62,7 @@ class Overview:
         sources, view = self._from, self._from.view
         now_ms = sources.clock.now_ms()
         with asking_broker("overview", self._retry_after_s):
+            await view.renew()
             known = await sources.lanes.known()
             lanes = sorted(known, key=lambda name: (name.model, _URGENCIES[name.lane]))
             loads = with_near(await sources.lanes.loads(lanes), view.nodes.values())

@@ -15,6 +15,8 @@ from hub.settings import HubSettings
 FORGOTTEN_MS = 1000
 """So much later than the claim, at least, a node's entry was written that shows by its silence that the node does not
 run a request: a node names what it runs from before its claim on, and two clocks are compared here."""
+UNNAMED_MS = 3000
+"""A node that runs a request names it by then: a heartbeat and a look later. If not, its entry is read at once."""
 
 ALARM_SPARE_S = 0.005
 """Event loops may ring a little early, s."""
@@ -112,4 +114,6 @@ class RequestClocks:
         if record is None or request in record.requests:
             self._named_at_ms = now_ms
             return False
+        if now_ms > self._named_at_ms + UNNAMED_MS:
+            self._view.doubt(node)
         return record.heartbeat_at > self._named_at_ms + FORGOTTEN_MS

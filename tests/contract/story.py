@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from common.broker import Broker
+from common.grid_records import NodeRecord
 from common.keys import Keys
+from common.registry import Registry
 from common.streams.jobs import Delivery, JobLanes, LaneName, Ticket, lanes_of
 from common.streams.requests import Published, QueueFull, Requests, RequestTtls, SetAside
 from common.tasks import Crew
@@ -141,3 +143,11 @@ async def until_blocked(broker: Broker, clients: int = 1) -> None:
         return sum(map(int, re.findall(rb"blocked_clients:(\d+)", told))) >= clients
 
     await eventually(are_blocked, f"{clients} clients blocked")
+
+
+async def live_nodes(registry: Registry, now_ms: int, also: Sequence[NodeId] = ()) -> list[NodeRecord]:
+    """Every node that lives, as a hub finds them that knows of none but `also`."""
+    scores = await registry.indexed(now_ms)
+    live = await registry.entries({*scores, *also})
+    await registry.keep_indexed(live, scores, now_ms)
+    return live

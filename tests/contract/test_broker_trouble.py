@@ -15,6 +15,7 @@ from common.errors import BrokerRefused, BrokerUnavailable, SettingsError
 from common.grid_records import HubRecord
 from common.orders import ControlEntry
 from common.registry import Registry
+from common.streams.changes import Changes
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
 from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite, Written
@@ -55,6 +56,7 @@ WRITES: dict[str, Verb] = {
     "doorbell.keep": lambda broker: Doorbell(broker, HUB).keep(1000),
     "order": lambda broker: ControlStreams(broker).send(NODE, ControlEntry(Order.DRAIN)),
     "write_node": lambda broker: Registry(broker).write_node(RECORD, 1000),
+    "tell": lambda broker: Changes(broker).tell(NODE),
     "write_hub": lambda broker: Registry(broker).write_hub(HubRecord(HUB, "", "", 0, 0), 1000),
 }
 OTHERS: dict[str, Verb] = {
@@ -73,7 +75,11 @@ OTHERS: dict[str, Verb] = {
     "newest": lambda broker: ControlStreams(broker).newest(NODE),
     "orders": lambda broker: ControlStreams(broker).wait(NODE, b"0-0"),
     "node": lambda broker: Registry(broker).node(NODE),
-    "live_nodes": lambda broker: Registry(broker).live_nodes(0),
+    "renew_node": lambda broker: Registry(broker).renew_node(NODE, {"heartbeat_at": 1}, 1000),
+    "indexed": lambda broker: Registry(broker).indexed(0),
+    "indexed_since": lambda broker: Registry(broker).indexed_since(0),
+    "entries": lambda broker: Registry(broker).entries([NODE]),
+    "changes": lambda broker: Changes(broker).news(0),
     "remove_node": lambda broker: Registry(broker).remove_node(NODE),
     "remove_hub": lambda broker: Registry(broker).remove_hub(HUB),
     "clock": lambda broker: BrokerClock(broker).sync(),

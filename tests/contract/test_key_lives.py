@@ -10,13 +10,27 @@ from common.grid_records import HubRecord
 from common.keys import Keys
 from common.orders import ControlEntry
 from common.registry import Registry
+from common.streams.changes import Changes
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
 from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite
 from common.streams.requests import Requests
 from common.types import Lane, Order, RequestId
 from common.wire import EntryId, ReplyEntry
-from tests.contract.story import HUB, KEYS, LANES, NODE, OTHER_MODEL, TTLS, a_job, all_keys, claim_all, publish, raw
+from tests.contract.story import (
+    HUB,
+    KEYS,
+    LANES,
+    NODE,
+    OTHER_MODEL,
+    TTLS,
+    a_job,
+    all_keys,
+    claim_all,
+    live_nodes,
+    publish,
+    raw,
+)
 from tests.contract.test_registry import RECORD
 
 
@@ -29,6 +43,7 @@ async def test_nothing_stays_for_ever_but_the_lanes_and_what_a_provider_buried(b
     )
     r1, r2 = RequestId("r1"), RequestId("r2")
     await registry.write_node(RECORD, 6000)
+    await Changes(broker).tell(NODE)
     await registry.write_hub(HubRecord(HUB, "", "", 0, 0), 6000)
     await Doorbell(broker, HUB).keep(6000)
     ticket = await publish(broker, "r1")
@@ -48,7 +63,7 @@ async def test_nothing_stays_for_ever_but_the_lanes_and_what_a_provider_buried(b
     for_ever = {key for key in keys if await raw(broker).pttl(key) == -1}
     assert for_ever == streams | {KEYS.dead}
     kinds = ["node:", "nodes", "hub:", "{jobs}:waiting:retry:", "{jobs}:lanes", "request:", "reply:", "doorbell:"]
-    for kind in [*kinds, "control:", "dead"]:
+    for kind in [*kinds, "control:", "dead", "changes"]:
         assert any(key.startswith(f"ghub:{kind}") for key in keys), f"the story made no {kind}"
 
 
@@ -58,6 +73,6 @@ async def test_two_grids_on_one_broker_do_not_see_each_other(broker: Broker) -> 
     await Registry(broker).write_node(RECORD, 6000)
     await JobLanes(other).ensure(LANES)
     assert await JobLanes(other).claim(NODE, LANES, 5) == []
-    assert await Registry(other).live_nodes(RECORD.heartbeat_at) == []
+    assert await live_nodes(Registry(other), RECORD.heartbeat_at) == []
     assert await JobLanes(broker).known() != await JobLanes(other).known() == set(LANES)
     assert len(await claim_all(broker)) == 1

@@ -8,6 +8,7 @@ import pytest
 from common.broker import Broker
 from common.clock import BrokerClock
 from common.registry import Registry
+from common.streams.changes import Changes
 from common.streams.jobs import JobLanes, LaneName, Ticket
 from common.streams.lane_looks import LaneLooks
 from common.streams.near_lanes import NearLanes
@@ -30,7 +31,7 @@ R1 = RequestId("r1")
 async def sweep_of(broker: Broker) -> LaneSweep:
     """A hub's sweep, for which any claim is an old one; it sees the nodes that are there now."""
     lanes, clock = JobLanes(broker), BrokerClock(broker)
-    view = RegistryView(Registry(broker), lanes, clock)
+    view = RegistryView(Registry(broker), Changes(broker), lanes, clock)
     await clock.sync()
     await view.refresh()
     near_lanes, book = NearLanes(broker), RequestBook(broker)

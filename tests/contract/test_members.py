@@ -16,6 +16,7 @@ from common.memberships import MEMBER_TTL_MS, Member, Memberships
 from common.registration import RegistrationRequest
 from common.registry import FORGET_NODE_MS, Registry
 from common.report import EngineReport
+from common.streams.changes import Changes
 from common.streams.jobs import JobLanes
 from common.types import NodeId, TokenId
 from hub.access.broker_access import BrokerAccess
@@ -24,7 +25,7 @@ from hub.access.members import MemberBooks, Members
 from hub.errors import BrokerAway, Conflict, NotFound, RequestFailed, Unauthorized
 from hub.grid.registry_view import RegistryView
 from hub.settings import HubSettings
-from tests.contract.story import MODEL, NODE, all_keys, on_real_brokers, raw
+from tests.contract.story import MODEL, NODE, all_keys, live_nodes, on_real_brokers, raw
 from tests.contract.test_registry import RECORD
 
 NOW_MS = 1_800_000_000_000
@@ -82,7 +83,10 @@ class TestBooks:
 
 
 class TestRegistry:
-    async def test_a_live_node_that_the_index_lost_comes_back_into_it(self, broker: Broker) -> None:
+    async def test_a_live_node_that_the_index_lost_comes_back_into_it(
+        self, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("hub.grid.live_nodes.INDEX_S", 0)
         registry, view = Registry(broker), a_view(broker)
         await registry.write_node(record(NODE), 60_000)
         await view.refresh()
@@ -97,13 +101,13 @@ class TestRegistry:
         await raw(broker).hset(broker.keys.node(NODE), mapping=record(OTHER).to_hash())
         await registry.index_nodes({NODE: 2**41})
         assert await registry.node(NODE) is None
-        assert [one.node for one in await registry.live_nodes(FORGET_NODE_MS)] == [OTHER]
+        assert [one.node for one in await live_nodes(registry, FORGET_NODE_MS)] == [OTHER]
 
     async def test_a_node_from_the_future_gets_no_place_for_ever(self, broker: Broker) -> None:
         registry = Registry(broker)
         lying = record(NODE, heartbeat_at=2**47)
         await raw(broker).hset(broker.keys.node(NODE), mapping=lying.to_hash())
-        await registry.live_nodes(NOW_MS, [NODE])
+        await live_nodes(registry, NOW_MS, [NODE])
         assert await raw(broker).zscore(broker.keys.nodes, NODE) == NOW_MS
 
     async def test_a_node_that_was_cut_off_is_not_there_whatever_it_writes(self, broker: Broker) -> None:
@@ -126,7 +130,7 @@ class HubParts:
 
 
 def a_view(broker: Broker) -> RegistryView:
-    return RegistryView(Registry(broker), JobLanes(broker), BrokerClock(broker))
+    return RegistryView(Registry(broker), Changes(broker), JobLanes(broker), BrokerClock(broker))
 
 
 def a_hub(broker: Broker, access: type[BrokerAccess] = BrokerAccess, **settings: Any) -> HubParts:

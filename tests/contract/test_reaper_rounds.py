@@ -10,6 +10,7 @@ from common.clock import BrokerClock
 from common.grid_records import HubRecord
 from common.reconnections import CountedReconnections
 from common.registry import Registry
+from common.streams.changes import Changes
 from common.streams.jobs import JobLanes
 from common.streams.leftovers import Leftovers
 from common.streams.replies import Doorbell
@@ -60,7 +61,7 @@ class Around:
             settings=SETTINGS,
             broker=broker,
             requests=Requests(broker, TTLS, ME),
-            view=RegistryView(Registry(broker), lanes, clock),
+            view=RegistryView(Registry(broker), Changes(broker), lanes, clock),
             clock=clock,
             holder=self,
             steadiness=self.steadiness,

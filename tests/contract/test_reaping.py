@@ -12,6 +12,7 @@ from common.clock import BrokerClock
 from common.errors import BrokerUnavailable
 from common.grid_records import HubRecord
 from common.registry import Registry
+from common.streams.changes import Changes
 from common.streams.jobs import JobLanes
 from common.streams.leftovers import Leftovers
 from common.streams.request_book import RequestBook
@@ -51,7 +52,7 @@ async def orphans_of(
     broker: Broker, hub: HubId = HEIR, adopt: Adopt | None = None, endings: Endings | None = None
 ) -> Orphans:
     """What the reaper of a hub works with; it sees the nodes that are there now."""
-    view = RegistryView(Registry(broker), JobLanes(broker), BrokerClock(broker))
+    view = RegistryView(Registry(broker), Changes(broker), JobLanes(broker), BrokerClock(broker))
     await view.refresh()
     return Orphans(
         hub=hub,

@@ -12,7 +12,7 @@ from common.grid_records import HubRecord, NodeRecord
 from common.registry import FORGET_NODE_MS, Registry
 from common.streams.replies import Doorbell
 from common.types import HubId, ModelId, NodeId, NodeState, RequestId
-from tests.contract.story import HUB, KEYS, NODE, all_keys, eventually, hash_of, raw
+from tests.contract.story import HUB, KEYS, NODE, all_keys, eventually, hash_of, live_nodes, raw
 
 NOW_MS = 1_700_000_000_000
 RECORD = NodeRecord(
@@ -40,7 +40,7 @@ class TestNodes:
         registry = Registry(broker)
         await registry.write_node(RECORD, 6000)
         assert await registry.node(NODE) == RECORD
-        assert await registry.live_nodes(NOW_MS) == [RECORD]
+        assert await live_nodes(registry, NOW_MS) == [RECORD]
 
     async def test_an_idle_node_without_anything_shows_too(self, broker: Broker) -> None:
         empty = replace(RECORD, reasons=(), models=(), loaded=(), requests=(), engine={}, gpus=(), public_url="")
@@ -57,7 +57,7 @@ class TestNodes:
         registry = Registry(broker)
         await registry.write_node(RECORD, 1000)
         await registry.write_node(replace(RECORD, state=NodeState.IDLE, heartbeat_at=NOW_MS + 2000), 6000)
-        (node,) = await registry.live_nodes(NOW_MS)
+        (node,) = await live_nodes(registry, NOW_MS)
         assert node.state is NodeState.IDLE
         assert 1000 < await raw(broker).pttl(KEYS.node(NODE)) <= 6000
 
@@ -67,7 +67,7 @@ class TestNodes:
         await registry.write_node(replace(RECORD, node=NodeId("alive")), 60_000)
 
         async def has_faded() -> bool:
-            return [node.node for node in await registry.live_nodes(NOW_MS)] == ["alive"]
+            return [node.node for node in await live_nodes(registry, NOW_MS)] == ["alive"]
 
         await eventually(has_faded, "the dead node is gone")
         assert await registry.node(NODE) is None
@@ -76,20 +76,20 @@ class TestNodes:
         registry = Registry(broker)
         await registry.write_node(RECORD, 60_000)
         await registry.write_node(replace(RECORD, node=NodeId("late"), heartbeat_at=NOW_MS + FORGET_NODE_MS), 60_000)
-        assert len(await registry.live_nodes(NOW_MS + FORGET_NODE_MS - 1)) == 2
-        assert [node.node for node in await registry.live_nodes(NOW_MS + FORGET_NODE_MS + 1)] == ["late"]
+        assert len(await live_nodes(registry, NOW_MS + FORGET_NODE_MS - 1)) == 2
+        assert [node.node for node in await live_nodes(registry, NOW_MS + FORGET_NODE_MS + 1)] == ["late"]
         assert await raw(broker).zrange(KEYS.nodes, 0, -1) == [b"late"]
 
     async def test_a_node_that_leaves_is_gone_at_once(self, broker: Broker) -> None:
         registry = Registry(broker)
         await registry.write_node(RECORD, 6000)
         await registry.remove_node(NODE)
-        assert await registry.live_nodes(NOW_MS) == []
+        assert await live_nodes(registry, NOW_MS) == []
         assert await all_keys(broker) == set()
         await registry.remove_node(NODE)
 
     async def test_an_empty_grid_has_no_nodes(self, broker: Broker) -> None:
-        assert await Registry(broker).live_nodes(NOW_MS) == []
+        assert await live_nodes(Registry(broker), NOW_MS) == []
         assert await Registry(broker).node(NODE) is None
 
     async def test_every_key_ends_by_itself(self, broker: Broker) -> None:
@@ -132,26 +132,26 @@ class TestNodes:
             await raw(broker).hset(KEYS.node(stranger), mapping=garbled)
         else:
             await raw(broker).hdel(KEYS.node(stranger), "node", "slots")
-        assert await registry.live_nodes(NOW_MS) == [RECORD]
+        assert await live_nodes(registry, NOW_MS) == [RECORD]
         assert await registry.node(stranger) is None
 
     async def test_of_a_node_with_too_many_models_so_many_show_as_it_may_have(self, broker: Broker) -> None:
         """Every hub goes through them each second; and none can ask for one whose name is longer than a body allows."""
         models = [ModelId("x" * 257), *(ModelId(f"m{number}") for number in range(5000))]
         await Registry(broker).write_node(replace(RECORD, models=tuple(models)), 6000)
-        (node,) = await Registry(broker).live_nodes(NOW_MS)
+        (node,) = await live_nodes(Registry(broker), NOW_MS)
         assert node.models == tuple(models[1:4097])
 
     @pytest.mark.parametrize("told", ["javascript:alert(1)", "data:text/html,x", "//evil", "https://" + "x" * 1024])
     async def test_nobody_is_sent_to_what_is_no_web_address(self, broker: Broker, told: str) -> None:
         await Registry(broker).write_node(replace(RECORD, public_url=told), 6000)
-        (node,) = await Registry(broker).live_nodes(NOW_MS)
+        (node,) = await live_nodes(Registry(broker), NOW_MS)
         assert node.public_url == ""
 
     async def test_a_name_that_is_no_text_is_passed_over(self, broker: Broker) -> None:
         await Registry(broker).write_node(RECORD, 6000)
         await raw(broker).zadd(KEYS.nodes, {b"\xff": NOW_MS})
-        assert await Registry(broker).live_nodes(NOW_MS) == [RECORD]
+        assert await live_nodes(Registry(broker), NOW_MS) == [RECORD]
 
     async def test_fields_of_a_later_version_are_passed_over(self, broker: Broker) -> None:
         await Registry(broker).write_node(RECORD, 6000)

@@ -7,18 +7,26 @@ import pytest
 from common.broker import Broker
 from common.clock import BrokerClock
 from common.registry import Registry
+from common.streams.changes import Changes
 from common.streams.jobs import JobLanes, lanes_of
 from common.types import ModelId
 from hub.grid.registry_view import MOST_REMEMBERED, RegistryView
-from tests.contract.story import NODE
+from provider.entry import NodeEntry
+from tests.contract.story import KEYS, NODE, raw
 from tests.contract.test_registry import NOW_MS, RECORD
 
 BARE, TAGGED = ModelId("llama3"), ModelId("llama3:latest")
 
 
+class Counted:
+    """Connections that were made again, as the test says."""
+
+    count = 0
+
+
 @pytest.fixture
 def view(broker: Broker) -> RegistryView:
-    return RegistryView(Registry(broker), JobLanes(broker), BrokerClock(broker))
+    return RegistryView(Registry(broker), Changes(broker), JobLanes(broker), BrokerClock(broker))
 
 
 async def serve(broker: Broker, *models: ModelId) -> None:
@@ -68,3 +76,39 @@ async def test_names_that_a_node_made_up_are_not_remembered_for_ever(broker: Bro
         await view.refresh()
     assert len(view.known) <= MOST_REMEMBERED + 4001
     assert await view.find(BARE) == BARE
+
+
+async def test_what_moves_all_the_time_is_seen_where_somebody_asks(broker: Broker, view: RegistryView) -> None:
+    """GPUs and the progress of requests: whoever watches pays for them."""
+    clock, entry = BrokerClock(broker), NodeEntry(NODE, Registry(broker), Changes(broker), 6000)
+    await clock.sync()
+    record = replace(RECORD, heartbeat_at=clock.now_ms())
+    await entry.renew(record, index=True)
+    await view.refresh()
+    await view.refresh()
+    await entry.renew(replace(record, gpus=({"name": "H100", "utilization_pct": 97},)), index=True)
+    await view.refresh()
+    assert view.nodes[NODE].gpus == RECORD.gpus
+    await view.renew()
+    assert view.nodes[NODE].gpus == ({"name": "H100", "utilization_pct": 97},)
+
+
+async def test_after_a_break_of_the_broker_all_is_read_until_it_is_settled(broker: Broker) -> None:
+    """What was lost there comes back without a word."""
+    counted = Counted()
+    view = RegistryView(Registry(broker), Changes(broker), JobLanes(broker), BrokerClock(broker), reconnections=counted)
+    clock, entry = BrokerClock(broker), NodeEntry(NODE, Registry(broker), Changes(broker), 6000)
+    await clock.sync()
+    await entry.renew(replace(RECORD, heartbeat_at=clock.now_ms()), index=True)
+    await view.refresh()
+    await view.refresh()
+    for key in (KEYS.node(NODE), KEYS.nodes):
+        await raw(broker).delete(key)
+    await view.refresh()
+    assert NODE in view.nodes, "its lease lasts, as far as is known"
+    counted.count += 1
+    await view.refresh()
+    assert (NODE in view.nodes, view.is_settled) == (False, False)
+    await entry.renew(replace(RECORD, heartbeat_at=clock.now_ms()), index=True)
+    await view.refresh()
+    assert NODE in view.nodes

@@ -8,7 +8,7 @@ from common.broker import Broker
 from common.registry import MOST_REPORTS, Registry
 from common.report import EngineReport, GpuReport, HealthReport, ModelReport, StoredReport
 from common.types import NodeId, NodeState
-from tests.contract.story import KEYS, NODE, all_keys, eventually, raw
+from tests.contract.story import KEYS, NODE, all_keys, eventually, live_nodes, raw
 from tests.contract.test_registry import NOW_MS, RECORD
 
 TTL_MS = 60_000
@@ -56,7 +56,7 @@ async def test_a_report_outlives_its_node(broker: Broker) -> None:
     await registry.write_node(RECORD, 6000)
     await registry.write_report(REPORT, NOW_MS, TTL_MS)
     await registry.remove_node(NODE)
-    assert await registry.live_nodes(NOW_MS) == []
+    assert await live_nodes(registry, NOW_MS) == []
     assert await registry.reports() == {NODE: stored(REPORT)}
 
 

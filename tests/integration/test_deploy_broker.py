@@ -187,6 +187,7 @@ MAY = {
         "XACK ghub:{jobs}:interactive:m providers 1-0",
         "XADD ghub:reply:{h}:1 NOMKSTREAM 1-0 data x",
         "XADD ghub:doorbell:{h} NOMKSTREAM MAXLEN ~ 10 * ids 1",
+        "XADD ghub:changes MAXLEN ~ 10 * node n",
         "HSET ghub:node:n state idle",
         "XREAD STREAMS ghub:control:n 0",
     ],

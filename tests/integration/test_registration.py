@@ -86,7 +86,7 @@ class TestJoining:
             write_node(node, "carl")
             until(lambda: all("carl" in nodes_at(hub) for hub in hubs), 5, "both hubs see it")
             client.zadd("ghub:nodes", {"carl": 1})  # as late as an entry can be that nobody renews
-            until(lambda: (client.zscore("ghub:nodes", "carl") or 0) > 1, 5, "hubs renew its place")
+            until(lambda: (client.zscore("ghub:nodes", "carl") or 0) > 1, 10, "hubs renew its place")
             assert all("carl" in nodes_at(hub) for hub in hubs)
 
     @pytest.mark.parametrize("secret", [None, "", "not-a-token-of-this-grid"])

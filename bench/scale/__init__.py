@@ -1,0 +1,1 @@
+"""How the grid's cost grows with its nodes: see `python -m bench.scale --help`."""

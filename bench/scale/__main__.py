@@ -1,0 +1,296 @@
+"""What a grid costs and how quick it is, by the number of its nodes.
+
+uv run --group bench python -m bench.scale                       # 10, 100, 1,000 nodes: some five minutes
+uv run --group bench python -m bench.scale --quick               # 10 and 100
+uv run --group bench python -m bench.scale --only rest --plot docs/scaling/growth.png --json scale.json
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.scale.plot import plot
+from bench.scale.site import Site, Timing
+from common.process import GC_THRESHOLDS
+from common.tasks import new_event_loop
+
+MODELS = [f"model-{number:02}:8b" for number in range(20)]
+NODES_PER_FARM = 500
+TOLD = 130
+"""The exit status after SIGTERM or SIGINT."""
+PARTS = ("rest", "latency", "fairness", "backlog", "reaper")
+
+
+class Bench:
+    """The measurements, one after the other, on one site."""
+
+    def __init__(self, site: Site, options: argparse.Namespace) -> None:
+        self._site = site
+        self._rest_s: float = options.rest_s
+        self._per_s: float = options.rate
+        self._requests: int = options.requests
+        self._queued: int = options.queued
+
+    async def at(self, nodes: int, parts: Sequence[str]) -> dict[str, Any]:
+        """All that is measured at one number of nodes."""
+        found: dict[str, Any] = {"nodes": nodes}
+        site = self._site
+        if "rest" in parts or "latency" in parts:
+            await self._plant(nodes)
+            found["refresh_ms"] = await site.refresh_ms(5)
+            if "rest" in parts:
+                found |= await self._rest()
+            if "latency" in parts:
+                found |= await self._latency(nodes)
+            await site.clear()
+        if "fairness" in parts:
+            found["fairness"] = await self._fairness(nodes)
+        return found
+
+    async def _plant(self, nodes: int, *options: str, models: Sequence[str] = MODELS, per_node: int = 3) -> None:
+        shared = ("--models", ",".join(models), "--per-node", str(min(per_node, len(models))), *options)
+        for first in range(0, nodes, NODES_PER_FARM):
+            self._site.farm(min(NODES_PER_FARM, nodes - first), first, *shared)
+        await self._site.has(nodes)
+        await asyncio.sleep(8)  # what follows a start is over: settling, first looks at lanes
+
+    async def _rest(self) -> dict[str, Any]:
+        used = await self._site.use(self._rest_s)
+        memory = self._site.memory()
+        return {
+            "commands_per_s": used.commands / used.seconds,
+            "by_command": {name: round(count / used.seconds, 1) for name, count in used.by_command.items()},
+            "broker_cpu": used.broker_cpu_s / used.seconds,
+            "hub_cpu": used.hub_cpu_s / used.seconds,
+            "farms_cpu": used.farms_cpu_s / used.seconds,
+            "broker_in_kb_s": used.broker_in_bytes / used.seconds / 1000,
+            "broker_out_kb_s": used.broker_out_bytes / used.seconds / 1000,
+            "broker_used_mib": memory[0] / 2**20,
+            "broker_rss_mib": memory[1] / 2**20,
+            "hub_rss_mib": memory[2] / 2**20,
+        }
+
+    async def _latency(self, nodes: int) -> dict[str, Any]:
+        """Few requests, one at a time on average: what the wait for each other adds is no cost of the grid's size."""
+        known = MODELS[: min(nodes, len(MODELS))]
+        tasks: list[asyncio.Task[Timing]] = []
+        for number in range(self._requests):
+            tasks.append(asyncio.create_task(self._site.ask(known[number % len(known)])))
+            await asyncio.sleep(1 / self._per_s)
+        timings = await asyncio.gather(*tasks)
+        admission = [(one.published_at - one.submitted_at) * 1000 for one in timings]
+        hand_off = [(one.asked_at - one.published_at) * 1000 for one in timings]
+        whole = [(one.ended_at - one.submitted_at) * 1000 for one in timings]
+        return {
+            "admission_ms": percentiles(admission),
+            "hand_off_ms": percentiles(hand_off),
+            "whole_ms": percentiles(whole),
+            "busiest_at_rest": spread([one.node for one in timings], nodes),
+        }
+
+    async def _fairness(self, nodes: int) -> dict[str, Any]:
+        """Nodes with two slots, kept half busy, then a queue of four jobs a slot: how much more the busiest gets."""
+        answer_s = max(1.0, nodes / 150)
+        options = ("--slots", "2", "--answer-ms", str(answer_s * 1000))
+        await self._plant(nodes, *options, models=MODELS[:1])
+        half = await self._loop(clients=nodes, for_s=5 * answer_s)
+        queue = await asyncio.gather(*(self._site.ask(MODELS[0]) for _ in range(nodes * 8)))
+        short = await asyncio.gather(*(self._site.ask(MODELS[0]) for _ in range(nodes)))
+        await self._site.clear()
+        await self._plant(nodes, *options, "--quick-of-ten", "5", models=MODELS[:1])
+        mixed = await asyncio.gather(*(self._site.ask(MODELS[0]) for _ in range(nodes * 16)))
+        await self._site.clear()
+        served = Counter(one.node for one in mixed)
+        quick = sum(count for node, count in served.items() if int(node[-4:]) % 10 < 5)
+        return {
+            "half_busy": spread([one.node for one in half], nodes),
+            "queue_of_4_a_slot": spread([one.node for one in queue], nodes),
+            "one_job_a_node": spread([one.node for one in short], nodes),
+            "twice_as_quick_gets": quick / max(1, len(mixed) - quick),
+        }
+
+    async def _loop(self, clients: int, for_s: float) -> list[Timing]:
+        until, timings = time.monotonic() + for_s, list[Timing]()
+
+        async def client() -> None:
+            while time.monotonic() < until:
+                timings.append(await self._site.ask(MODELS[0]))
+
+        await asyncio.gather(*(client() for _ in range(clients)))
+        return timings
+
+    async def backlog(self, nodes: int) -> dict[str, Any]:
+        """So many jobs wait while every slot of all nodes is taken; then what the grid costs, and memory."""
+        site = self._site
+        await self._plant(nodes, "--slots", "1", "--answer-ms", "600000")
+        began, empty = time.monotonic(), site.memory()[0]
+        tasks = [asyncio.create_task(site.ask(MODELS[at % len(MODELS)])) for at in range(nodes + self._queued)]
+        await site.until(lambda: site.waiting >= self._queued and site.running >= nodes, 120, "the queue is there")
+        took_s = time.monotonic() - began
+        await asyncio.sleep(6)
+        used, memory = await site.use(self._rest_s), site.memory()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await site.clear()
+        return {
+            "nodes": nodes,
+            "queued": self._queued,
+            "published_per_s": (nodes + self._queued) / took_s,
+            "commands_per_s": used.commands / used.seconds,
+            "broker_cpu": used.broker_cpu_s / used.seconds,
+            "hub_cpu": used.hub_cpu_s / used.seconds,
+            "broker_kb_a_job": (memory[0] - empty) / (nodes + self._queued) / 1000,
+            "broker_used_mib": memory[0] / 2**20,
+        }
+
+    async def reaper(self, dying: int) -> dict[str, Any]:
+        """So many nodes die at once with a job each: how long until others have begun them all."""
+        site, model = self._site, ["doomed:1b"]
+        shared = ("--models", model[0])
+        doomed = site.farm(dying, 0, *shared, "--slots", "1", "--answer-ms", "600000")
+        await site.has(dying)
+        await asyncio.sleep(4)
+        tasks = [asyncio.create_task(site.ask(model[0])) for _ in range(dying)]
+        await site.until(lambda: site.running == dying, 30, "every node has a job")
+        site.farm(dying, dying, *shared, "--slots", "1")
+        await site.has(2 * dying)
+        await asyncio.sleep(5)
+        doomed.kill()
+        died_at = time.monotonic()
+        taken_s = sorted(one.asked_at - died_at for one in await asyncio.gather(*tasks))
+        await site.clear()
+        return {"dying": dying, "first_s": taken_s[0], "median_s": statistics.median(taken_s), "last_s": taken_s[-1]}
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """p50, p99 and most."""
+    ordered = sorted(values)
+    return {"p50": ordered[len(ordered) // 2], "p99": ordered[int(len(ordered) * 0.99)], "most": ordered[-1]}
+
+
+def spread(served_by: Sequence[str], nodes: int) -> float:
+    """How much more than the mean the busiest node did."""
+    return max(Counter(served_by).values()) / (len(served_by) / nodes)
+
+
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Everything that was asked for; all processes have ended when this returns."""
+    found: dict[str, Any] = {"hubs": options.hubs, "models": len(MODELS), "at": []}
+    with tempfile.TemporaryDirectory() as folder:
+        site = Site(Path(folder))
+        bench = Bench(site, options)
+        try:
+            await site.start(options.hubs)
+            for nodes in options.nodes:
+                found["at"].append(await bench.at(nodes, options.only))
+                say(found["at"][-1])
+            if "backlog" in options.only:
+                found["backlog"] = await bench.backlog(min(100, options.nodes[-1]))
+                say(found["backlog"])
+            if "reaper" in options.only:
+                found["reaper"] = await bench.reaper(min(100, options.nodes[-1]))
+                say(found["reaper"])
+        finally:
+            await site.stop()
+    return found
+
+
+def say(found: dict[str, Any]) -> None:
+    """Show figures as they come."""
+    print(json.dumps(found, indent=1, default=str), file=sys.stderr, flush=True)
+
+
+def table(found: dict[str, Any]) -> str:
+    """The figures by the number of nodes, as Markdown."""
+    rows = [(name, [_at(one, path) for one in found["at"]]) for name, path in ROWS]
+    head = "| nodes | " + " | ".join(f"{one['nodes']:,}" for one in found["at"]) + " |"
+    lines = [head, "|---" * (len(found["at"]) + 1) + "|"]
+    lines += [f"| {name} | " + " | ".join(values) + " |" for name, values in rows if any(v != "-" for v in values)]
+    return "\n".join(lines)
+
+
+ROWS = (
+    ("broker, commands/s at rest", "commands_per_s"),
+    ("broker, % of a core", "broker_cpu%"),
+    ("each hub, % of a core", "hub_cpu%"),
+    ("one refresh of the view, ms", "refresh_ms"),
+    ("broker out, KB/s", "broker_out_kb_s"),
+    ("broker memory, MiB", "broker_used_mib"),
+    ("hub memory, MiB", "hub_rss_mib"),
+    ("admission p50, ms", "admission_ms.p50"),
+    ("admission p99, ms", "admission_ms.p99"),
+    ("hand-off p50, ms", "hand_off_ms.p50"),
+    ("hand-off p99, ms", "hand_off_ms.p99"),
+    ("busiest ÷ mean, half busy", "fairness.half_busy"),
+    ("busiest ÷ mean, 4 jobs a slot", "fairness.queue_of_4_a_slot"),
+    ("busiest ÷ mean, 1 job a node", "fairness.one_job_a_node"),
+    ("a twice as quick node gets", "fairness.twice_as_quick_gets"),
+)
+
+
+def _at(one: dict[str, Any], path: str) -> str:
+    value: Any = one
+    for name in path.removesuffix("%").split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    if value is None:
+        return "-"
+    return f"{value:.1%}" if path.endswith("%") else f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    numbers = lambda text: [int(one) for one in text.split(",")]  # noqa: E731
+    parser.add_argument("--nodes", type=numbers, default=[10, 100, 1000])
+    parser.add_argument("--hubs", type=int, default=4)
+    parser.add_argument("--rest-s", type=float, default=20)
+    parser.add_argument("--requests", type=int, default=400)
+    parser.add_argument("--rate", type=float, default=20, help="requests a second for latencies")
+    parser.add_argument("--queued", type=int, default=10_000)
+    parser.add_argument("--only", type=lambda text: text.split(","), default=PARTS, help=", ".join(PARTS))
+    parser.add_argument("--quick", action="store_true", help="10 and 100 nodes, fewer of all")
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    if options.quick:
+        options.nodes, options.rest_s, options.requests, options.queued = [10, 100], 8, 100, 1000
+    try:
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)  # as hubs do
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            found = runner.run(_until_told(options))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit(TOLD)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1))
+    if options.plot:
+        plot(found, options.plot)
+    print(table(found))
+
+
+async def _until_told(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure; SIGTERM ends it as Ctrl-C does, and with it all that it started."""
+    task = asyncio.ensure_future(measure(options))
+    for one in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(one, task.cancel)
+    try:
+        return await task
+    except (
+        asyncio.CancelledError
+    ):  # all processes have ended; requests by the thousand would still try to tell a broker
+        os._exit(TOLD)
+
+
+if __name__ == "__main__":
+    main()

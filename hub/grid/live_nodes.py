@@ -1,0 +1,98 @@
+"""What this hub knows of every node, read again only where it may have changed.
+
+An entry cannot vanish before its lease has run out unless its node leaves in order, and a node whose entry changes
+says so behind it (`Changes`). So these are read: nodes that the changes name, nodes whose lease could have run out
+since they were last read, nodes that are not there but may come back, and nodes of a version that tells of no changes.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from common.grid_records import NodeRecord
+from common.registry import Registry
+from common.streams.changes import Changes
+from common.types import NodeId
+
+PROBE_S = 60.0
+"""How long a node that was seen is looked for where the index has lost it: a broker that came back empty."""
+INDEX_S = 5.0
+"""Between two looks at the whole index; what comes into it is seen at each."""
+INDEX_REACH_MS = 5000
+"""How far the clocks of those who write the index may be behind this hub's."""
+
+
+class LiveNodes:
+    """The nodes whose entries live. Raises BrokerUnavailable or BrokerRefused from every method.
+
+    `lease_ms`: how long an entry of this grid lives after a heartbeat; no node is believed to have a longer one.
+    """
+
+    def __init__(self, registry: Registry, changes: Changes, lease_ms: int) -> None:
+        self._registry = registry
+        self._changes = changes
+        self._lease_ms = lease_ms
+        self._due_at: dict[NodeId, float] = {}
+        """When to read each node that there may be, on the event loop's clock."""
+        self._seen_at: dict[NodeId, float] = {}
+        self._index_seen_at = float("-inf")
+        self._looked_ms = 0
+        self.records: dict[NodeId, NodeRecord] = {}
+        self.reads = 0
+        """Rises whenever `records` may have changed."""
+
+    def hear_again(self) -> None:
+        """The broker may be another one now: what it tells of changes begins anew."""
+        self._changes.hear_again()
+
+    def doubt(self, node: NodeId) -> None:
+        """Read this one at the next look, if there may be one of that name."""
+        if node in self._due_at:
+            self._due_at[node] = 0.0
+
+    async def look(self, now_ms: int, *, at_all: bool = False) -> None:
+        """Read those that may have changed, or every node there may be.
+
+        `now_ms`: on the broker's clock.
+        """
+        if at_all or asyncio.get_running_loop().time() - self._index_seen_at >= INDEX_S:
+            scores = await self._look_at_index(now_ms)
+        else:
+            scores = None
+            for node in await self._registry.indexed_since(self._looked_ms - INDEX_REACH_MS):
+                self._due_at.setdefault(node, 0.0)
+        for node in await self._changes.news(now_ms):
+            self.doubt(node)
+        now = asyncio.get_running_loop().time()
+        due = [node for node, due_at in self._due_at.items() if at_all or due_at <= now]
+        await self._read(due, now_ms)
+        if scores is not None:
+            await self._registry.keep_indexed(self.records.values(), scores, now_ms)
+        self._looked_ms = now_ms
+
+    async def _look_at_index(self, now_ms: int) -> dict[NodeId, float]:
+        """See which nodes there may be: those that the index names, and those that were there not long ago."""
+        now = asyncio.get_running_loop().time()
+        scores = await self._registry.indexed(now_ms)
+        self._seen_at = {node: at for node, at in self._seen_at.items() if now - at < PROBE_S or node in self.records}
+        self._due_at = {node: self._due_at.get(node, 0.0) for node in scores.keys() | self._seen_at.keys()}
+        self._index_seen_at = now
+        return scores
+
+    async def _read(self, nodes: Sequence[NodeId], now_ms: int) -> None:
+        now = asyncio.get_running_loop().time()
+        found = {record.node: record for record in await self._registry.entries(nodes)}
+        self.reads += bool(nodes)
+        for node in nodes:
+            record = found.get(node)
+            if record is None:
+                self.records.pop(node, None)
+                self._due_at[node] = 0.0
+            else:
+                self.records[node] = record
+                self._seen_at[node] = now
+                self._due_at[node] = now + self._known_for_s(record, now_ms)
+
+    def _known_for_s(self, record: NodeRecord, now_ms: int) -> float:
+        """How long its entry lives at least, as far as is known; on the local clock, as the broker's may be set."""
+        lease_ms = min(record.lease_ms, self._lease_ms)
+        return (min(record.heartbeat_at, now_ms) + lease_ms - now_ms) / 1000 if lease_ms else 0.0
