@@ -119,7 +119,8 @@ def make_node(options: argparse.Namespace, common: ProviderSettings, number: int
     for reason in gate.reasons:  # what the GPU's first reading would clear
         gate.set(reason, holds=False)
     broker = connect(settings.redis_url, prefix=settings.prefix, client_name=name)
-    access = SharedAccess(JobLanes(broker), lambda: engine.models, SigningKeys.parse(settings.signing_key))
+    signing = SigningKeys.parse(settings.signing_key)
+    access = SharedAccess(JobLanes(broker), lambda: engine.models, signing, NodeId(name))
     worker = Worker(
         Footing(settings, broker, access),
         node=NodeId(name),

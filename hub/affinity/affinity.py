@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 
 from common.grid_records import NodeRecord
 from common.signing import SigningKeys
@@ -13,6 +14,7 @@ from common.wire import Job
 from hub.affinity.free_slots import FreeSlots
 from hub.affinity.memory import Memory
 from hub.affinity.opening import Opening, opening_of
+from hub.affinity.rota import Rota
 from hub.figures.tally import Tally
 from hub.grid.registry_view import RegistryView
 from hub.settings import HubSettings
@@ -29,6 +31,8 @@ class Kind(StrEnum):
     """It has served how this conversation begins."""
     WARM = "warm"
     """It has the model loaded, and others that are free don't."""
+    TURN = "turn"
+    """It is its turn among very many that are all the same."""
 
 
 class Outcome(StrEnum):
@@ -52,6 +56,8 @@ class ModelNodes:
     """Those that have it loaded, and read lanes of their own."""
     cold: Sequence[NodeRecord]
     """Those that have not loaded it."""
+    all: Sequence[NodeRecord]
+    """By name."""
     differ: bool
     """Whether there is a choice, and somebody who can be chosen."""
 
@@ -60,7 +66,8 @@ class ModelNodes:
         """Sort them out."""
         warm = [node for node in nodes if node.near and model in node.loaded]
         cold = [node for node in nodes if model not in node.loaded]
-        return cls(taken_at, warm, cold, len(nodes) > 1 and any(node.near for node in nodes))
+        by_name = sorted(nodes, key=attrgetter("node"))
+        return cls(taken_at, warm, cold, by_name, len(nodes) > 1 and any(node.near for node in nodes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,7 @@ class Affinity:
         self._min_bytes = settings.affinity_min_bytes
         self._is_on = settings.affinity_wait_ms > 0
         self._slots = FreeSlots()
+        self._rota = Rota()
         self._openings: dict[RequestId, Opening] = {}
         self._sorted: dict[ModelId, ModelNodes] = {}
 
@@ -112,7 +120,11 @@ class Affinity:
                 if room > 0:
                     return Near(served, Kind.PREFIX, room)
                 self.came_of(Kind.PREFIX, Outcome.MISSED)
-        return choose_warm(nodes, self._slots)
+        return choose_warm(nodes, self._slots) or self._choose_by_turn(job.model, nodes.all)
+
+    def _choose_by_turn(self, model: ModelId, nodes: Sequence[NodeRecord]) -> Near | None:
+        chosen = self._rota.choose(model, nodes, self._slots)
+        return None if chosen is None else Near(chosen.node, Kind.TURN, self._slots.of(chosen))
 
     def _nodes_of(self, model: ModelId) -> "ModelNodes":
         """Those of the hub's newest picture, sorted out once for each picture: there may be a thousand."""
@@ -126,6 +138,10 @@ class Affinity:
     def came_of(self, kind: Kind, outcome: Outcome) -> None:
         """Count what came of a choice."""
         self._tally.near(kind.value, outcome.value)
+
+    def late(self, node: NodeId) -> None:
+        """A node let a job lie that was meant for it."""
+        self._rota.late(node)
 
     def at(self, request: RequestId, node: NodeId) -> None:
         """A request is at a node, or on its way there."""

@@ -120,6 +120,8 @@ class Place:
         if ticket is not None:
             self.ticket = ticket
             self._came_of(Outcome.MOVED)
+            if self._near is not None:
+                self._stage.affinity.late(self._near.node)
 
     def _came_of(self, outcome: Outcome) -> None:
         if self._near is not None:

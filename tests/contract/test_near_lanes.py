@@ -9,6 +9,7 @@ import pytest
 from common.broker import Broker
 from common.clock import BrokerClock
 from common.registry import Registry
+from common.streams.changes import Changes
 from common.streams.control import ControlStreams
 from common.streams.jobs import Delivery, JobLanes, LaneName, Ticket, lanes_of, near_lane
 from common.streams.lane_looks import LaneLooks
@@ -227,7 +228,7 @@ class TestSwept:
     async def sweep(self, broker: Broker) -> LaneSweep:
         clock, lanes = BrokerClock(broker), JobLanes(broker)
         await clock.sync()
-        view = RegistryView(Registry(broker), lanes, clock)
+        view = RegistryView(Registry(broker), Changes(broker), lanes, clock)
         await view.refresh()
         near, book = NearLanes(broker), RequestBook(broker)
         return LaneSweep(LaneLooks(broker), lanes, near, book, view, clock, Complaints(), node_lease_ms=0)

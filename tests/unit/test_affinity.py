@@ -16,6 +16,7 @@ from common.wire import Job
 from hub.affinity.affinity import LOOKED_AT, ModelNodes, choose_warm
 from hub.affinity.free_slots import SAID_LATE_S, FreeSlots
 from hub.affinity.opening import MOST_WINDOWS, NEWEST, WINDOW_BYTES, Opening, opening_of
+from hub.affinity.rota import CROWD, LATE_S, Rota
 from tests.support import golden
 
 SIGNING = SigningKeys((("k1", b"a-secret-of-the-grid"),))
@@ -193,3 +194,43 @@ class TestWarm:
     def test_of_very_many_one_is_found(self) -> None:
         nodes = [self.node(f"n{n}", loaded=(MODEL,) if n % 2 else ()) for n in range(100 * LOOKED_AT)]
         assert self.chosen(*nodes) is not None
+
+
+class TestTurns:
+    MANY = tuple(replace(IDLE, node=NodeId(f"n{number:02}"), slots=2) for number in range(2 * CROWD))
+
+    def named(self, rota: Rota, nodes: Sequence[NodeRecord], times: int, slots: FreeSlots | None = None) -> list[str]:
+        slots = slots or FreeSlots()
+        found = [rota.choose(MODEL, nodes, slots) for _ in range(times)]
+        return [node.node for node in found if node is not None]
+
+    def test_each_of_many_is_named_once_before_one_is_named_again(self) -> None:
+        named = self.named(Rota(), self.MANY, len(self.MANY))
+        assert sorted(named) == sorted(node.node for node in self.MANY)
+
+    def test_of_few_nobody_is_named(self) -> None:
+        assert self.named(Rota(), self.MANY[: CROWD - 1], 5) == []
+
+    def test_one_that_has_all_of_its_slots_free_comes_before_one_that_has_some(self) -> None:
+        slots = FreeSlots()
+        for number, node in enumerate(self.MANY):
+            if number % 4:
+                slots.take(RequestId(f"{number:032}"), node.node)
+        assert set(self.named(Rota(), self.MANY, 8, slots)) == {node.node for node in self.MANY[::4]}
+
+    def test_full_ones_and_those_of_former_versions_are_passed_over(self) -> None:
+        nodes = [replace(node, near=number % 2) for number, node in enumerate(self.MANY)]
+        nodes[1::4] = [replace(node, state=NodeState.PAUSED) for node in nodes[1::4]]
+        assert set(self.named(Rota(), nodes, len(nodes))) == {node.node for node in nodes[3::4]}
+
+    def test_where_none_is_seen_to_be_free_the_next_look_is_at_others(self) -> None:
+        nodes = [replace(node, state=NodeState.PAUSED) for node in self.MANY[:-1]] + [self.MANY[-1]]
+        assert set(self.named(Rota(), nodes, len(nodes))) == {self.MANY[-1].node}
+
+    def test_one_that_let_a_job_lie_is_passed_over_for_a_while(self) -> None:
+        now_s = 100.0
+        rota = Rota(lambda: now_s)
+        rota.late(self.MANY[3].node)
+        assert self.MANY[3].node not in self.named(rota, self.MANY, 2 * len(self.MANY))
+        now_s += LATE_S
+        assert self.MANY[3].node in self.named(rota, self.MANY, len(self.MANY))
