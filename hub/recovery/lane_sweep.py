@@ -5,6 +5,7 @@ after a request puts its next attempt into a lane whether or not the last one is
 """
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 
@@ -24,6 +25,8 @@ log = structlog.get_logger()
 
 LANES_PER_LOOK = 200
 """A grid may have thousands of lanes: each look is at the next ones."""
+NEAR_LANES_PER_LOOK = 20
+"""The same of nodes' own lanes: who set a job aside there moves it on, and so does a hub that takes over from it."""
 JOBS_PER_LOOK = 10
 """Of one lane, whose broker reads their bodies for that, however long; the next look goes on behind them."""
 CLAIMED_PER_NODE = 100
@@ -61,6 +64,7 @@ class LaneSweep:
         self._complaints = complaints
         self._node_lease_ms = node_lease_ms
         self._last: LaneName | None = None
+        self._last_near: LaneName | None = None
         self._seen: dict[LaneName, bytes] = {}
         """How far each lane's waiting jobs were looked at."""
         self._forgets_at: dict[LaneName, float] = {}
@@ -86,15 +90,15 @@ class LaneSweep:
                 self._complaints.withdraw(doing)
 
     async def _next_lanes(self) -> list[LaneName]:
-        near = [near_lane(node) for node in await self._near_lanes.nodes()]
-        known = sorted([*await self._lanes.known(), *near], key=str)
+        near = sorted((near_lane(node) for node in await self._near_lanes.nodes()), key=str)
+        shared = sorted(await self._lanes.known(), key=str)
+        known = [*shared, *near]
         if len(self._forgets_at) > 2 * len(known):  # of lanes that are no more
             self._forgets_at = {lane: self._forgets_at[lane] for lane in known if lane in self._forgets_at}
             self._seen = {lane: self._seen[lane] for lane in known if lane in self._seen}
-        ahead = [lane for lane in known if self._last is None or str(lane) > str(self._last)]
-        lanes = (ahead or known)[:LANES_PER_LOOK]
-        self._last = lanes[-1] if len(lanes) < len(known) and lanes else None
-        return lanes
+        some, self._last = _behind(self._last, shared, LANES_PER_LOOK)
+        some_near, self._last_near = _behind(self._last_near, near, NEAR_LANES_PER_LOOK)
+        return [*some, *some_near]
 
     async def _forget_nodes(self, lane: LaneName) -> None:
         """Have a lane forget nodes that have not been there for a day and hold nothing of it."""
@@ -152,6 +156,13 @@ class LaneSweep:
             self._absent_since.pop(node, None)
         elif now - self._absent_since.setdefault(node, now) > DROP_LANE_S and await self._near_lanes.drop(node):
             del self._absent_since[node]
+
+
+def _behind(last: LaneName | None, known: Sequence[LaneName], count: int) -> tuple[Sequence[LaneName], LaneName | None]:
+    """The next of these lanes, and the last of them; None where the next look begins at the first one again."""
+    ahead = [lane for lane in known if last is None or str(lane) > str(last)]
+    lanes = (ahead or known)[:count]
+    return lanes, lanes[-1] if lanes and len(lanes) < len(known) else None
 
 
 def _order(entry: bytes) -> tuple[int, int]:
