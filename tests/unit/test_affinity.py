@@ -16,7 +16,8 @@ from common.wire import Job
 from hub.affinity.affinity import LOOKED_AT, ModelNodes, choose_warm
 from hub.affinity.free_slots import SAID_LATE_S, FreeSlots
 from hub.affinity.opening import MOST_WINDOWS, NEWEST, WINDOW_BYTES, Opening, opening_of
-from hub.affinity.rota import CROWD, LATE_S, Rota
+from hub.affinity.rota import CROWD, LATE_S, LOOKED_AT_MOST, Rota
+from hub.affinity.rota import LOOKED_AT as LOOKED_AT_ROOM
 from tests.support import golden
 
 SIGNING = SigningKeys((("k1", b"a-secret-of-the-grid"),))
@@ -212,11 +213,11 @@ class TestTurns:
         assert self.named(Rota(), self.MANY[: CROWD - 1], 5) == []
 
     def test_one_that_has_all_of_its_slots_free_comes_before_one_that_has_some(self) -> None:
-        slots = FreeSlots()
-        for number, node in enumerate(self.MANY):
-            if number % 4:
-                slots.take(RequestId(f"{number:032}"), node.node)
-        assert set(self.named(Rota(), self.MANY, 8, slots)) == {node.node for node in self.MANY[::4]}
+        slots, nodes = FreeSlots(), self.MANY[:CROWD]
+        for number, node in enumerate(nodes[: LOOKED_AT_ROOM - 1]):
+            slots.take(RequestId(f"{number:032}"), node.node)
+        free = {node.node for node in nodes[LOOKED_AT_ROOM - 1 :]}
+        assert set(self.named(Rota(), nodes, 3 * CROWD, slots)) == free
 
     def test_full_ones_and_those_of_former_versions_are_passed_over(self) -> None:
         nodes = [replace(node, near=number % 2) for number, node in enumerate(self.MANY)]
@@ -224,8 +225,29 @@ class TestTurns:
         assert set(self.named(Rota(), nodes, len(nodes))) == {node.node for node in nodes[3::4]}
 
     def test_where_none_is_seen_to_be_free_the_next_look_is_at_others(self) -> None:
-        nodes = [replace(node, state=NodeState.PAUSED) for node in self.MANY[:-1]] + [self.MANY[-1]]
-        assert set(self.named(Rota(), nodes, len(nodes))) == {self.MANY[-1].node}
+        many = [
+            replace(IDLE, node=NodeId(f"p{number}"), state=NodeState.PAUSED) for number in range(4 * LOOKED_AT_MOST)
+        ]
+        named = self.named(Rota(), [*many, self.MANY[-1]], 5)
+        assert set(named) == {self.MANY[-1].node}
+        assert len(named) == 1, "where it is soon seen again is a matter of chance, but not at once"
+
+    def test_one_that_is_passed_over_for_another_with_more_room_keeps_its_turn(self) -> None:
+        slots, rota = FreeSlots(), Rota()
+        (first,) = self.named(rota, self.MANY, 1)
+        others = [node.node for node in self.MANY if node.node != first]
+        for number, name in enumerate(others):
+            slots.take(RequestId(f"{number:032}"), NodeId(name))
+        named = self.named(rota, self.MANY, len(self.MANY), slots)
+        assert set(named) >= set(others)
+
+    def test_nodes_that_come_and_go_leave_the_others_in_their_order(self) -> None:
+        rota = Rota()
+        before = self.named(rota, self.MANY, len(self.MANY))
+        fewer = self.MANY[:-4]
+        gone = {node.node for node in self.MANY[-4:]}
+        assert self.named(rota, fewer, len(fewer)) == [name for name in before if name not in gone]
+        assert {*self.named(rota, self.MANY, len(self.MANY))} == {node.node for node in self.MANY}
 
     def test_one_that_let_a_job_lie_is_passed_over_for_a_while(self) -> None:
         now_s = 100.0
