@@ -248,7 +248,7 @@ def test_a_provider_cannot_forge_a_job_by_a_script_that_a_hub_has_loaded(broker:
         digest = client.script_load(text)
         with pytest.raises(redis.ResponseError, match=r"NOPERM|permission"):
             client.evalsha(
-                digest, 4, lane, index, lanes, lane, "providers", 10, "r1", 1000, "interactive:tiny:1b", "v", "1"
+                digest, 4, lane, index, lanes, lane, "providers", 10, "r1", 1000, "interactive:tiny:1b", 0, "v", "1"
             )
     refusals(broker)
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from common.streams.jobs import NEAR
 from tests.doubles.reading import numbered
 from tests.support.call import get, post
 from tests.support.grid import Chain, Grid, chat
@@ -42,8 +43,8 @@ def test_a_model_answers_to_all_of_its_names(chain: Chain, module_grid: Grid, as
     assert get(chain.hub, f"/v1/models/{asked}").json["id"] == served
     with module_grid.redis() as client:
         assert client.hget(f"ghub:request:{answer.headers['x-request-id']}", "model") == served
-        lanes = {lane.partition(":")[2] for lane in client.smembers("ghub:{jobs}:lanes")}
-    assert lanes == {*SERVED}, "no lane was made that no node looks at"
+        lanes = [lane.partition(":") for lane in client.smembers("ghub:{jobs}:lanes")]
+    assert {model for lane, _, model in lanes if lane != NEAR} == {*SERVED}, "no lane was made that no node looks at"
 
 
 @pytest.mark.parametrize("name", ["llama3:8b", "llama3:latest:latest", "llama"])
