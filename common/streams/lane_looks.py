@@ -3,7 +3,7 @@
 Whatever can be read is told, and what cannot is passed over: not only hubs write here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +116,19 @@ class LaneLooks:
         """One job; None if it is no longer in its lane."""
         found = await self._peek(ticket.lane, ticket.entry.decode(), ticket.entry.decode(), 1)
         return found[0] if found else None
+
+    async def unsettled(self, tickets: Mapping[RequestId, Ticket]) -> list[RequestId]:
+        """Those of these requests whose jobs are still where their tickets say."""
+        pipe = self._commands.pipeline(transaction=False)
+        for lane, entry in tickets.values():
+            pipe.xrange(self._keys.lane(*lane), entry, entry)
+        with broker_errors():
+            answers = await pipe.execute(raise_on_error=False) if tickets else []
+        return [
+            request
+            for request, found in zip(tickets, answers, strict=True)
+            if not _is_unreadable(found) and any(fields.get(b"id") == request.encode() for _, fields in found)
+        ]  # another job may have got the place of one that was forgotten altogether
 
     async def behind(self, lane: LaneName, entry: bytes, most: int) -> list[JobGlimpse]:
         """The jobs of a lane behind an entry, in their order."""

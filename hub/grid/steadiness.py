@@ -23,9 +23,14 @@ class Steadiness:
         """The broker did not answer, or answered what makes no sense."""
         self._since = self._now()
 
-    def lasts(self, for_s: float) -> bool:
-        """Whether it has been there for so long."""
+    @property
+    def since_s(self) -> float:
+        """The last break, or when this process began, by the clock of this object."""
         if self._reconnections.count != self._seen:
             self._seen = self._reconnections.count
             self.shake()
-        return self._now() - self._since >= for_s
+        return self._since
+
+    def lasts(self, for_s: float) -> bool:
+        """Whether it has been there for so long."""
+        return self._now() - self.since_s >= for_s

@@ -39,5 +39,6 @@ def make_reaper(
     orphans = Orphans(
         hub, broker.keys, leftovers, requests, lanes, book, view, clock, endings, adopt, complaints, heard_ms
     )
-    sweep = LaneSweep(LaneLooks(broker), lanes, near_lanes, book, view, clock, complaints, settings.lease_ms)
-    return Reaper(hub, settings, leftovers, orphans, sweep, steadiness, endings, complaints, holder)
+    looks = LaneLooks(broker)
+    sweep = LaneSweep(looks, lanes, near_lanes, book, view, clock, complaints, settings.lease_ms)
+    return Reaper(hub, settings, leftovers, orphans, sweep, looks, steadiness, endings, complaints, holder)

@@ -21,7 +21,7 @@ from common.types import HubId, NodeId, RequestId, RequestStatus
 from hub.errors import BrokerAway, HubLost
 from hub.grid.registry_view import RegistryView
 from hub.recovery.complaints import Complaints
-from hub.recovery.endings import Endings, Final
+from hub.recovery.endings import Ending, Endings
 from hub.recovery.facts import OVER, Facts, reply_of, ticket_of
 
 log = structlog.get_logger()
@@ -111,9 +111,9 @@ class Orphans:
         try:
             facts = (await self._book.read([request])).get(request, {})
             is_over = facts.get("status") in OVER
-            final = self._endings.find(request)
-            if final is not None:
-                await self._end_again(request, facts, final)
+            ending = self._endings.find(request)
+            if ending is not None:
+                await self._end_again(request, facts, ending)
             elif facts.get("resumable") != "1":
                 await self._call_off(request, facts, is_over=is_over)
             elif is_over:  # its answer stays for those who come back for it
@@ -128,17 +128,17 @@ class Orphans:
         self._complaints.withdraw(f"request {request}")
         self._taken.pop(request, None)
 
-    async def _end_again(self, request: RequestId, facts: Facts, final: Final) -> None:
+    async def _end_again(self, request: RequestId, facts: Facts, ending: Ending) -> None:
         """It has ended here, but the broker has forgotten that. Who comes back for its answer hears that it is lost."""
         reply = reply_of(facts, request, self._taken[request], self._keys)
         is_resumable = facts.get("resumable") == "1"
         if is_resumable:  # unless its end is there
             await self._requests.say_last_word(reply, ANSWER_LOST.as_failure(), self._heard_ms)
-        if (ticket := ticket_of(facts)) is not None:
+        if (ticket := ending.ticket or ticket_of(facts)) is not None:
             await self._lanes.settle(ticket, request)
         await self._requests.call_off(request, None if is_resumable else reply, None, self._node_of(request, facts))
-        await self._requests.update({request: final}, {}, over=[request])
-        log.info("request_ended_again", request=request, status=final.get("status"))
+        await self._requests.update({request: ending.final}, {}, over=[request])
+        log.info("request_ended_again", request=request, status=ending.final.get("status"))
 
     async def _adopted(self, request: RequestId, facts: Facts) -> bool:
         try:

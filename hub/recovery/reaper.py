@@ -8,6 +8,7 @@ import asyncio
 from typing import Protocol
 
 from common.errors import BrokerError, BrokerUnavailable
+from common.streams.lane_looks import LaneLooks
 from common.streams.leftovers import Leftovers
 from common.types import HubId, RequestId
 from hub.grid.presence import hub_lease_ms
@@ -28,6 +29,8 @@ OWN_S = 10.0
 """Between two looks for requests that stand in this hub's list and that it does not know."""
 STRAY_S = 60.0
 """So long it does not know them: it needs a while to publish a request and to take one out of the broker again."""
+
+TICKETS_PER_LOOK = 500
 
 
 class Holder(Protocol):
@@ -51,6 +54,7 @@ class Reaper:
         leftovers: Leftovers,
         orphans: Orphans,
         lanes: LaneSweep,
+        looks: LaneLooks,
         steadiness: Steadiness,
         endings: Endings,
         complaints: Complaints,
@@ -61,6 +65,7 @@ class Reaper:
         self._leftovers = leftovers
         self._orphans = orphans
         self._lanes = lanes
+        self._looks = looks
         self._steadiness = steadiness
         self._endings = endings
         self._complaints = complaints
@@ -79,11 +84,13 @@ class Reaper:
         """Look once at all that is due. Never raises: what failed comes again in the next round."""
         if self._holder.is_draining:
             return
+        self._endings.shaken(self._steadiness.since_s)
         try:
             await self._orphans.deal()
             await self.look_for_dead_hubs()
             if self._is_due("own", OWN_S):
                 await self.look_for_strays()
+                await self.look_for_forgotten_endings()
             if self._steadiness.lasts(LANES_STEADY_S) and self._is_due("lanes", LANES_S):
                 await self._lanes.look()
         except BrokerError as exc:
@@ -119,6 +126,15 @@ class Reaper:
             one for one, since in self._strays.items() if now - since > STRAY_S or self._endings.find(one) is not None
         ]
         self._orphans.accept(lost, self._hub)
+
+    async def look_for_forgotten_endings(self) -> None:
+        """Requests that ended around a break of the broker, whose jobs it keeps as if somebody worked on them."""
+        doubtful = [*self._endings.doubtful().items()]
+        for start in range(0, len(doubtful), TICKETS_PER_LOOK):
+            some = dict(doubtful[start : start + TICKETS_PER_LOOK])
+            self._orphans.accept(await self._looks.unsettled(some), self._hub)
+        if doubtful:
+            self._endings.settled()
 
     def _is_due(self, what: str, every_s: float) -> bool:
         now = asyncio.get_running_loop().time()

@@ -222,7 +222,7 @@ class OpenRequest:
         finally:
             self._end_turn()  # only now: the next one must not run beside it
             self._stage.ledger.over(self.id)
-            self._stage.endings.note(self.id, self._record.final)
+            self._stage.endings.note(self.id, self._record.final, self.place.ticket)
 
     async def leave_broker(self) -> None:
         """Take it out of the broker; may be repeated. BrokerError if that fails."""

@@ -239,7 +239,7 @@ class TestRequestsThatHadEnded:
         await claim_all(broker)
         now_s = 0.0
         endings = Endings(lambda: now_s)
-        endings.note(R1, {"status": "done", "completion_tokens": 5})
+        endings.note(R1, {"status": "done", "completion_tokens": 5}, None)
         now_s = 60.0
         guards = Guards()
         orphans = await orphans_of(broker, adopt=guards.adopt, endings=endings)
