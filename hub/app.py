@@ -24,6 +24,7 @@ from common.streams.dead import DeadLetters
 from common.streams.jobs import JobLanes
 from common.streams.last_word import LastWords
 from common.streams.near_lanes import NearLanes
+from common.streams.queues import Queues
 from common.streams.replies import Doorbell, ReplyStreams
 from common.streams.request_book import RequestBook
 from common.streams.requests import Requests, RequestTtls
@@ -120,6 +121,7 @@ class Hub:
         reply_ttl_ms = int(settings.reply_ttl_s * 1000)
         ttls = RequestTtls(int(settings.request_ttl_s * 1000), reply_ttl_ms)
         requests = Requests(broker, ttls, self.id)
+        queues = Queues(broker)
         clock = BrokerClock(broker)
         self._names = ModelNames(settings.aliases)
         self._view = RegistryView(
@@ -172,7 +174,7 @@ class Hub:
             tracing=tracing,
         )
         self.dispatcher = Dispatcher(broker.keys, backstage)
-        self._rounds = Rounds(self.dispatcher, backstage, lambda: self._credentials.keys)
+        self._rounds = Rounds(self.dispatcher, queues, backstage, lambda: self._credentials.keys)
         self._resumption = make_resumption(broker, self.dispatcher, backstage, self._gatekeeper)
         steadiness = Steadiness(broker.reconnections)
         self._reaper = make_reaper(
@@ -193,7 +195,7 @@ class Hub:
         inference = self._inference_routers(settings, tracing)
         self.app = self._make_app(settings, inference)
         self.front = Front(self.app, inference)
-        picture = GridPicture(self._view, lanes, registry, settings)
+        picture = GridPicture(self._view, lanes, queues, registry, settings)
         overview = make_overview(self.id, broker, self._view, clock, settings)
         self.feed = OverviewFeed(overview, settings.max_watchers)
         self.app.include_router(overview_router(self._gatekeeper, overview, self.feed, settings))

@@ -18,7 +18,7 @@ from common.types import ModelId
 from hub.access.gatekeeper import ANYONE
 from hub.app import Hub
 from hub.errors import RequestFailed
-from hub.requests.dispatcher import Submission
+from hub.requests.admission import Submission
 from hub.settings import HubSettings
 from tests.support.brokers import BrokerProcess
 from tests.support.grid import Grid

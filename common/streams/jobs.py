@@ -1,6 +1,5 @@
 """Job lanes: publish, claim, settle, requeue, withdraw. All their keys share one Cluster slot."""
 
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,8 +20,6 @@ from common.wire import Job
 INDEX_TTL_MS = 86_400_000
 """A day: how long the set of lanes and the waiting indexes outlive their last use, ms."""
 DEAD_MAXLEN = 1000
-MANY_OF_A_LANE = 20
-"""Where so many requests are asked for, their whole lane's index is read at once instead of each one's rank."""
 
 _AFTER_ALL = f"{2**64 - 1}-0"
 """No entry has a higher id. (The very highest stands for `>` inside the server: it would take jobs.)"""
@@ -66,13 +63,6 @@ class Delivery:
 
     ticket: Ticket
     fields: Fields | None
-
-
-class LaneLoad(NamedTuple):
-    """How many jobs of a lane wait and how many are claimed."""
-
-    waiting: int
-    running: int
 
 
 def near_lane(node: NodeId) -> LaneName:
@@ -232,55 +222,6 @@ class JobLanes:
         with broker_errors():
             (answer,) = await self._line.ask((command,))
         return await self.withdrawn(command, answer)
-
-    async def places(self, tickets: Sequence[tuple[RequestId, LaneName]]) -> list[int | None]:
-        """How many requests wait before each of these, in its own lane and the more urgent ones of its model.
-
-        None for one that does not wait, as far as the index knows: its job may be claimed, refused or lost.
-        """
-        lanes, urgencies = Counter(name for _, name in tickets), list(Lane)
-        crowded = [name for name, count in lanes.items() if count >= MANY_OF_A_LANE]
-        before = {LaneName(urgent, name.model) for name in lanes for urgent in urgencies[: urgencies.index(name.lane)]}
-        alone = [ticket for ticket in tickets if lanes[ticket[1]] < MANY_OF_A_LANE]
-        pipe = self._commands.pipeline(transaction=False)
-        for name in crowded:
-            pipe.zrange(self._keys.waiting(*name), 0, -1)
-        for name in before:
-            pipe.zcard(self._keys.waiting(*name))
-        for request, name in alone:
-            pipe.zrank(self._keys.waiting(*name), request)
-        with broker_errors():
-            answers = iter(await pipe.execute())
-        ranks: dict[tuple[RequestId, LaneName], int | None] = {}
-        for name in crowded:
-            ranks |= {(RequestId(one.decode(errors="replace")), name): rank for rank, one in enumerate(next(answers))}
-        held = {name: next(answers) for name in before}
-        ranks |= {ticket: next(answers) for ticket in alone}
-        places: list[int | None] = []
-        for ticket in tickets:
-            rank, name = ranks.get(ticket), ticket[1]
-            ahead = sum(held[LaneName(urgent, name.model)] for urgent in urgencies[: urgencies.index(name.lane)])
-            places.append(None if rank is None else rank + ahead)
-        return places
-
-    async def loads(self, lanes: Sequence[LaneName]) -> dict[LaneName, LaneLoad]:
-        """Waiting and claimed jobs of each lane."""
-        pipe = self._commands.pipeline(transaction=False)
-        for lane in lanes:
-            pipe.xlen(self._key(lane))
-            pipe.xpending(self._key(lane), GROUP)
-        with broker_errors():
-            answers = await pipe.execute(raise_on_error=False)
-        loads = {}
-        for lane, length, pending in zip(lanes, answers[::2], answers[1::2], strict=True):
-            with broker_errors():
-                if isinstance(length, Exception):
-                    raise length
-                if isinstance(pending, Exception) and not is_nogroup(pending):
-                    raise pending
-            running = 0 if isinstance(pending, Exception) else int(pending["pending"])
-            loads[lane] = LaneLoad(max(0, length - running), running)
-        return loads
 
     async def bury(self, fields: Fields, reason: str) -> None:
         """Write a job to the dead letters, with the reason and without its body (that may be private).

@@ -16,7 +16,8 @@ from hub.api.shape import ApiShape
 from hub.api.wishes import read_header, wishes_in
 from hub.errors import RequestFailed
 from hub.figures.tally import Tally
-from hub.requests.dispatcher import Dispatcher, Submission
+from hub.requests.admission import Submission
+from hub.requests.dispatcher import Dispatcher
 from hub.requests.limits import quota_headers
 from hub.requests.trail import RequestTrail
 from hub.settings import HubSettings

@@ -5,7 +5,7 @@ from fastapi import Response
 from hub.api.follow_response import FollowResponse
 from hub.api.shape import ApiShape
 from hub.api.wishes import REPLAYED_HEADER
-from hub.requests.dispatcher import Submission
+from hub.requests.admission import Submission
 from hub.resume.followings import Followings
 from hub.resume.guards import Guards
 from hub.resume.idempotency import Idempotency

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from common.grid_records import NodeRecord
-from common.streams.jobs import LaneLoad, LaneName
+from common.streams.jobs import LaneName
+from common.streams.queues import LaneLoad
 
 
 def with_near(loads: Mapping[LaneName, LaneLoad], nodes: Iterable[NodeRecord]) -> dict[LaneName, LaneLoad]:

@@ -5,7 +5,8 @@ from typing import Any
 from common.grid_records import NodeRecord
 from common.registry import Registry
 from common.report import StoredReport
-from common.streams.jobs import JobLanes, LaneLoad, LaneName, lanes_of
+from common.streams.jobs import JobLanes, LaneName, lanes_of
+from common.streams.queues import LaneLoad, Queues
 from common.types import Lane, ModelId, NodeState
 from hub.asking import asking_broker
 from hub.errors import NotFound
@@ -22,9 +23,12 @@ class GridPicture:
     Raises BrokerAway from every method.
     """
 
-    def __init__(self, view: RegistryView, lanes: JobLanes, registry: Registry, settings: HubSettings) -> None:
+    def __init__(
+        self, view: RegistryView, lanes: JobLanes, queues: Queues, registry: Registry, settings: HubSettings
+    ) -> None:
         self._view = view
         self._lanes = lanes
+        self._queues = queues
         self._registry = registry
         self._retry_after_s = settings.retry_after_s
 
@@ -33,7 +37,7 @@ class GridPicture:
         with asking_broker("registry", self._retry_after_s):
             await self._view.renew()
             models = sorted(self._view.known)
-            loads = with_near(await self._lanes.loads(lanes_of(models)), self._view.nodes.values())
+            loads = with_near(await self._queues.loads(lanes_of(models)), self._view.nodes.values())
             reports = await self._registry.reports()
         nodes = self._view.nodes
         return {
@@ -70,7 +74,7 @@ class GridPicture:
         """Every lane in use, a model's in the order in which nodes look, with what it holds."""
         with asking_broker("queues", self._retry_after_s):
             known = await self._lanes.known()
-            loads = await self._lanes.loads(sorted(known, key=lambda name: (name.model, [*Lane].index(name.lane))))
+            loads = await self._queues.loads(sorted(known, key=lambda name: (name.model, [*Lane].index(name.lane))))
         shown = with_near(loads, self._view.nodes.values())
         return [{"model": name.model, "lane": name.lane.value, **load._asdict()} for name, load in shown.items()]
 

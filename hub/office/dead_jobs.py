@@ -10,8 +10,9 @@ from common.streams.dead import DeadLetter, DeadLetters, is_entry
 from common.types import RequestId
 from hub.asking import asking_broker
 from hub.errors import Conflict, NotFound, RequestFailed
+from hub.requests.admission import Submission
 from hub.requests.burial import DeadJobs
-from hub.requests.dispatcher import Dispatcher, Submission
+from hub.requests.dispatcher import Dispatcher
 from hub.requests.request import OpenRequest
 from hub.settings import HubSettings
 

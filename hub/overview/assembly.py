@@ -6,6 +6,7 @@ from common.history import History
 from common.registry import Registry
 from common.streams.dead import DeadLetters
 from common.streams.jobs import JobLanes
+from common.streams.queues import Queues
 from common.streams.request_book import RequestBook
 from common.types import HubId
 from hub.grid.registry_view import RegistryView
@@ -20,6 +21,7 @@ def make_overview(
     sources = Sources(
         view=view,
         lanes=JobLanes(broker),
+        queues=Queues(broker),
         registry=Registry(broker),
         book=RequestBook(broker),
         dead=DeadLetters(broker),

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from common.grid_records import HubRecord, NodeRecord
-from common.streams.jobs import LaneLoad, LaneName
+from common.streams.jobs import LaneName
+from common.streams.queues import LaneLoad
 from common.streams.request_book import is_request_id
 from common.types import Lane, ModelId, NodeState
 

@@ -14,7 +14,8 @@ from common.history import STEP_S, History, Minute
 from common.reasons import WORDS
 from common.registry import Registry
 from common.streams.dead import DeadLetters
-from common.streams.jobs import JobLanes, LaneLoad, LaneName
+from common.streams.jobs import JobLanes, LaneName
+from common.streams.queues import LaneLoad, Queues
 from common.streams.request_book import RequestBook, is_request_id, number_of
 from common.types import HubId, Lane, RequestId
 from hub.asking import asking_broker
@@ -37,6 +38,7 @@ class Sources:
 
     view: RegistryView
     lanes: JobLanes
+    queues: Queues
     registry: Registry
     book: RequestBook
     dead: DeadLetters
@@ -65,7 +67,7 @@ class Overview:
             await view.renew()
             known = await sources.lanes.known()
             lanes = sorted(known, key=lambda name: (name.model, _URGENCIES[name.lane]))
-            loads = with_near(await sources.lanes.loads(lanes), view.nodes.values())
+            loads = with_near(await sources.queues.loads(lanes), view.nodes.values())
             hubs = await sources.registry.live_hubs()
             dead = await sources.dead.count()
             minutes = await self._last_hour(now_ms)

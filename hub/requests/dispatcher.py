@@ -1,9 +1,8 @@
 """Admits requests and publishes them as jobs; knows every request this hub holds open."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -11,17 +10,15 @@ import structlog
 from structlog.contextvars import bind_contextvars
 
 from common.credentials import ClientKey
-from common.endpoints import ENDPOINTS
 from common.errors import BrokerError
-from common.grid_records import NodeRecord
 from common.keys import Keys
 from common.limits import Quota
 from common.streams.jobs import LaneName, Ticket
 from common.tasks import wait_or_stop
 from common.types import KeyId, Lane, ModelId, RequestId
 from common.wire import Job
-from hub.access.gatekeeper import ANYONE, Caller
-from hub.errors import ApiNotServed, BrokerAway, HubFull, LaneForbidden, RequestFailed, ShuttingDown
+from hub.errors import RequestFailed, ShuttingDown
+from hub.requests.admission import Admission, Submission, lane_of
 from hub.requests.backstage import Backstage
 from hub.requests.clocks import RequestClocks
 from hub.requests.limits import estimated_tokens
@@ -29,7 +26,7 @@ from hub.requests.place import Place
 from hub.requests.request import OpenRequest
 from hub.requests.rewriting import with_model
 from hub.requests.trail import RequestTrail
-from hub.requests.wishes import NONE, Wishes
+from hub.requests.wishes import Wishes
 
 log = structlog.get_logger()
 
@@ -39,34 +36,13 @@ LAST_WORDS_S = 2.0
 """How long a stopping hub waits for its last error events to leave, s."""
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """What a client asked for: the path an engine is to be asked under, and the body as it came."""
-
-    endpoint: str
-    """One of `common.endpoints.ENDPOINTS`."""
-    model: ModelId
-    """As the client wrote it."""
-    body: bytes
-    stream: bool
-    caller: Caller = ANYONE
-    lane: Lane | None = None
-    """The lane it asked for; None: that of its key."""
-    deadline_s: float | None = None
-    """How long it waits for the whole answer, s; None: for ever."""
-    trace: str = ""
-    """Its client's W3C traceparent."""
-    wishes: Wishes = NONE
-    trail: RequestTrail | None = None
-    """None where nothing is traced."""
-
-
 class Dispatcher:
     """From a submission to an open request, and back to nothing."""
 
     def __init__(self, keys: Keys, backstage: Backstage) -> None:
         self._keys = keys
         self._stage = backstage
+        self._admission = Admission(backstage.settings, backstage.view)
         self._open: dict[RequestId, OpenRequest] = {}
         self._none_open = asyncio.Event()
         self._none_open.set()
@@ -116,8 +92,8 @@ class Dispatcher:
             RequestFailed: it is not admitted; nothing of it is left in the broker.
         """
         settings, key = self._stage.settings, submission.caller.key
-        lane = _lane_of(submission)
-        model = await self._admit(submission)
+        lane = lane_of(submission)
+        model = await self._admission.admit(submission, len(self._open), is_draining=self._is_draining)
         clocks = RequestClocks(settings, self._stage.view, submission.deadline_s)
         request = request or RequestId(uuid4().hex)
         bind_contextvars(request=request)  # for every line of the task that looks after it
@@ -262,46 +238,7 @@ class Dispatcher:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def _admit(self, submission: Submission) -> ModelId:
-        """The name under which its model is known, if the request may be published."""
-        settings, caller, view = self._stage.settings, submission.caller, self._stage.view
-        if self._is_draining:
-            raise ShuttingDown("this hub is stopping", retry_after_s=settings.retry_after_s)
-        if len(self._open) >= settings.max_open_requests:
-            raise HubFull("this hub holds as many requests as it may", retry_after_s=settings.retry_after_s)
-        if not view.is_fresh:  # or each request would wait for its own command to time out
-            raise BrokerAway("the broker does not answer", retry_after_s=settings.retry_after_s)
-        try:
-            model = await view.find(submission.model)
-        except BrokerError as exc:
-            raise BrokerAway("the broker does not answer", retry_after_s=settings.retry_after_s) from exc
-        if model is None:
-            raise view.names.not_found(submission.model)
-        if not caller.sees(submission.model):  # an alias may be allowed where its model is not
-            caller.check_model(model)
-        _check_api(submission.endpoint, model, view.models.get(model, ()))
-        return model
-
 
 async def _released(request: OpenRequest) -> None:
     with suppress(BrokerError):  # its close tries again
         await request.leave_broker()
-
-
-def _lane_of(submission: Submission) -> Lane:
-    """The lane it is for; LaneForbidden if its key does not allow it."""
-    key, lanes = submission.caller.key, [*Lane]
-    best = Lane.INTERACTIVE if key is None else max(key.lane, Lane.INTERACTIVE, key=lanes.index)
-    asked = submission.lane or best
-    if lanes.index(asked) < lanes.index(best):
-        raise LaneForbidden(f"This API key may use the lane '{best}', not '{asked}'.", param="x-ghub-lane")
-    return asked
-
-
-def _check_api(endpoint: str, model: ModelId, nodes: Iterable[NodeRecord]) -> None:
-    """Raise ApiNotServed where every node that serves the model says what it can do, and none of them can do this."""
-    needed = ENDPOINTS.get(endpoint)
-    told = [node.engine.get("capabilities") for node in nodes]
-    if needed is None or not told or not all(told) or any(needed in can for can in told if isinstance(can, list)):
-        return
-    raise ApiNotServed(f"No node that serves the model {model!r} serves {endpoint}.", param="model")

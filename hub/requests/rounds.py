@@ -7,6 +7,7 @@ import structlog
 
 from common.errors import BrokerError
 from common.streams.jobs import Ticket
+from common.streams.queues import Queues
 from common.types import ModelId, RequestId
 from hub.errors import ClientTooSlow, Unauthorized
 from hub.requests.backstage import Backstage
@@ -24,8 +25,11 @@ KEYS_S = 0.5
 class Rounds:
     """Looks after the open requests of a hub. `good_keys` tells the digests of all client keys that are good now."""
 
-    def __init__(self, dispatcher: Dispatcher, backstage: Backstage, good_keys: Callable[[], Container[str]]) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, queues: Queues, backstage: Backstage, good_keys: Callable[[], Container[str]]
+    ) -> None:
         self._dispatcher = dispatcher
+        self._queues = queues
         self._good_keys = good_keys
         self._stage = backstage
         self._pace = Pace()
@@ -74,7 +78,7 @@ class Rounds:
             if request.is_waiting and request.age_s > 1 and (ticket := request.place.ticket) is not None
         ]
         lanes = [(request.id, ticket.lane) for request, ticket in waiting]
-        places = await self._stage.lanes.places(lanes) if lanes else []
+        places = await self._queues.places(lanes) if lanes else []
         found: list[tuple[OpenRequest, Ticket, int]] = []
         for (request, ticket), ahead in zip(waiting, places, strict=True):
             if ahead is not None:

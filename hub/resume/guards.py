@@ -10,8 +10,9 @@ from common.streams.idempotency import Held
 from common.streams.request_book import RequestBook
 from common.types import RequestId
 from hub.errors import HandedOn
+from hub.requests.admission import Submission
 from hub.requests.backstage import Backstage
-from hub.requests.dispatcher import Dispatcher, Submission
+from hub.requests.dispatcher import Dispatcher
 from hub.requests.request import OpenRequest
 from hub.resume.adoption import Adoption
 from hub.resume.bells import Bells

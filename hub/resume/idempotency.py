@@ -19,8 +19,8 @@ from common.types import RequestId, RequestStatus
 from hub.asking import asking_broker
 from hub.errors import BrokerAway, KeyReused
 from hub.office.requests import OPEN
+from hub.requests.admission import Submission
 from hub.requests.backstage import Backstage
-from hub.requests.dispatcher import Submission
 from hub.resume.fates import Fates
 from hub.resume.following import Following
 from hub.resume.followings import Followings

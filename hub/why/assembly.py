@@ -4,7 +4,7 @@ from common.broker import Broker
 from common.clock import BrokerClock
 from common.limit_looks import LimitLooks
 from common.registry import Registry
-from common.streams.jobs import JobLanes
+from common.streams.queues import Queues
 from common.streams.request_book import RequestBook
 from hub.access.credential_table import CredentialTable
 from hub.grid.registry_view import RegistryView
@@ -19,7 +19,7 @@ def make_explainer(
     evidence = Evidence(
         view=view,
         registry=Registry(broker),
-        lanes=JobLanes(broker),
+        queues=Queues(broker),
         book=RequestBook(broker),
         limits=LimitLooks(broker),
         credentials=credentials,

@@ -8,7 +8,8 @@ from common.clock import BrokerClock
 from common.credentials import ClientKey
 from common.limit_looks import LimitLooks
 from common.registry import Registry
-from common.streams.jobs import JobLanes, LaneLoad, LaneName, lanes_of
+from common.streams.jobs import LaneName, lanes_of
+from common.streams.queues import LaneLoad, Queues
 from common.streams.request_book import RequestBook, is_request_id
 from common.types import Lane, ModelId, NodeId, RequestId, RequestStatus
 from hub.access.credential_table import CredentialTable
@@ -32,7 +33,7 @@ class Evidence:
 
     view: RegistryView
     registry: Registry
-    lanes: JobLanes
+    queues: Queues
     book: RequestBook
     limits: LimitLooks
     credentials: CredentialTable
@@ -105,11 +106,11 @@ class Explainer:
                 [because_of_turn(key, standing, turn_of or 0)],
             )
         lane = LaneName(_lane(fields), model)
-        (ahead,) = await self._from.lanes.places([(request, lane)])
+        (ahead,) = await self._from.queues.places([(request, lane)])
         return why_waiting(fields, now_ms, ahead, await self._model(model, model))
 
     async def _loads(self, models: Iterable[ModelId]) -> dict[LaneName, LaneLoad]:
-        return with_near(await self._from.lanes.loads(lanes_of(models)), self._from.view.nodes.values())
+        return with_near(await self._from.queues.loads(lanes_of(models)), self._from.view.nodes.values())
 
     def _key(self, name: str) -> ClientKey | None:
         keys = self._from.credentials.keys.values()

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
 from common.grid_records import NodeRecord
-from common.streams.jobs import LaneLoad
+from common.streams.queues import LaneLoad
 from common.types import ModelId
 from hub.why.answer import Because, Why, count_of
 from hub.why.nodes import because_of

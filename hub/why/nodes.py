@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from common.grid_records import NodeRecord
 from common.reasons import NO_FREE_SLOT, words_of
-from common.streams.jobs import LaneLoad, LaneName
+from common.streams.jobs import LaneName
+from common.streams.queues import LaneLoad
 from common.types import ModelId
 from hub.why.answer import Because, Why, count_of
 

@@ -19,7 +19,7 @@ from common.wire import EntryId, Failure, Job, ReplyEntry, Start, Usage
 from hub.access.gatekeeper import ANYONE, Caller
 from hub.app import Hub
 from hub.errors import RequestFailed
-from hub.requests.dispatcher import Submission
+from hub.requests.admission import Submission
 from hub.requests.request import OpenRequest
 from hub.settings import HubSettings
 from tests.contract.story import LANES, MODEL, NODE, eventually, raw

@@ -18,6 +18,7 @@ from common.registry import Registry
 from common.streams.changes import Changes
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
+from common.streams.queues import Queues
 from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite, Written
 from common.streams.requests import Requests
 from common.types import Order, RequestId
@@ -66,8 +67,8 @@ OTHERS: dict[str, Verb] = {
     "claim": lambda broker: JobLanes(broker).claim(NODE, LANES, 1),
     "wait": lambda broker: JobLanes(broker).wait(NODE, LANES, 10),
     "delivered": lambda broker: held_by(broker, NODE),
-    "places": lambda broker: JobLanes(broker).places([(R1, LANES[0])]),
-    "loads": lambda broker: JobLanes(broker).loads(LANES),
+    "places": lambda broker: Queues(broker).places([(R1, LANES[0])]),
+    "loads": lambda broker: Queues(broker).loads(LANES),
     "last_id": lambda broker: ReplyStreams(broker).last_id(REPLY),
     "keep": lambda broker: ReplyStreams(broker).keep([REPLY], 1000),
     "doorbell.wait": lambda broker: Doorbell(broker, HUB).wait(10),

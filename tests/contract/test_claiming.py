@@ -11,6 +11,7 @@ from common.broker import Broker, connect
 from common.errors import LaneMissing
 from common.keys import GROUP
 from common.streams.jobs import Delivery, JobLanes, LaneName, lanes_of
+from common.streams.queues import Queues
 from common.types import Lane, ModelId, NodeId
 from common.wire import Job
 from tests.contract.story import (
@@ -327,7 +328,7 @@ class TestLoads:
             await publish(broker, f"r{n}")
         await lanes.claim(NODE, LANES, 2)
         await publish(broker, "batch", lane=Lane.BATCH)
-        loads = await lanes.loads(LANES)
+        loads = await Queues(broker).loads(LANES)
         assert {str(lane): tuple(load) for lane, load in loads.items()} == {
             f"retry:{MODEL}": (0, 0),
             f"interactive:{MODEL}": (3, 2),
@@ -335,7 +336,7 @@ class TestLoads:
         }
 
     async def test_lanes_that_nobody_made_are_empty(self, broker: Broker) -> None:
-        assert set((await JobLanes(broker).loads(LANES)).values()) == {(0, 0)}
+        assert set((await Queues(broker).loads(LANES)).values()) == {(0, 0)}
 
     async def test_no_lanes_have_no_loads(self, broker: Broker) -> None:
-        assert await JobLanes(broker).loads([]) == {}
+        assert await Queues(broker).loads([]) == {}

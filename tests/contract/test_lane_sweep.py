@@ -12,6 +12,7 @@ from common.streams.changes import Changes
 from common.streams.jobs import JobLanes, LaneName, Ticket
 from common.streams.lane_looks import LaneLooks
 from common.streams.near_lanes import NearLanes
+from common.streams.queues import Queues
 from common.streams.replies import ReplyStreams, ReplyWrite
 from common.streams.request_book import RequestBook
 from common.types import Lane, NodeId, RequestId
@@ -97,7 +98,7 @@ class TestJobsOfNodesThatAreGone:
         await say(broker, EntryId(3, 0), ReplyEntry(claim=NODE))
         await lanes.requeue(Ticket(RETRY, b"1-1"), a_job("r1", attempt=3))  # the broker had lost where the last one lay
         await (await sweep_of(broker)).look()
-        assert await lanes.places([(R1, RETRY)]) == [0]
+        assert await Queues(broker).places([(R1, RETRY)]) == [0]
         assert (await lanes.fetch(old)).fields is None
         assert await entries(broker, RETRY) == 1
 
@@ -126,7 +127,7 @@ class TestJobsThatWait:
         await lose_reply(broker, "r1")
         await (await sweep_of(broker)).look()
         assert await entries(broker) == 1
-        assert await JobLanes(broker).places([(R1, LANE), (RequestId("r2"), LANE)]) == [None, 0]
+        assert await Queues(broker).places([(R1, LANE), (RequestId("r2"), LANE)]) == [None, 0]
 
     @pytest.mark.parametrize(("late_ms", "left"), [(-60_000, 1), (OVERDUE_MS // 2, 1), (OVERDUE_MS + 1000, 0)])
     async def test_one_is_withdrawn_when_its_deadline_is_well_past(

@@ -14,6 +14,7 @@ from common.streams.control import ControlStreams
 from common.streams.jobs import Delivery, JobLanes, LaneName, Ticket, lanes_of, near_lane
 from common.streams.lane_looks import LaneLooks
 from common.streams.near_lanes import NearLanes
+from common.streams.queues import Queues
 from common.streams.request_book import RequestBook
 from common.streams.requests import Published, Requests, SetAside
 from common.streams.served import ServedBook
@@ -137,7 +138,7 @@ class TestSetAside:
         ticket = await set_aside(broker)
         await publish(broker, "r2")
         waiting = [(RequestId("r1"), ticket.lane), (RequestId("r2"), INTERACTIVE)]
-        assert await JobLanes(broker).places(waiting) == [0, 1]
+        assert await Queues(broker).places(waiting) == [0, 1]
 
     @on_real_brokers
     async def test_a_node_that_is_blocked_hears_of_it_at_once(self, broker: Broker) -> None:
@@ -195,7 +196,7 @@ class TestMovedOn:
         await publish(broker, "r2")
         moved = await NearLanes(broker).move(ticket, RequestId("r1"))
         assert moved is not None
-        assert await JobLanes(broker).places([(RequestId("r1"), moved.lane)]) == [1]
+        assert await Queues(broker).places([(RequestId("r1"), moved.lane)]) == [1]
         assert requests_of(await other_claims(broker)) == ["r2", "r1"]
 
     async def test_the_next_attempt_of_one_that_ran_there_waits_in_the_retry_lane(self, broker: Broker) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from common.broker import Broker
 from common.streams.jobs import JobLanes, LaneName
+from common.streams.queues import Queues
 from common.streams.requests import Published, QueueFull, Requests
 from common.types import Lane, ModelId, RequestId, RequestStatus
 from common.wire import Job
@@ -166,7 +167,7 @@ class TestUpdate:
             await publish(broker, f"r{n}")
         await Requests(broker, TTLS, HUB).update({}, {RequestId("r0"): LaneName(Lane.INTERACTIVE, MODEL)})
         waiting = [(RequestId(f"r{n}"), LaneName(Lane.INTERACTIVE, MODEL)) for n in (1, 2)]
-        assert await JobLanes(broker).places(waiting) == [0, 1]
+        assert await Queues(broker).places(waiting) == [0, 1]
 
     async def test_a_request_whose_hash_has_gone_gets_one_that_ends(self, broker: Broker) -> None:
         await Requests(broker, TTLS, HUB).update({RequestId("gone"): {"status": "done"}}, {})

@@ -15,6 +15,7 @@ from common.registry import Registry
 from common.streams.changes import Changes
 from common.streams.jobs import JobLanes
 from common.streams.leftovers import Leftovers
+from common.streams.queues import Queues
 from common.streams.request_book import RequestBook
 from common.streams.requests import Requests
 from common.types import HubId, RequestId
@@ -96,7 +97,7 @@ async def open_keys(broker: Broker) -> set[str]:
 
 
 async def jobs_left(broker: Broker) -> int:
-    loads = await JobLanes(broker).loads(sorted(await JobLanes(broker).known()))
+    loads = await Queues(broker).loads(sorted(await JobLanes(broker).known()))
     return sum(load.waiting + load.running for load in loads.values())
 
 

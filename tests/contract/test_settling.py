@@ -8,6 +8,7 @@ from common.broker import Broker
 from common.orders import ControlEntry
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes, LaneName, Ticket
+from common.streams.queues import Queues
 from common.streams.requests import Requests
 from common.types import Lane, NodeId, Order, RequestId
 from common.wire import Job
@@ -103,7 +104,7 @@ class TestRequeue:
             again, _ = await asyncio.gather(lanes.requeue(ticket, a_job(f"r{n}", attempt=2)), lanes.settle(ticket))
             third = await lanes.requeue(again, a_job(f"r{n}", attempt=3))
             await lanes.settle(again, f"r{n}")
-            assert await lanes.places([(RequestId(f"r{n}"), RETRY)]) == [0]
+            assert await Queues(broker).places([(RequestId(f"r{n}"), RETRY)]) == [0]
             assert [delivery.ticket for delivery in await claim_all(broker)] == [third]
             await lanes.settle(third, f"r{n}")
 
@@ -129,7 +130,7 @@ class TestRequeue:
         again = await lanes.requeue(ticket, a_job("r1", attempt=2))
         assert again is not None
         assert RETRY in await lanes.known()
-        assert await lanes.places([(R1, RETRY)]) == [0]
+        assert await Queues(broker).places([(R1, RETRY)]) == [0]
         assert await raw(broker).zscore(KEYS.waiting(*RETRY), "r1") == score_of(again)
         assert await raw(broker).zscore(KEYS.waiting(*INTERACTIVE), "r1") is None
 
@@ -185,25 +186,25 @@ class TestPlaces:
         names = [f"r{n:02}" for n in reversed(range(40))]  # within one ms it must not be the names that decide
         tickets = dict(zip(names, await asyncio.gather(*(publish(broker, name) for name in names)), strict=True))
         in_lane = sorted(names, key=lambda name: score_of(tickets[name]))
-        assert await JobLanes(broker).places([(RequestId(name), INTERACTIVE) for name in in_lane]) == [*range(40)]
+        assert await Queues(broker).places([(RequestId(name), INTERACTIVE) for name in in_lane]) == [*range(40)]
 
     async def test_places_move_up_as_others_go(self, broker: Broker) -> None:
         tickets = [await publish(broker, f"r{n}") for n in range(4)]
         asked = [(RequestId(f"r{n}"), INTERACTIVE) for n in range(4)]
         lanes = JobLanes(broker)
-        assert await lanes.places(asked) == [0, 1, 2, 3]
+        assert await Queues(broker).places(asked) == [0, 1, 2, 3]
         await lanes.withdraw(tickets[1], RequestId("r1"))
-        assert await lanes.places([asked[0], asked[2], asked[3]]) == [0, 1, 2]
+        assert await Queues(broker).places([asked[0], asked[2], asked[3]]) == [0, 1, 2]
 
     async def test_whoever_waits_in_a_more_urgent_lane_is_before_them(self, broker: Broker) -> None:
         for n, lane in enumerate([Lane.BATCH, Lane.BATCH, Lane.INTERACTIVE, Lane.RETRY, Lane.RETRY]):
             await publish(broker, f"r{n}", lane=lane)
         await publish(broker, "other", OTHER_MODEL, Lane.RETRY)
         asked = [(RequestId(f"r{n}"), LaneName(lane, MODEL)) for n, lane in [(4, Lane.RETRY), (2, Lane.INTERACTIVE)]]
-        assert await JobLanes(broker).places([*asked, (R1, LaneName(Lane.BATCH, MODEL))]) == [1, 2, 4]
+        assert await Queues(broker).places([*asked, (R1, LaneName(Lane.BATCH, MODEL))]) == [1, 2, 4]
 
     async def test_nobody_asked_nobody_told(self, broker: Broker) -> None:
-        assert await JobLanes(broker).places([]) == []
+        assert await Queues(broker).places([]) == []
 
 
 class TestCallOff:

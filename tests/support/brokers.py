@@ -26,6 +26,13 @@ def server_binary(kind: str) -> str:
     return found
 
 
+def replicated_server(kind: str, port: int, folder: Path) -> list[str]:
+    """The command of one server among several in a folder, which must not meet each other's files."""
+    argv = [server_binary(kind), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    argv += ["--dir", str(folder), "--dbfilename", f"{port}.rdb", "--appenddirname", f"aof-{port}"]
+    return [*argv, "--maxmemory-policy", "noeviction", "--repl-diskless-sync-delay", "0"]
+
+
 class BrokerProcess:
     """A broker on a free loopback port that keeps nothing on disk."""
 

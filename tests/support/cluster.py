@@ -12,7 +12,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS as SLOTS
 from redis.crc import key_slot
 
 from common.keys import Keys
-from tests.support.brokers import BrokerProcess, server_binary
+from tests.support.brokers import BrokerProcess, replicated_server
 from tests.support.ports import free_port
 from tests.support.processes import Process, until
 
@@ -189,21 +189,9 @@ class ClusterBroker(BrokerProcess):
     def _serve(self, port: int) -> int:
         """Start one server; the port of its bus."""
         bus = free_port()
-        argv = [
-            server_binary(self.kind),
-            "--port",
-            str(port),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ]
-        argv += ["--dir", str(self._folder), "--dbfilename", f"{port}.rdb", "--maxmemory-policy", "noeviction"]
+        argv = replicated_server(self.kind, port, self._folder)
         argv += ["--cluster-enabled", "yes", "--cluster-config-file", f"nodes-{port}.conf", "--cluster-port", str(bus)]
-        argv += ["--cluster-node-timeout", str(NODE_TIMEOUT_MS), "--repl-diskless-sync-delay", "0"]
-        argv += ["--appenddirname", f"aof-{port}", *self._options]
+        argv += ["--cluster-node-timeout", str(NODE_TIMEOUT_MS), *self._options]
         self._servers[port] = Process(f"{self.kind} {port}", argv, self._folder / f"{self.kind}-{port}.log")
         return bus
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import redis
 
-from tests.support.brokers import BrokerProcess, server_binary
+from tests.support.brokers import BrokerProcess, replicated_server, server_binary
 from tests.support.ports import free_port
 from tests.support.processes import Process, until
 
@@ -135,19 +135,7 @@ class SentinelBroker(BrokerProcess):
         self.kill()
 
     def _serve(self, port: int, *more: str) -> Process:
-        argv = [
-            server_binary(self.kind),
-            "--port",
-            str(port),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ]
-        argv += ["--dir", str(self._folder), "--dbfilename", f"{port}.rdb", "--maxmemory-policy", "noeviction"]
-        argv += ["--repl-diskless-sync-delay", "0", "--appenddirname", f"aof-{port}", *self._options, *more]
+        argv = [*replicated_server(self.kind, port, self._folder), *self._options, *more]
         log = self._folder / f"{self.kind}-{port}.log"
         self._servers[port] = Process(f"{self.kind} {port}", argv, log)
         return self._servers[port]

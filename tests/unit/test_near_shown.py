@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from common.streams.jobs import LaneLoad, LaneName
+from common.streams.jobs import LaneName
+from common.streams.queues import LaneLoad
 from common.types import Lane, ModelId
 from hub.grid.near_loads import with_near
 from hub.why.answer import Why
