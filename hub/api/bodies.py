@@ -20,7 +20,14 @@ MOST_ITEMS = 8_000_000
 """So many lists and objects, and members of them, a body may hold. Without a limit 64 MiB of `{},` cost a hub 2.5 GiB
 and two seconds in which it answers nobody; the longest prompt that a model takes has far fewer. Signs within texts
 count too: to tell them apart would be to read the body."""
-_CODES = {"missing": "missing_required_parameter", UNSUPPORTED: UNSUPPORTED}
+_OF_VALUES = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")
+_OF_FORMS = ("too_short", "too_long", "string_too_short", "string_too_long", "string_pattern_mismatch")
+_CODES = {
+    "missing": "missing_required_parameter",
+    UNSUPPORTED: UNSUPPORTED,
+    **dict.fromkeys((*_OF_VALUES, *_OF_FORMS), "invalid_value"),
+}
+"""OpenAI's codes for pydantic's; what is not among these has the wrong type."""
 
 
 async def read_body(request: Request, limit_bytes: int, limit_s: float) -> bytes:
@@ -46,8 +53,8 @@ def check_body(shape: type[Shape], body: bytes) -> Shape:
     """The part of a body that the hub reads; all else is the engine's to judge.
 
     Raises:
-        InvalidRequest: it is no JSON object, has too many parts, or a field has the wrong type; names the first such
-            field.
+        InvalidRequest: it is no JSON object, has too many parts, or a field has the wrong type or a value that none may
+            have; names the first such field.
     """
     if body.count(b"{") + body.count(b"[") > MOST_NESTED or body.count(b",") > MOST_ITEMS:
         raise InvalidRequest("The body has more parts than any request needs.", code="too_many_parts")

@@ -114,10 +114,10 @@ def test_json_that_is_no_object_is_refused(untouched: Chain, body: bytes) -> Non
         (_body(model=None), "invalid_type", "model"),
         (_body(model=7), "invalid_type", "model"),
         (_body(model=["tiny:1b"]), "invalid_type", "model"),
-        (_body(model=""), "invalid_type", "model"),
-        (_body(model="m" * 100_000), "invalid_type", "model"),
+        (_body(model=""), "invalid_value", "model"),
+        (_body(model="m" * 100_000), "invalid_value", "model"),
         (_body(messages=None), "invalid_type", "messages"),
-        (_body(messages=[]), "invalid_type", "messages"),
+        (_body(messages=[]), "invalid_value", "messages"),
         (_body(messages="hi"), "invalid_type", "messages"),
         (_body(messages={"role": "user"}), "invalid_type", "messages"),
         (_body(messages=[{"role": "user"}, "hi"]), "invalid_type", "messages.1"),
@@ -126,17 +126,15 @@ def test_json_that_is_no_object_is_refused(untouched: Chain, body: bytes) -> Non
         (_body(stream=1), "invalid_type", "stream"),
         (_body(max_tokens="5"), "invalid_type", "max_tokens"),
         (_body(max_tokens=1.5), "invalid_type", "max_tokens"),
-        (_body(max_tokens=-1), "invalid_type", "max_tokens"),
+        (_body(max_tokens=-1), "invalid_value", "max_tokens"),
         (_body(max_completion_tokens=True), "invalid_type", "max_completion_tokens"),
-        (_body(n=0), "invalid_type", "n"),
+        (_body(n=0), "invalid_value", "n"),
         (_body(temperature="hot"), "invalid_type", "temperature"),
         (_body(stop=[1]), "invalid_type", "stop"),
         (_body(tools={}), "invalid_type", "tools"),
     ],
 )
-def test_a_field_that_is_missing_or_of_the_wrong_type_is_named(
-    untouched: Chain, body: bytes, code: str, param: str
-) -> None:
+def test_a_field_that_is_missing_or_wrong_is_named(untouched: Chain, body: bytes, code: str, param: str) -> None:
     answer = post(untouched.hub, body)
     assert _refused(answer) == (400, code, param)
     assert len(answer.text) < 1000, "the message must not repeat a large body"

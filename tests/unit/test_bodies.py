@@ -17,7 +17,8 @@ from hub.errors import BodyTooLarge, InvalidRequest
 
 CHAT: dict[str, Any] = {"model": "tiny:1b", "messages": [{"role": "user", "content": "hi"}]}
 COMPLETION: dict[str, Any] = {"model": "tiny:1b", "prompt": "hi"}
-TYPE, MISSING, JSON = "invalid_type", "missing_required_parameter", "invalid_json"
+TYPE, VALUE = "invalid_type", "invalid_value"
+MISSING, JSON = "missing_required_parameter", "invalid_json"
 LARGE_BYTES = 5 * 2**20
 JSON_SCALARS = st.none() | st.booleans() | st.integers(0, 99) | st.text(max_size=9)
 JSON_VALUES = JSON_SCALARS | st.lists(JSON_SCALARS, max_size=3)
@@ -87,7 +88,7 @@ class TestBadBodies:
             ({}, MISSING, "input"),
             ({"input": 5}, TYPE, "input"),
             ({"input": []}, TYPE, "input"),
-            ({"input": "hi", "max_output_tokens": 0}, TYPE, "max_output_tokens"),
+            ({"input": "hi", "max_output_tokens": 0}, VALUE, "max_output_tokens"),
             ({"input": "hi", "previous_response_id": 5}, TYPE, "previous_response_id"),
             ({"input": "hi", "previous_response_id": "resp_1"}, "unsupported_parameter", "previous_response_id"),
             ({"input": "hi", "background": True}, "unsupported_parameter", "background"),
@@ -149,10 +150,10 @@ class TestBadBodies:
             (b'{"model":"m"}', MISSING, "messages"),
             (chat(model=None), TYPE, "model"),
             (chat(model=7), TYPE, "model"),
-            (chat(model=""), TYPE, "model"),
-            (chat(model="x" * 257), TYPE, "model"),
+            (chat(model=""), VALUE, "model"),
+            (chat(model="x" * 257), VALUE, "model"),
             (chat(messages=None), TYPE, "messages"),
-            (chat(messages=[]), TYPE, "messages"),
+            (chat(messages=[]), VALUE, "messages"),
             (chat(messages="hi"), TYPE, "messages"),
             (chat(messages={"role": "user"}), TYPE, "messages"),
             (chat(messages=[{}, "hi"]), TYPE, "messages.1"),
@@ -161,8 +162,8 @@ class TestBadBodies:
             (chat(max_tokens="5"), TYPE, "max_tokens"),
             (chat(max_tokens=1.5), TYPE, "max_tokens"),
             (chat(max_tokens=True), TYPE, "max_tokens"),
-            (chat(max_completion_tokens=-1), TYPE, "max_completion_tokens"),
-            (chat(n=0), TYPE, "n"),
+            (chat(max_completion_tokens=-1), VALUE, "max_completion_tokens"),
+            (chat(n=0), VALUE, "n"),
             (chat(temperature="hot"), TYPE, "temperature"),
             (chat(temperature=True), TYPE, "temperature"),
             (chat(top_p=[]), TYPE, "top_p"),
