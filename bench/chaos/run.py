@@ -16,7 +16,8 @@ from bench.chaos.proxy import Proxy
 from bench.chaos.remains import remains
 from bench.chaos.report import Row, find_wrongs, row_of
 from bench.chaos.scenarios import Scenario, poison
-from bench.chaos.site import Shape, Site
+from bench.chaos.shape import Shape
+from bench.chaos.site import Site
 
 LEAST_HEARTBEAT_S = 0.5
 """However hasty the run: less would find processes dead that only wait for a core."""
