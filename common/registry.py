@@ -4,7 +4,7 @@ Nodes and hubs are hashes that live three heartbeats: a crash cleans up after it
 by far, so that one can see how a lost machine stood.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from common.broker import Broker, broker_errors, raise_first
 from common.grid_records import HubRecord, NodeRecord
 from common.report import HealthReport, StoredReport
-from common.streams.shapes import fields_of
+from common.streams.shapes import Fields, fields_of
 from common.types import HubId, NodeId
 
 INDEX_TTL_MS = 86_400_000
@@ -22,13 +22,11 @@ FORGET_NODE_MS = 60_000
 """How long the index names a node after its last heartbeat, ms."""
 RENEW_NODE_MS = 15_000
 """How late the index may be about a live node, ms: one with a broker user of its own doesn't write there itself."""
-NODES_PER_READ = 50
-"""Entries are read so many at a time: a hub does nothing else while it goes through them, 2 to 3 ms."""
 MOST_REPORTS = 1000
 """So many nodes, the last to report, are in the index of reports: whoever holds a provider's token can invent names."""
 
 
-def _record_of(name: NodeId, raw: Mapping[Any, Any]) -> NodeRecord | None:
+def record_of(name: NodeId, raw: Mapping[Any, Any]) -> NodeRecord | None:
     """What stands under a node's name; None if it speaks for another: whoever may write one entry has that one only."""
     record = NodeRecord.from_hash(raw)
     return record if record is not None and record.node == name else None
@@ -83,7 +81,7 @@ class Registry:
     async def node(self, node: NodeId) -> NodeRecord | None:
         """A live node's entry."""
         with broker_errors():
-            return _record_of(node, await self._commands.hgetall(self._keys.node(node)))
+            return record_of(node, await self._commands.hgetall(self._keys.node(node)))
 
     async def indexed(self, now_ms: int) -> dict[NodeId, float]:
         """The names in the index, and when each was last heard, as far as it knows; names long gone are swept."""
@@ -100,22 +98,19 @@ class Registry:
             names: Any = await self._commands.zrangebyscore(self._keys.nodes, at_ms, "+inf")
         return [NodeId(name.decode(errors="replace")) for name in names]
 
-    async def entries(self, nodes: Iterable[NodeId]) -> list[NodeRecord]:
-        """Those of these nodes whose entries live, in name order."""
-        names = sorted(nodes)
-        found: list[NodeRecord] = []
-        for at in range(0, len(names), NODES_PER_READ):
-            some = names[at : at + NODES_PER_READ]
-            with broker_errors():
-                answers = await self._line.ask([("HGETALL", self._keys.node(name)) for name in some])
-                raise_first(answers)
-            read = (_record_of(name, fields_of(answer) or {}) for name, answer in zip(some, answers, strict=True))
-            found += [record for record in read if record is not None]
-        return found
+    async def entries(self, nodes: Sequence[NodeId]) -> list[Fields]:
+        """The hashes of these nodes, in this order, as they stand there; empty for one that is gone."""
+        with broker_errors():
+            answers = await self._line.ask([("HGETALL", self._keys.node(name)) for name in nodes]) if nodes else []
+            raise_first(answers)
+        return [fields_of(answer) or {} for answer in answers]
 
-    async def keep_indexed(self, live: Iterable[NodeRecord], scores: Mapping[NodeId, float], now_ms: int) -> None:
-        """Renew the places of these in the index, which stood there with these scores, where they are late."""
-        beats = {one.node: min(one.heartbeat_at, now_ms) for one in live}
+    async def keep_indexed(self, heard: Mapping[NodeId, int], scores: Mapping[NodeId, float], now_ms: int) -> None:
+        """Renew the places of nodes that live in the index, which stood there with these scores, where they are late.
+
+        `heard`: the last heartbeat of each, Unix ms.
+        """
+        beats = {node: min(at, now_ms) for node, at in heard.items()}
         late = {node: at for node, at in beats.items() if scores.get(node, 0) < at - RENEW_NODE_MS}
         if late:
             await self.index_nodes(late)

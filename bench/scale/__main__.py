@@ -29,7 +29,7 @@ MODELS = [f"model-{number:02}:8b" for number in range(20)]
 NODES_PER_FARM = 500
 TOLD = 130
 """The exit status after SIGTERM or SIGINT."""
-PARTS = ("rest", "latency", "fairness", "backlog", "reaper")
+PARTS = ("rest", "latency", "control", "fairness", "backlog", "reaper")
 
 
 class Bench:
@@ -37,6 +37,7 @@ class Bench:
 
     def __init__(self, site: Site, options: argparse.Namespace) -> None:
         self._site = site
+        self._options = options
         self._rest_s: float = options.rest_s
         self._per_s: float = options.rate
         self._requests: int = options.requests
@@ -47,7 +48,7 @@ class Bench:
         found: dict[str, Any] = {"nodes": nodes}
         site = self._site
         if "rest" in parts or "latency" in parts:
-            await self._plant(nodes)
+            await self.plant(nodes)
             found["refresh_ms"] = await site.refresh_ms(5)
             if "rest" in parts:
                 found |= await self._rest()
@@ -58,12 +59,13 @@ class Bench:
             found["fairness"] = await self._fairness(nodes)
         return found
 
-    async def _plant(self, nodes: int, *options: str, models: Sequence[str] = MODELS, per_node: int = 3) -> None:
+    async def plant(self, nodes: int, *options: str, models: Sequence[str] = MODELS, per_node: int = 3) -> None:
+        """Have so many nodes, and let what follows a start pass."""
         shared = ("--models", ",".join(models), "--per-node", str(min(per_node, len(models))), *options)
         for first in range(0, nodes, NODES_PER_FARM):
             self._site.farm(min(NODES_PER_FARM, nodes - first), first, *shared)
         await self._site.has(nodes)
-        await asyncio.sleep(8)  # what follows a start is over: settling, first looks at lanes
+        await asyncio.sleep(8)  # settling, first looks at lanes
 
     async def _rest(self) -> dict[str, Any]:
         used = await self._site.use(self._rest_s)
@@ -99,16 +101,32 @@ class Bench:
             "busiest_at_rest": spread([one.node for one in timings], nodes),
         }
 
+    async def control(self, nodes: int, others: int, folder: Path) -> dict[str, Any]:
+        """Latencies of a small grid while another one on this machine, with a broker of its own, has many nodes.
+
+        What a large grid takes more than that, it takes since it is large; the rest is this machine's.
+        """
+        other = Site(folder)
+        try:
+            await other.start_hubs(1)
+            await Bench(other, self._options).plant(others)
+            await self.plant(nodes)
+            found = {"nodes": nodes, "others": others, **await self._latency(nodes)}
+            await self._site.clear()
+        finally:
+            await other.stop()
+        return found
+
     async def _fairness(self, nodes: int) -> dict[str, Any]:
         """Nodes with two slots, kept half busy, then a queue of four jobs a slot: how much more the busiest gets."""
         answer_s = max(1.0, nodes / 150)
         options = ("--slots", "2", "--answer-ms", str(answer_s * 1000))
-        await self._plant(nodes, *options, models=MODELS[:1])
+        await self.plant(nodes, *options, models=MODELS[:1])
         half = await self._loop(clients=nodes, for_s=5 * answer_s)
         queue = await asyncio.gather(*(self._site.ask(MODELS[0]) for _ in range(nodes * 8)))
         short = await asyncio.gather(*(self._site.ask(MODELS[0]) for _ in range(nodes)))
         await self._site.clear()
-        await self._plant(nodes, *options, "--quick-of-ten", "5", models=MODELS[:1])
+        await self.plant(nodes, *options, "--quick-of-ten", "5", models=MODELS[:1])
         mixed = await asyncio.gather(*(self._site.ask(MODELS[0]) for _ in range(nodes * 16)))
         await self._site.clear()
         served = Counter(one.node for one in mixed)
@@ -133,7 +151,7 @@ class Bench:
     async def backlog(self, nodes: int) -> dict[str, Any]:
         """So many jobs wait while every slot of all nodes is taken; then what the grid costs, and memory."""
         site = self._site
-        await self._plant(nodes, "--slots", "1", "--answer-ms", "600000")
+        await self.plant(nodes, "--slots", "1", "--answer-ms", "600000")
         began, empty = time.monotonic(), site.memory()[0]
         tasks = [asyncio.create_task(site.ask(MODELS[at % len(MODELS)])) for at in range(nodes + self._queued)]
         await site.until(lambda: site.waiting >= self._queued and site.running >= nodes, 120, "the queue is there")
@@ -196,6 +214,11 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             for nodes in options.nodes:
                 found["at"].append(await bench.at(nodes, options.only))
                 say(found["at"][-1])
+            if "control" in options.only:
+                few, most = options.nodes[0], options.nodes[-1]
+                (Path(folder) / "other").mkdir()
+                found["control"] = await bench.control(few, most - few, Path(folder) / "other")
+                say(found["control"])
             if "backlog" in options.only:
                 found["backlog"] = await bench.backlog(min(100, options.nodes[-1]))
                 say(found["backlog"])
@@ -218,6 +241,10 @@ def table(found: dict[str, Any]) -> str:
     head = "| nodes | " + " | ".join(f"{one['nodes']:,}" for one in found["at"]) + " |"
     lines = [head, "|---" * (len(found["at"]) + 1) + "|"]
     lines += [f"| {name} | " + " | ".join(values) + " |" for name, values in rows if any(v != "-" for v in values)]
+    if control := found.get("control"):
+        beside = f"{control['nodes']} nodes, {control['others']} of another grid beside them"
+        lines += ["", f"| {beside} | |", "|---|---|"]
+        lines += [f"| {name} | {_at(control, path)} |" for name, path in ROWS if _at(control, path) != "-"]
     return "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ import psutil
 
 from common.broker import Broker, connect
 from common.errors import ClientGone
+from common.keys import Keys
 from common.logs import LogFormat, configure_logs
 from common.types import ModelId
 from hub.access.gatekeeper import ANYONE
@@ -68,9 +69,7 @@ class Site:
 
     async def start(self, hubs: int) -> None:
         """Start so many hubs, one of them in this process."""
-        env = {"GHUB_HUB_MAX_QUEUE": str(MANY), "GHUB_LOG_LEVEL": "ERROR"}
-        for _ in range(hubs - 1):
-            await asyncio.to_thread(self._grid.hub, **env)
+        await self.start_hubs(hubs - 1)
         settings = HubSettings(
             redis_url=self.broker.url, name="timed", max_queue=MANY, max_open_requests=MANY, queue_timeout_s=3600
         )
@@ -78,6 +77,12 @@ class Site:
         self._own = connect(settings.redis_url, prefix=settings.prefix, client_name="timed")
         self._hub = Hub(settings, self._own)
         self._hub.start()
+
+    async def start_hubs(self, hubs: int) -> None:
+        """Start so many hubs that are timed from the outside only."""
+        env = {"GHUB_HUB_MAX_QUEUE": str(MANY), "GHUB_LOG_LEVEL": "ERROR"}
+        for _ in range(hubs):
+            await asyncio.to_thread(self._grid.hub, **env)
 
     async def stop(self) -> None:
         """End everything."""
@@ -111,8 +116,14 @@ class Site:
         await self.until(lambda: not self._view.nodes, 30, "the nodes are gone")
 
     async def has(self, nodes: int) -> None:
-        """Wait until this process' hub sees so many nodes."""
-        await self.until(lambda: len(self._view.nodes) == nodes, 300, f"{nodes} nodes are there")
+        """Wait until this process' hub sees so many nodes; without one, until they stand in the index."""
+        await self.until(lambda: self._seen() == nodes, 300, f"{nodes} nodes are there")
+
+    def _seen(self) -> int:
+        if self._hub is not None:
+            return len(self._view.nodes)
+        with self.broker.client() as client:
+            return int(client.zcard(Keys().nodes))  # type: ignore[arg-type]
 
     async def until(self, condition: Any, within_s: float, what: str) -> float:  # noqa: ANN401
         """Wait for a condition, how many seconds; AssertionError past the limit, with the farms' words."""

@@ -4,7 +4,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from operator import attrgetter
 
 from common.grid_records import NodeRecord
 from common.signing import SigningKeys
@@ -50,7 +49,7 @@ class Outcome(StrEnum):
 class ModelNodes:
     """The nodes that serve a model."""
 
-    taken_at: float
+    edition: int
     """Of which picture of the grid."""
     warm: Sequence[NodeRecord]
     """Those that have it loaded, and read lanes of their own."""
@@ -62,12 +61,11 @@ class ModelNodes:
     """Whether there is a choice, and somebody who can be chosen."""
 
     @classmethod
-    def sort(cls, nodes: Sequence[NodeRecord], model: ModelId, taken_at: float) -> "ModelNodes":
+    def sort(cls, nodes: Sequence[NodeRecord], model: ModelId, edition: int) -> "ModelNodes":
         """Sort them out."""
         warm = [node for node in nodes if node.near and model in node.loaded]
         cold = [node for node in nodes if model not in node.loaded]
-        by_name = sorted(nodes, key=attrgetter("node"))
-        return cls(taken_at, warm, cold, by_name, len(nodes) > 1 and any(node.near for node in nodes))
+        return cls(edition, warm, cold, nodes, len(nodes) > 1 and any(node.near for node in nodes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +127,10 @@ class Affinity:
     def _nodes_of(self, model: ModelId) -> "ModelNodes":
         """Those of the hub's newest picture, sorted out once for each picture: there may be a thousand."""
         known = self._sorted.get(model)
-        if known is None or known.taken_at != self._view.taken_at:
+        if known is None or known.edition != self._view.edition:
             if len(self._sorted) > MOST_SORTED:
                 self._sorted.clear()
-            known = self._sorted[model] = ModelNodes.sort(self._view.models.get(model, ()), model, self._view.taken_at)
+            known = self._sorted[model] = ModelNodes.sort(self._view.models.get(model, ()), model, self._view.edition)
         return known
 
     def came_of(self, kind: Kind, outcome: Outcome) -> None:

@@ -66,7 +66,9 @@ class RegistryView:
         self.has_looked = asyncio.Event()
         """Set once it was tried to take the first picture."""
         self._live = LiveNodes(registry, changes, int(heartbeat_s * LEASE_BEATS * 1000))
-        self._shown_reads = 0
+        self._shown_changes = 0
+        self.edition = 0
+        """Rises with each picture that differs from the one before."""
         self._all_seen_at = float("-inf")
         self._lanes_seen_at = float("-inf")
         self.nodes: dict[NodeId, NodeRecord] = {}
@@ -94,6 +96,10 @@ class RegistryView:
     def taken_at(self) -> float:
         """When the picture was taken, on the event loop's clock."""
         return self._refreshed_at
+
+    def heard_at_ms(self, node: NodeId) -> int:
+        """The last heartbeat of a node that was seen, Unix ms; 0 of one that is not there."""
+        return self._live.heard_at_ms.get(node, 0)
 
     async def find(self, asked: ModelId) -> ModelId | None:
         """The name under which nodes serve, or ever served, the model asked for; looks again before it says None."""
@@ -138,7 +144,7 @@ class RegistryView:
         if began_at - self._lanes_seen_at >= LANES_S:
             self._remember(lane.model for lane in await self._lanes.known())
             self._lanes_seen_at = began_at
-        if self._live.reads != self._shown_reads or revoked != self.revoked:
+        if self._live.changes != self._shown_changes or revoked != self.revoked:
             self._show(revoked)
         now = asyncio.get_running_loop().time()
         if self._reconnections.count != self._seen_reconnections or now - began_at > self._hang_s:
@@ -152,7 +158,8 @@ class RegistryView:
         return self._reconnections.count == self._seen_reconnections and now - self._shaken_at > self._settle_s
 
     def _show(self, revoked: frozenset[NodeId]) -> None:
-        records, self._shown_reads = self._live.records, self._live.reads
+        records, self._shown_changes = self._live.records, self._live.changes
+        self.edition += 1
         models: dict[ModelId, list[NodeRecord]] = {}
         nodes = {node: records[node] for node in sorted(records) if node not in revoked}
         for node in nodes.values():

@@ -5,6 +5,7 @@ after a request puts its next attempt into a lane whether or not the last one is
 """
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import structlog
@@ -90,7 +91,7 @@ class LaneSweep:
                 self._complaints.withdraw(doing)
 
     async def _next_lanes(self) -> list[LaneName]:
-        near = sorted((near_lane(node) for node in await self._near_lanes.nodes()), key=str)
+        near = [near_lane(node) for node in sorted(await self._near_lanes.nodes())]
         shared = sorted(await self._lanes.known(), key=str)
         known = [*shared, *near]
         if len(self._forgets_at) > 2 * len(known):  # of lanes that are no more
@@ -159,9 +160,12 @@ class LaneSweep:
 
 
 def _behind(last: LaneName | None, known: Sequence[LaneName], count: int) -> tuple[Sequence[LaneName], LaneName | None]:
-    """The next of these lanes, and the last of them; None where the next look begins at the first one again."""
-    ahead = [lane for lane in known if last is None or str(lane) > str(last)]
-    lanes = (ahead or known)[:count]
+    """The next of these lanes, in the order of their names, and the last of them.
+
+    None for that where the next look begins at the first one again.
+    """
+    start = 0 if last is None else bisect_right(known, str(last), key=str)
+    lanes = (known[start:] or known)[:count]
     return lanes, lanes[-1] if lanes and len(lanes) < len(known) else None
 
 

@@ -116,4 +116,4 @@ class RequestClocks:
             return False
         if now_ms > self._named_at_ms + UNNAMED_MS:
             self._view.doubt(node)
-        return record.heartbeat_at > self._named_at_ms + FORGOTTEN_MS
+        return self._view.heard_at_ms(node) > self._named_at_ms + FORGOTTEN_MS

@@ -12,7 +12,7 @@ import pytest
 from common.broker import Broker
 from common.grid_records import NodeRecord
 from common.keys import Keys
-from common.registry import Registry
+from common.registry import Registry, record_of
 from common.streams.jobs import Delivery, JobLanes, LaneName, Ticket, lanes_of
 from common.streams.requests import Published, QueueFull, Requests, RequestTtls, SetAside
 from common.tasks import Crew
@@ -148,6 +148,8 @@ async def until_blocked(broker: Broker, clients: int = 1) -> None:
 async def live_nodes(registry: Registry, now_ms: int, also: Sequence[NodeId] = ()) -> list[NodeRecord]:
     """Every node that lives, as a hub finds them that knows of none but `also`."""
     scores = await registry.indexed(now_ms)
-    live = await registry.entries({*scores, *also})
-    await registry.keep_indexed(live, scores, now_ms)
+    names = sorted({*scores, *also})
+    read = [record_of(name, entry) for name, entry in zip(names, await registry.entries(names), strict=True)]
+    live = [record for record in read if record is not None]
+    await registry.keep_indexed({record.node: record.heartbeat_at for record in live}, scores, now_ms)
     return live

@@ -33,10 +33,10 @@ class CountedRegistry(Registry):
         self.fails = False
 
     async def entries(self, nodes):  # type: ignore[no-untyped-def]
-        self.asked = sorted(nodes)
+        self.asked += nodes
         if self.fails:
             raise BrokerUnavailable("for the test")
-        return await super().entries(self.asked)
+        return await super().entries(nodes)
 
 
 class Look:
@@ -49,8 +49,9 @@ class Look:
 
     async def __call__(self, *, at_all: bool = False) -> list[NodeId]:
         """Look once; whose entries were read."""
+        self.registry.asked = []
         await self.live.look(self._now_ms(), at_all=at_all)
-        return self.registry.asked
+        return sorted(self.registry.asked)
 
     @property
     def there(self) -> set[NodeId]:
@@ -127,6 +128,29 @@ class TestLooking:
         await look()
         assert await look() == [NODE]
         await raw(broker).delete(KEYS.node(NODE))  # without a word, as a lease ends
+        await look()
+        assert look.there == set()
+
+    async def test_reading_one_that_has_not_changed_changes_nothing_but_when_it_was_heard(
+        self, broker: Broker, look: Look
+    ) -> None:
+        """Else each hub would build its picture of the grid anew each second."""
+        now = int(time.time() * 1000)
+        old = replace(RECORD, heartbeat_at=now)  # of an earlier version: it is read each time
+        await Registry(broker).write_node(old, 60_000)
+        await look()
+        record, changes = look.live.records[NODE], look.live.changes
+        busy = replace(old, heartbeat_at=now + 2000, gpus=({"name": "H100", "utilization_pct": 97},))
+        await Registry(broker).write_node(busy, 60_000)
+        await look()
+        assert (look.live.records[NODE], look.live.changes) == (record, changes)
+        assert look.live.heard_at_ms[NODE] == now + 2000
+        await look(at_all=True)
+        assert look.live.records[NODE] == busy
+        await Registry(broker).write_node(replace(busy, slots=9), 60_000)
+        await look()
+        assert (look.live.records[NODE].slots, look.live.changes) == (9, changes + 2)
+        await raw(broker).hset(KEYS.node(NODE), "heartbeat_at", "yesterday")
         await look()
         assert look.there == set()
 
