@@ -23,6 +23,8 @@ FORCED_END_S = 1
 """What uvicorn grants connections after the process' own drain, s."""
 FIRST_WORDS_S = 0.5
 """How long connections that were just made have for their first request when the server takes no more, s."""
+UNSENT_BYTES = 128 * 1024
+"""So much at most waits in the system for a client that reads more slowly than it is sent to."""
 PIECE_BYTES = 64 * 1024
 """Sent at once: the clock on a client that reads nothing must not catch one that reads a large answer slowly."""
 
@@ -114,6 +116,9 @@ def bind(host: str, port: int, *, send_timeout_s: float, reuse_port: bool = Fals
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         # A connection whose client reads nothing would otherwise outlive the answer that was cut off, for ever.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(send_timeout_s * 1000))
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        # Else the system holds up to 4 MiB for a client, and tells no progress before it has read a third of that.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
     if reuse_port:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
