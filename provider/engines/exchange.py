@@ -6,7 +6,9 @@ event costs a quarter (docs/decisions/0005).
 """
 
 import asyncio
+import errno
 import re
+import socket
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
@@ -37,6 +39,8 @@ class Exchange(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._is_paused = False
         self.is_lost = False
+        self.was_unread = False
+        """Whether the other end closed it before it had read all that was sent to it: its system said so by a reset."""
         self.idle_since = 0.0
         self._begin()
 
@@ -137,8 +141,15 @@ class Exchange(asyncio.Protocol):
                 self._transport.pause_reading()
         self._wake()
 
+    def eof_received(self) -> None:
+        """The other end has closed it; what reached it after that was refused."""
+        if self._transport is not None:
+            refused = self._transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self.was_unread = refused in (errno.EPIPE, errno.ECONNRESET)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed; that ends an answer which told no length."""
+        self.was_unread |= isinstance(exc, ConnectionResetError | BrokenPipeError)
         if self.status and not self._has_length and exc is None and not self._error:
             self.is_complete = True
         self.is_lost = True

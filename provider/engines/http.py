@@ -19,7 +19,9 @@ from provider.settings import EngineSettings, engine_root
 MAX_ERROR_BODY_BYTES = 64 * 1024
 ERROR_BODY_TIMEOUT_S = 10.0
 RESEND_S = 0.01
-"""A connection that is lost so soon was closing already when the question went out: no engine has begun anything."""
+"""A connection that is lost so soon was closing already when the question went out: no engine has begun anything.
+
+Nor has one, however late, that closed it with the question unread."""
 
 
 class HttpAnswer:
@@ -130,7 +132,7 @@ class EngineHttp:
             try:
                 await _asked(exchange, question)
             except ExchangeBroken as exc:
-                if loop.time() - began_at > RESEND_S:
+                if not exchange.was_unread and loop.time() - began_at > RESEND_S:
                     raise _unanswered() from exc
             else:
                 return exchange

@@ -1,10 +1,14 @@
 """The connections that questions to an engine go out on, against a server that says byte for byte what it is told."""
 
 import asyncio
+import socket
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+import uvloop
 
 from common.types import ModelId
 from provider.engines.base import Question
@@ -216,6 +220,38 @@ class TestConnections:
             for _ in range(4):
                 assert (await answer_of(http))[2] == b"{}"
             await http.aclose()
+
+    @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+    @pytest.mark.parametrize("closed_s", [0.005, 0.04], ids=["before", "behind"])
+    def test_one_that_its_engine_did_not_read_is_asked_again_however_late_that_is_seen(
+        self, closed_s: float, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+    ) -> None:
+        """The engine closes the connection before the question comes into it, or behind that, and the loop is busy."""
+
+        def serve(listener: socket.socket) -> None:
+            for is_first in (True, False):
+                connection, _ = listener.accept()
+                connection.recv(65_536)
+                connection.sendall(WHOLE)
+                time.sleep(closed_s if is_first else 0)
+                connection.close()
+
+        async def ask_twice(url: str) -> bytes:
+            http = http_to(url)
+            await answer_of(http)
+            if closed_s < 0.02:
+                time.sleep(0.02)  # noqa: ASYNC251 - the loop is busy, and does not see it closed
+            asyncio.get_running_loop().call_soon(time.sleep, 4 * RESEND_S)
+            said = (await answer_of(http))[2]
+            await http.aclose()
+            return said
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            server = threading.Thread(target=serve, args=(listener,))
+            server.start()
+            with asyncio.Runner(loop_factory=loop_factory) as runner:
+                assert runner.run(ask_twice(f"http://127.0.0.1:{listener.getsockname()[1]}")) == b"{}"
+            server.join(5)
 
     async def test_a_question_is_not_asked_again_where_it_may_have_begun(self) -> None:
         asked = 0
