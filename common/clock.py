@@ -26,7 +26,7 @@ class BrokerClock:
         """Ask the broker for its time; half the round trip is taken for the way back.
 
         An answer that was long in coming, from a broker that hung, may have been made at its beginning or its end: it
-        changes the estimate only if that cannot be right.
+        changes the estimate only as far as that cannot be right, being an estimate; one that is far off is made anew.
 
         Raises:
             BrokerError: it did not answer; the last estimate stays.
@@ -37,9 +37,12 @@ class BrokerClock:
             seconds, micros = await self._broker.commands.time()
         after_ms = time.monotonic() * 1000
         told_ms = seconds * 1000 + micros / 1000
-        may_be_right = self._synced_at is not None and told_ms - after_ms <= self._offset_ms <= told_ms - before_ms
+        least_ms, most_ms = told_ms - after_ms, told_ms - before_ms
+        may_be_right = self._synced_at is not None and least_ms - SURE_MS <= self._offset_ms <= most_ms + SURE_MS
         if after_ms - before_ms <= SURE_MS or not may_be_right:
-            self._offset_ms = told_ms - (before_ms + after_ms) / 2
+            self._offset_ms = (least_ms + most_ms) / 2
+        else:
+            self._offset_ms = min(max(self._offset_ms, least_ms), most_ms)
         self._synced_at = reconnections
         self._sampled_at_s = after_ms / 1000
 
