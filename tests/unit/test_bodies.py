@@ -1,7 +1,7 @@
 """Request bodies: good ones pass as they are, bad ones are refused by code and field before anything is published."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -208,6 +208,18 @@ class TestBadBodies:
             assert check_body(shape, body).model
 
 
+def cost_s(work: Callable[[], object]) -> float:
+    """CPU seconds that it takes."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def a_moment_s(body: bytes) -> float:
+    """A few times what it costs here and now to read the body as JSON: machines, and what else they do, differ."""
+    return 8 * cost_s(lambda: orjson.loads(body)) + 0.1
+
+
 class TestLargeBodies:
     @pytest.mark.parametrize(
         "body",
@@ -222,9 +234,7 @@ class TestLargeBodies:
     def test_five_megabytes_are_looked_through_in_a_moment(self, body: bytes) -> None:
         """Nothing beside the seconds an engine takes to read them."""
         assert len(body) > LARGE_BYTES * 0.9
-        began = time.process_time()
-        assert check_body(ChatBody, body).model == "tiny:1b"
-        assert time.process_time() - began < 0.5
+        assert cost_s(lambda: check_body(ChatBody, body)) < a_moment_s(body)
 
     @pytest.mark.parametrize(
         ("shape", "body", "param"),
@@ -241,11 +251,13 @@ class TestLargeBodies:
         self, shape: type[ModelBody], body: bytes, param: str
     ) -> None:
         """To gather a million mistakes would stop every stream of this hub for seconds."""
-        began = time.process_time()
-        with pytest.raises(InvalidRequest) as refusal:
-            check_body(shape, body)
-        assert time.process_time() - began < 0.5
-        assert refusal.value.param == param
+
+        def refuse() -> None:
+            with pytest.raises(InvalidRequest) as refusal:
+                check_body(shape, body)
+            assert refusal.value.param == param
+
+        assert cost_s(refuse) < a_moment_s(body)
 
     async def test_a_body_up_to_the_limit_is_read_as_it_came(self) -> None:
         parts = [b"\x00\xff" * 10, b"", b"x" * 12]
