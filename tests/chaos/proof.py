@@ -14,13 +14,13 @@ HASTE = 0.25
 GAP_MS = 30.0
 
 
-def prove(scenario: str, folder: Path, *, tokens: int = 110, haste: float = HASTE) -> Row:
+def prove(scenario: str, folder: Path, *, streams: int = STREAMS, tokens: int = 110, haste: float = HASTE) -> Row:
     """Run it; AssertionError tells what is wrong. `tokens` x 30 ms is how long a stream takes undisturbed.
 
     One that goes on and on lasts as long as its plan.
     """
-    size = Size(STREAMS, SEED, GAP_MS, tokens, minutes=0, haste=haste, is_patient=False)
+    size = Size(streams, SEED, GAP_MS, tokens, minutes=0, haste=haste, is_patient=False)
     row = asyncio.run(run(BY_NAME[scenario], size, folder))
     assert not row.wrongs, f"{notes(row)}\n{table([row])}"
-    assert row.streams >= STREAMS
+    assert row.streams >= streams
     return row
