@@ -140,7 +140,7 @@ class ClusterBroker(BrokerProcess):
             while_half_moved: called when half of its keys are there.
         """
         slot = key_slot(key.encode())
-        source = self._master_of(slot)
+        source = self._keeper_of(slot)
         target = next(port for port in self.masters() if port != source)
         _say(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", self._id(source))
         _say(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", self._id(target))
@@ -201,6 +201,14 @@ class ClusterBroker(BrokerProcess):
             for one in self._view()
             if "fail" not in one["flags"] and any(first <= slot <= last for first, last in one["slots"])
         )
+
+    def _keeper_of(self, slot: int) -> int:
+        """The master of a slot by its own word: the others may not have heard yet of a slot that has just moved."""
+        for port in self.masters():
+            own = next(one for one in _nodes(port) if "myself" in one["flags"])
+            if any(first <= slot <= last for first, last in own["slots"]):
+                return port
+        raise AssertionError(f"no master says that it keeps slot {slot}")
 
     def _view(self) -> list[dict[str, Any]]:
         """The servers as one that answers sees them."""
