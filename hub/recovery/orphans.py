@@ -102,14 +102,28 @@ class Orphans:
         """Go on with what was taken, or end it. BrokerUnavailable: what is left is for the next time."""
         names = self.taken
         for start in range(0, len(names), BATCH):
-            batch = names[start : start + BATCH]
-            for failed in await asyncio.gather(*(self._deal_with(one) for one in batch), return_exceptions=True):
-                if failed is not None:
-                    raise failed
+            read = await asyncio.gather(*map(self._read, names[start : start + BATCH]))
+            waiting = {one: facts for one, facts in read if facts and facts.get("status") == RequestStatus.QUEUED}
+            others = {one: facts for one, facts in read if facts is not None and one not in waiting}
+            # Those that wait first: else a node takes them in the moment that the running ones free its slots.
+            for some in (waiting, others):
+                results = await asyncio.gather(*map(self._deal_with, some, some.values()), return_exceptions=True)
+                for failed in results:
+                    if failed is not None:
+                        raise failed
 
-    async def _deal_with(self, request: RequestId) -> None:
+    async def _read(self, request: RequestId) -> tuple[RequestId, Facts | None]:
+        """What the broker knows of a request; None where that cannot be read."""
         try:
-            facts = (await self._book.read([request])).get(request, {})
+            return request, (await self._book.read([request])).get(request, {})
+        except BrokerUnavailable:
+            raise
+        except BrokerError as exc:  # of this request alone: a key of it is not what it should be
+            self._complaints.tell(f"request {request}", exc)
+            return request, None
+
+    async def _deal_with(self, request: RequestId, facts: Facts) -> None:
+        try:
             is_over = facts.get("status") in OVER
             ending = self._endings.find(request)
             if ending is not None:
@@ -122,7 +136,7 @@ class Orphans:
                 await self._call_off(request, facts, is_over=False)
         except BrokerUnavailable:
             raise
-        except BrokerError as exc:  # of this request alone: a key of it is not what it should be
+        except BrokerError as exc:  # likewise
             self._complaints.tell(f"request {request}", exc)
             return
         self._complaints.withdraw(f"request {request}")

@@ -50,7 +50,11 @@ class Guards:
 
 
 async def orphans_of(
-    broker: Broker, hub: HubId = HEIR, adopt: Adopt | None = None, endings: Endings | None = None
+    broker: Broker,
+    hub: HubId = HEIR,
+    adopt: Adopt | None = None,
+    endings: Endings | None = None,
+    requests: Requests | None = None,
 ) -> Orphans:
     """What the reaper of a hub works with; it sees the nodes that are there now."""
     view = RegistryView(Registry(broker), Changes(broker), JobLanes(broker), BrokerClock(broker))
@@ -59,7 +63,7 @@ async def orphans_of(
         hub=hub,
         keys=KEYS,
         leftovers=Leftovers(broker),
-        requests=Requests(broker, TTLS, hub),
+        requests=requests or Requests(broker, TTLS, hub),
         lanes=JobLanes(broker),
         book=RequestBook(broker),
         view=view,
@@ -250,6 +254,27 @@ class TestRequestsThatHadEnded:
         assert (written["status"], written["completion_tokens"]) == ("done", "5")
         told = [entry.error.code for _, entry in await entries_of(broker, a_job("r1").reply) if entry.error]
         assert told == (["hub_lost"] if facts else []), "who comes back for the answer hears that it is lost"
+
+
+async def test_those_that_wait_are_called_off_before_a_running_one_frees_its_slot(broker: Broker) -> None:
+    """Else the node that is told to stop takes one of them, for nobody."""
+    for name in ("running", "also-running", *(f"waiting-{number}" for number in range(20))):
+        is_running = not name.startswith("waiting")
+        await left_by_a_dead_hub(broker, name, status="streaming" if is_running else "queued", node=NODE)
+        if is_running:
+            await claim_all(broker)
+
+    left: list[int] = []
+
+    class Watched(Requests):
+        async def call_off(self, request, reply, ticket, node):  # type: ignore[no-untyped-def]
+            if not request.startswith("waiting"):
+                left.append(await jobs_left(broker))
+            await super().call_off(request, reply, ticket, node)
+
+    orphans = await orphans_of(broker, requests=Watched(broker, TTLS, HEIR))
+    await orphans.take_from(DEAD)
+    assert left == [2, 2]
 
 
 async def test_several_hubs_at_once_deal_with_each_request_once(broker: Broker) -> None:
