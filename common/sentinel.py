@@ -63,7 +63,7 @@ class Sentinels:
         """As it was named last."""
 
     async def find(self) -> Address:
-        """Ask for the master now: more than half of the sentinels, or those that answer.
+        """Ask for the master now: more than half of the sentinels, or those that answer; all, if those don't agree.
 
         Connections to other servers are cut, those too that others read from at the moment.
 
@@ -75,8 +75,7 @@ class Sentinels:
         words, troubles = await self._ask_most()
         if not words:
             raise rx.ConnectionError(f"no sentinel tells the master of {self._service!r}: {'; '.join(troubles)}")
-        newest = max((word.epoch, word.is_promoted) for word in words)
-        believed = [word for word in words if (word.epoch, word.is_promoted) == newest]
+        believed = _newest(words)
         there = [word.master for word in believed if not word.is_down]
         if not there:
             raise rx.ConnectionError(f"the master of {self._service!r}, {believed[0].master}, is down")
@@ -108,14 +107,18 @@ class Sentinels:
                 await self.find()
 
     async def _ask_most(self) -> tuple[list[Word], list[str]]:
-        """What more than half of them say, or all that say anything; and why others don't."""
+        """What more than half of them say, or all that say anything; and why others don't.
+
+        If some of those with the newest word say that the master is down and others don't, the rest is heard too: one
+        that has slept knows nothing of it, and another may know who is the master since.
+        """
         for client in self._clients:
             if client not in self._asking or self._asking[client].done():  # one that hangs is not asked twice
                 self._asking[client] = asyncio.create_task(self._ask(client))
         pending = set(self._asking.values())
         answers: list[Word | str] = []
         words: list[Word] = []
-        while pending and len(words) * 2 <= len(self._clients):
+        while pending and (len(words) * 2 <= len(self._clients) or _is_disputed(words)):
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             answers += [task.result() for task in done]
             words = [answer for answer in answers if isinstance(answer, Word)]
@@ -132,6 +135,16 @@ class Sentinels:
             return _word(*answers)
         except (rx.RedisError, OSError, ValueError, LookupError, TypeError, AttributeError) as exc:
             return str(exc) or type(exc).__name__
+
+
+def _newest(words: Sequence[Word]) -> list[Word]:
+    """Those that know of the last failover."""
+    newest = max((word.epoch, word.is_promoted) for word in words)
+    return [word for word in words if (word.epoch, word.is_promoted) == newest]
+
+
+def _is_disputed(words: Sequence[Word]) -> bool:
+    return len({word.is_down for word in _newest(words)}) > 1
 
 
 def _word(named: Any, told: Any) -> Word:  # noqa: ANN401 - redis-py's own
