@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Event
@@ -13,7 +14,7 @@ from tests.doubles.reading import numbered
 from tests.support.balancers import KINDS, Balancer
 from tests.support.call import post
 from tests.support.grid import Grid, chat
-from tests.support.processes import until
+from tests.support.processes import Process, until
 
 CLIENTS = 6
 TOKENS = 12
@@ -37,6 +38,10 @@ def balancer(request: pytest.FixtureRequest, hubs: list[str], tmp_path: Path) ->
     started = Balancer(request.param, hubs, tmp_path)
     yield started
     started.stop()
+
+
+def _has_answered(hub: Process) -> bool:
+    return "request_ended" in hub.log.read_text(errors="replace")
 
 
 def test_restarting_one_hub_after_the_other_costs_no_request(
@@ -76,6 +81,8 @@ def test_restarting_one_hub_after_the_other_costs_no_request(
                 assert mortal_grid.hubs[hub].wait(DELAY_S + 10) == 0
                 until_answered(20)
                 mortal_grid.hub(url=hub, **HUB)
+                started = mortal_grid.hubs[hub]
+                until(partial(_has_answered, started), 10, started.tail)  # the balancer must have seen it
             until_answered(50)
         finally:
             over.set()
