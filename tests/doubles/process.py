@@ -52,7 +52,7 @@ class EngineProcess:
         if slots is not None:
             self._arguments += ["--slots", str(slots)]
         if api_key is not None:
-            self._arguments += ["--api-key", api_key]
+            self._arguments.append(f"--api-key={api_key}")  # a random key may begin with `-`
         self._start_limit_s = start_limit_s
         self._port = port
         self._process: subprocess.Popen[bytes] | None = None

@@ -76,6 +76,10 @@ class Scene:
         self.answers: dict[str, str] = {}
         self.kept: dict[str, str] = {}
         self.commands: dict[str, str] = {}
+        self.hub = ""
+
+    def start(self) -> None:
+        """Start an engine, a hub and a provider."""
         engine = self.grid.engine("tiny:1b", api_key=self.secrets.engine)
         self.hub = self.grid.hub(
             GHUB_REDIS_URL=f"redis://hub:{self.secrets.broker}@127.0.0.1:{self.broker.port}/0",
@@ -155,6 +159,7 @@ def _content(client: redis.Redis, key: str) -> str:
 def test_no_secret_is_anywhere_but_where_it_must_be(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     try:
+        scene.start()
         _live(scene)
     finally:
         scene.grid.close()

@@ -355,13 +355,13 @@ async def test_the_books_show_what_arrived_but_no_key_and_no_text(
 
 
 async def test_with_a_key_only_its_bearer_may_ask() -> None:
-    with EngineProcess(api_key="k1") as engine:
+    with EngineProcess(api_key="-k1") as engine:
         async with _client(engine) as client:
             assert (await client.get("/health")).status_code == 200
             refused = await client.post(CHAT, json=_body())
             assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
             assert (await client.get("/v1/models")).status_code == 401
-            key = {"authorization": "Bearer k1"}
+            key = {"authorization": "Bearer -k1"}
             assert (await client.get("/v1/models", headers=key)).status_code == 200
             assert said_in((await client.post(CHAT, json=_body(1), headers=key)).text) == "t0 "
         outcomes = [request["outcome"] for request in engine.state()["requests"]]
