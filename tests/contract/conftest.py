@@ -7,6 +7,7 @@ import fakeredis
 import pytest
 
 from common.broker import Broker, connect
+from common.clock import BrokerClock
 from common.keys import Keys
 from tests.support.brokers import KINDS, BrokerProcess
 from tests.support.cluster import ClusterBroker
@@ -108,3 +109,10 @@ def fake_broker() -> Broker:
     # as common.broker does; with RESP3 its scripts would even see other shapes than those of a server
     commands, blocking = (fakeredis.FakeAsyncRedis(server=server, protocol=2) for _ in range(2))
     return Broker(commands, blocking, Keys())
+
+
+@pytest.fixture
+async def now_ms(broker: Broker) -> Callable[[], int]:
+    clock = BrokerClock(broker)
+    await clock.sync()
+    return clock.now_ms

@@ -8,11 +8,10 @@ import pytest
 
 from common.acl import provider_rules, user_name
 from common.broker import Broker, connect
-from common.clock import BrokerClock
 from common.errors import BrokerUnavailable
 from common.grid_records import NodeRecord
 from common.registry import RENEW_NODE_MS, Registry
-from common.streams.changes import HINTS_PER_READ, MAXLEN, Changes
+from common.streams.changes import Changes
 from common.types import ModelId, NodeId, NodeState, RequestId
 from hub.grid.live_nodes import LiveNodes
 from provider.entry import NodeEntry
@@ -56,13 +55,6 @@ class Look:
     @property
     def there(self) -> set[NodeId]:
         return set(self.live.records)
-
-
-@pytest.fixture
-async def now_ms(broker: Broker) -> Callable[[], int]:
-    clock = BrokerClock(broker)
-    await clock.sync()
-    return clock.now_ms
 
 
 @pytest.fixture
@@ -227,32 +219,6 @@ class TestLooking:
     async def test_names_that_no_index_has_are_not_looked_for(self, broker: Broker, look: Look) -> None:
         await Changes(broker).tell(NodeId("made-up"))
         assert await look() == []
-
-
-class TestHints:
-    async def test_more_than_one_read_holds_are_all_heard(self, broker: Broker, now_ms: Callable[[], int]) -> None:
-        changes, names = Changes(broker), {NodeId(f"n{number}") for number in range(HINTS_PER_READ + 7)}
-        for name in names:
-            await changes.tell(name)
-        assert await changes.news(now_ms()) == names
-        assert await changes.news(now_ms()) == set()
-
-    async def test_the_stream_stays_short(self, broker: Broker) -> None:
-        pipe = raw(broker).pipeline(transaction=False)
-        for _ in range(MAXLEN + 500):
-            pipe.xadd(KEYS.changes, {"node": "n"})
-        await pipe.execute()
-        await Changes(broker).tell(NODE)
-        assert await raw(broker).xlen(KEYS.changes) <= MAXLEN + 100
-
-    async def test_a_hint_that_uses_up_the_ids_costs_the_hints_of_a_moment(
-        self, broker: Broker, now_ms: Callable[[], int]
-    ) -> None:
-        changes = Changes(broker)
-        await raw(broker).xadd(KEYS.changes, {"node": "mallory"}, id=f"{2**64 - 1}-{2**64 - 1}")
-        await changes.news(now_ms())
-        await changes.tell(NODE)
-        assert await changes.news(now_ms()) == {NODE}
 
     async def test_what_is_no_hint_is_passed_over(self, broker: Broker, look: Look, beat: Beat) -> None:
         await beat()
