@@ -17,6 +17,8 @@ MAX_FIELD_BYTES = 2 * 2**20
 MAX_MODEL_CHARS = 256
 MAX_TIME_MS = 253_402_300_799_000
 """The end of the year 9999, behind which there are no dates."""
+PASSING: Mapping[str, Any] = {"heartbeat_at": 0, "gpus": (), "running": ()}
+"""Fields of a node that differ at each heartbeat, empty: nobody is told of what comes and goes there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class NodeRecord:
     @property
     def gist(self) -> "NodeRecord":
         """The same without what differs at each heartbeat: what hubs must hear of when it changes."""
-        return replace(self, heartbeat_at=0, gpus=(), running=())
+        return replace(self, **PASSING)
 
     def to_hash(self) -> dict[Any, Any]:
         """The fields of the node's hash; lists and objects as JSON."""

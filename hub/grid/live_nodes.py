@@ -8,7 +8,7 @@ since they were last read, nodes that are not there but may come back, and nodes
 import asyncio
 from collections.abc import Sequence
 
-from common.grid_records import MAX_TIME_MS, NodeRecord
+from common.grid_records import MAX_TIME_MS, PASSING, NodeRecord
 from common.registry import Registry, record_of
 from common.streams.changes import Changes
 from common.streams.shapes import Fields
@@ -20,8 +20,7 @@ INDEX_S = 5.0
 """Between two looks at the whole index; what comes into it is seen at each."""
 NODES_PER_READ = 50
 """Entries are read so many at a time: where all of them have changed, a hub does nothing else for 2 to 3 ms."""
-PASSING = frozenset({b"heartbeat_at", b"gpus", b"running"})
-"""What differs at each heartbeat, of which no hint is given: see `NodeRecord.gist`."""
+_PASSING = frozenset(name.encode() for name in PASSING)
 MAX_TIME_DIGITS = len(str(MAX_TIME_MS))
 INDEX_REACH_MS = 5000
 """How far the clocks of those who write the index may be behind this hub's."""
@@ -93,8 +92,8 @@ class LiveNodes:
     async def _read(self, nodes: Sequence[NodeId], now_ms: int, *, at_all: bool) -> None:
         now = asyncio.get_running_loop().time()
         for node, entry in zip(nodes, await self._registry.entries(nodes), strict=True):
-            lasting = {name: value for name, value in entry.items() if name not in PASSING}
-            if at_all or lasting != self._lasting.get(node) or not self._has_beaten(node, entry):
+            lasting = {name: value for name, value in entry.items() if name not in _PASSING}
+            if at_all or lasting != self._lasting.get(node) or not self._note_heartbeat(node, entry):
                 self._take(node, entry, lasting)
             if node in self.records:
                 self._seen_at[node] = now
@@ -102,8 +101,8 @@ class LiveNodes:
             else:
                 self._due_at[node] = 0.0
 
-    def _has_beaten(self, node: NodeId, entry: Fields) -> bool:
-        """Note the heartbeat of a node that has not changed; False where it cannot be read."""
+    def _note_heartbeat(self, node: NodeId, entry: Fields) -> bool:
+        """Keep when a node was heard that has not changed; False where that cannot be read."""
         told = entry.get(b"heartbeat_at", b"")
         if not (told.isdigit() and len(told) <= MAX_TIME_DIGITS):
             return False
