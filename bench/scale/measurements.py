@@ -21,10 +21,6 @@ class Bench:
     def __init__(self, site: Site, options: argparse.Namespace) -> None:
         self._site = site
         self._options = options
-        self._rest_s: float = options.rest_s
-        self._per_s: float = options.rate
-        self._requests: int = options.requests
-        self._queued: int = options.queued
 
     async def at(self, nodes: int, parts: Sequence[str]) -> dict[str, Any]:
         """All that is measured at one number of nodes."""
@@ -51,7 +47,7 @@ class Bench:
         await asyncio.sleep(8)  # settling, first looks at lanes
 
     async def _rest(self) -> dict[str, Any]:
-        used = await self._site.use(self._rest_s)
+        used = await self._site.use(self._options.rest_s)
         memory = self._site.memory()
         return {
             "commands_per_s": used.commands / used.seconds,
@@ -70,9 +66,9 @@ class Bench:
         """Few requests, one at a time on average: what the wait for each other adds is no cost of the grid's size."""
         known = MODELS[: min(nodes, len(MODELS))]
         tasks: list[asyncio.Task[Timing]] = []
-        for number in range(self._requests):
+        for number in range(self._options.requests):
             tasks.append(asyncio.create_task(self._site.ask(known[number % len(known)])))
-            await asyncio.sleep(1 / self._per_s)
+            await asyncio.sleep(1 / self._options.rate)
         timings = await asyncio.gather(*tasks)
         admission = [(one.published_at - one.submitted_at) * 1000 for one in timings]
         hand_off = [(one.asked_at - one.published_at) * 1000 for one in timings]
@@ -133,26 +129,26 @@ class Bench:
 
     async def backlog(self, nodes: int) -> dict[str, Any]:
         """So many jobs wait while every slot of all nodes is taken; then what the grid costs, and memory."""
-        site = self._site
+        site, queued = self._site, self._options.queued
         await self.plant(nodes, "--slots", "1", "--answer-ms", "600000")
         began, empty = time.monotonic(), site.memory()[0]
-        tasks = [asyncio.create_task(site.ask(MODELS[at % len(MODELS)])) for at in range(nodes + self._queued)]
-        await site.until(lambda: site.waiting >= self._queued and site.running >= nodes, 120, "the queue is there")
+        tasks = [asyncio.create_task(site.ask(MODELS[at % len(MODELS)])) for at in range(nodes + queued)]
+        await site.until(lambda: site.waiting >= queued and site.running >= nodes, 120, "the queue is there")
         took_s = time.monotonic() - began
         await asyncio.sleep(6)
-        used, memory = await site.use(self._rest_s), site.memory()
+        used, memory = await site.use(self._options.rest_s), site.memory()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await site.clear()
         return {
             "nodes": nodes,
-            "queued": self._queued,
-            "published_per_s": (nodes + self._queued) / took_s,
+            "queued": queued,
+            "published_per_s": (nodes + queued) / took_s,
             "commands_per_s": used.commands / used.seconds,
             "broker_cpu": used.broker_cpu_s / used.seconds,
             "hub_cpu": used.hub_cpu_s / used.seconds,
-            "broker_kb_a_job": (memory[0] - empty) / (nodes + self._queued) / 1000,
+            "broker_kb_a_job": (memory[0] - empty) / (nodes + queued) / 1000,
             "broker_used_mib": memory[0] / 2**20,
         }
 
