@@ -3,6 +3,7 @@
 Whatever can be read is told, and what cannot is passed over: not only hubs write here.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from redis import exceptions as rx
 
 from common.broker import Broker, broker_errors
+from common.errors import BrokerRefused
 from common.keys import GROUP
 from common.streams.jobs import LaneName, Ticket
 from common.streams.scripts import Script
@@ -119,16 +121,8 @@ class LaneLooks:
 
     async def unsettled(self, tickets: Mapping[RequestId, Ticket]) -> list[RequestId]:
         """Those of these requests whose jobs are still where their tickets say."""
-        pipe = self._commands.pipeline(transaction=False)
-        for lane, entry in tickets.values():
-            pipe.xrange(self._keys.lane(*lane), entry, entry)
-        with broker_errors():
-            answers = await pipe.execute(raise_on_error=False) if tickets else []
-        return [
-            request
-            for request, found in zip(tickets, answers, strict=True)
-            if not _is_unreadable(found) and any(fields.get(b"id") == request.encode() for _, fields in found)
-        ]  # another job may have got the place of one that was forgotten altogether
+        lie_there = await asyncio.gather(*map(self._lies_there, tickets, tickets.values()))
+        return [request for request, is_so in zip(tickets, lie_there, strict=True) if is_so]
 
     async def behind(self, lane: LaneName, entry: bytes, most: int) -> list[JobGlimpse]:
         """The jobs of a lane behind an entry, in their order."""
@@ -142,6 +136,13 @@ class LaneLooks:
         with broker_errors():
             answers = await pipe.execute(raise_on_error=False) if replies else []
         return [UNREADABLE if _is_unreadable(one) else EntryId.parse(one[0][0]) if one else None for one in answers]
+
+    async def _lies_there(self, request: RequestId, ticket: Ticket) -> bool:
+        try:
+            job = await self.glimpse(ticket)
+        except BrokerRefused:  # the key of this lane is something else than was thought
+            return False
+        return job is not None and job.request == request  # else another one got the place of a job that was forgotten
 
     async def _peek(self, lane: LaneName, first: str, last: str, most: int) -> list[JobGlimpse]:
         with broker_errors():

@@ -63,10 +63,13 @@ class Endings:
             self._last_break_s = at_s
             self._first_break_s = at_s if self._first_break_s is None else self._first_break_s
 
-    def doubtful(self) -> dict[RequestId, Ticket]:
-        """Those that the broker may have forgotten to be over, once it is calm again, and where their jobs lay."""
+    def doubtful(self) -> dict[RequestId, Ticket] | None:
+        """Those that the broker may have forgotten to be over, and where their jobs lay.
+
+        None where it has not broken since it was asked last, and until it is calm again.
+        """
         if self._first_break_s is None or self._now() - self._last_break_s < CALM_S:
-            return {}
+            return None
         since_s = self._first_break_s - DOUBT_S
         return {
             request: ending.ticket

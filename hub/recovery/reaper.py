@@ -30,7 +30,7 @@ OWN_S = 10.0
 STRAY_S = 60.0
 """So long it does not know them: it needs a while to publish a request and to take one out of the broker again."""
 
-TICKETS_PER_LOOK = 500
+TICKETS_PER_LOOK = 100
 
 
 class Holder(Protocol):
@@ -129,12 +129,14 @@ class Reaper:
 
     async def look_for_forgotten_endings(self) -> None:
         """Requests that ended around a break of the broker, whose jobs it keeps as if somebody worked on them."""
-        doubtful = [*self._endings.doubtful().items()]
-        for start in range(0, len(doubtful), TICKETS_PER_LOOK):
-            some = dict(doubtful[start : start + TICKETS_PER_LOOK])
+        doubtful = self._endings.doubtful()
+        if doubtful is None:
+            return
+        tickets = [*doubtful.items()]
+        for start in range(0, len(tickets), TICKETS_PER_LOOK):
+            some = dict(tickets[start : start + TICKETS_PER_LOOK])
             self._orphans.accept(await self._looks.unsettled(some), self._hub)
-        if doubtful:
-            self._endings.settled()
+        self._endings.settled()
 
     def _is_due(self, what: str, every_s: float) -> bool:
         now = asyncio.get_running_loop().time()

@@ -11,7 +11,7 @@ from common.grid_records import HubRecord
 from common.reconnections import CountedReconnections
 from common.registry import Registry
 from common.streams.changes import Changes
-from common.streams.jobs import JobLanes, LaneName
+from common.streams.jobs import JobLanes, LaneName, Ticket
 from common.streams.leftovers import Leftovers
 from common.streams.replies import Doorbell
 from common.streams.requests import OPEN_TTL_MS, Requests
@@ -244,9 +244,7 @@ class TestEndingsThatAFailoverForgot:
         around.now_s += break_s
         around.reconnections.count += 1
         await reaper.round()
-        assert await pending(broker, LaneName(Lane.INTERACTIVE, MODEL)) == 1, (
-            "too early: those who write may not have found the new master"
-        )
+        assert await pending(broker, LANE) == 1, "too early: those who write may not have found the new master"
         around.now_s += until_s
         for _ in range(2):  # what is found in one is ended in the next
             await reaper.round()
@@ -257,6 +255,11 @@ class TestEndingsThatAFailoverForgot:
         assert (await hash_of(broker, KEYS.request(RequestId("r1"))))["status"] == "done"
         assert a_job("r1").reply not in await all_keys(broker)
         assert a_job("r2").reply in await all_keys(broker), "what was settled is let be"
+
+    async def test_a_lane_that_is_none_hides_no_other(self, broker: Broker, around: Around) -> None:
+        await raw(broker).set(KEYS.lane(Lane.BATCH, MODEL), "rubbish")
+        around.endings.note(RequestId("r0"), {"status": "done"}, Ticket(LaneName(Lane.BATCH, MODEL), b"1-1"))
+        assert await self.rounds_after(broker, around, 1, CALM_S) == 0
 
     async def test_one_that_ended_as_the_broker_came_back_is_ended_again(self, broker: Broker, around: Around) -> None:
         around.now_s -= 1
