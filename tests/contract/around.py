@@ -1,0 +1,56 @@
+"""A reaper, and the hub around it as a test sets it."""
+
+from common.broker import Broker
+from common.clock import BrokerClock
+from common.reconnections import CountedReconnections
+from common.registry import Registry
+from common.streams.changes import Changes
+from common.streams.jobs import JobLanes
+from common.streams.requests import Requests
+from common.types import HubId, RequestId
+from hub.grid.registry_view import RegistryView
+from hub.grid.steadiness import Steadiness
+from hub.recovery.assembly import make_reaper
+from hub.recovery.endings import Endings
+from hub.recovery.facts import Facts
+from hub.recovery.reaper import Reaper
+from hub.settings import HubSettings
+from tests.contract.story import TTLS
+
+ME = HubId("hub-2")
+SETTINGS = HubSettings()
+
+
+class Around:
+    """A hub around a reaper: its clock, which requests it holds, whether it is stopping."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.held: set[str] = set()
+        self.is_draining = False
+        self.open_count = 0
+        self.reconnections = CountedReconnections()
+        self.steadiness = Steadiness(self.reconnections, lambda: self.now_s)
+        self.endings = Endings(lambda: self.now_s)
+
+    def find(self, request: RequestId) -> object | None:
+        return request if request in self.held else None
+
+    async def adopt(self, request: RequestId, _facts: Facts) -> bool:
+        """None of these stories has a request that can be resumed."""
+        raise AssertionError(f"{request} is to be adopted")
+
+    def reaper(self, broker: Broker) -> Reaper:
+        lanes, clock = JobLanes(broker), BrokerClock(broker)
+        return make_reaper(
+            hub=ME,
+            settings=SETTINGS,
+            broker=broker,
+            requests=Requests(broker, TTLS, ME),
+            view=RegistryView(Registry(broker), Changes(broker), lanes, clock),
+            clock=clock,
+            holder=self,
+            steadiness=self.steadiness,
+            endings=self.endings,
+            adopt=self.adopt,
+        )
