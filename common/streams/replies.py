@@ -7,7 +7,7 @@ from typing import Any
 
 from redis import exceptions as rx
 
-from common.broker import BLOCK_MS, Broker, broker_errors
+from common.broker import BLOCK_MS, Broker, broker_errors, raise_first
 from common.errors import WireError
 from common.line import Argument, Command, ConnectedAnewError
 from common.streams.scripts import Script
@@ -171,12 +171,14 @@ class ReplyStreams:
         return [EntryId.parse(newest[0][0]) if newest else None for newest in found]
 
     async def keep(self, replies: Sequence[str], ttl_ms: int) -> list[bool]:
-        """Renew open replies; False for each that the broker no longer has."""
-        pipe = self._commands.pipeline(transaction=False)
-        for reply in replies:
-            pipe.pexpire(reply, ttl_ms)
+        """Renew open replies, at least one; False for each that the broker no longer has.
+
+        On the line, as all that ends a reply: on another connection it could come behind that, and undo it.
+        """
         with broker_errors():
-            return [bool(one) for one in await pipe.execute()]
+            answers = await self._line.ask([("PEXPIRE", reply, ttl_ms) for reply in replies])
+            raise_first(answers)
+        return [bool(one) for one in answers]
 
     async def read(self, after: Mapping[str, EntryId], count: int) -> dict[str, list[LoggedEntry] | WireError]:
         """What is new in these replies, at most so many entries of each, without waiting; or why it is unreadable."""

@@ -192,6 +192,8 @@ class ReplyReader:
     async def _restore(self, inboxes: Sequence[Inbox]) -> None:
         newest = await self._streams.last_ids([inbox.reply for inbox in inboxes]) if inboxes else []
         for inbox, last in zip(inboxes, newest, strict=True):
+            if inbox not in self._inboxes.get(inbox.request, ()):  # its request has ended since
+                continue
             if last is None or last < inbox.last:
                 known: Sequence[LoggedEntry] = inbox.log.entries if inbox.log.is_whole else ()
                 was_lost = await self._streams.restore(inbox.reply, _newer(known, last), self._reply_ttl_ms)
