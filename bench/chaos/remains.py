@@ -15,6 +15,7 @@ LOOK_S = 0.5
 LIMIT_S = 40
 """Until all is gone: leases, the time that ended answers stay, and a round of those who tidy up."""
 SHOWN = 5
+MOST_CHARS = 1000
 
 
 async def remains(site: Site, limit_s: float = LIMIT_S, *, is_patient: bool = True) -> list[str]:
@@ -54,6 +55,9 @@ def _in_broker(client: redis.Redis, *, is_patient: bool) -> Iterator[str]:
     ):
         if kept := [name for name in names if name.startswith(head)]:
             yield f"{len(kept)} of {what}: {', '.join(kept[:SHOWN])}"
+    if replies := [name for name in names if name.startswith("ghub:reply:")]:
+        ttl_s, newest = client.ttl(replies[0]), client.xrevrange(replies[0], count=3)
+        yield f"the first of them for {ttl_s} s more, its newest entries: {newest}"[:MOST_CHARS]
     if jobs := leftovers.jobs(client):
         yield f"{jobs} jobs in lanes, {leftovers.pending(client)} of them claimed"
     if immortal := [name for name in leftovers.immortal(client) if not name.startswith(MEANT_TO_STAY)]:
