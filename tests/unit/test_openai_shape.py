@@ -21,7 +21,7 @@ from hub.api.openai.shape import OPENAI
 from hub.errors import AttemptFailed, DeadlineExceeded, RequestFailed
 from hub.grid.model_names import ModelNames
 from hub.grid.registry_view import RegistryView
-from tests.unit.openai_schema import assert_is
+from tests.support.openai_schema import assert_is
 
 KINDS = [
     kind

@@ -10,13 +10,15 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 PROJECT = Path(__file__).resolve().parents[2]
+VARIABLE = "GHUB_OPENAI_SCHEMA"
+"""Where it lies; without it what needs it is skipped, and fails in CI."""
 
 
 @cache
 def _document() -> dict[str, Any]:
-    place = Path(os.environ.get("GHUB_OPENAI_SCHEMA") or PROJECT / ".." / "shared" / "data" / "openai-openapi.json")
+    place = Path(os.environ.get(VARIABLE) or PROJECT / ".." / "shared" / "data" / "openai-openapi.json")
     if not place.exists():
-        message = f"no OpenAPI document of OpenAI at {place} (GHUB_OPENAI_SCHEMA)"
+        message = f"no OpenAPI document of OpenAI at {place} ({VARIABLE})"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     document: dict[str, Any] = json.loads(place.read_bytes())
     return document
