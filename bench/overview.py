@@ -17,7 +17,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from common.broker import connect
+from common.broker.broker import connect
 from tests.support.brokers import BrokerProcess
 from tests.support.crowd import NodeCrowd
 from tests.support.grid import Grid, chat

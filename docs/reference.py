@@ -15,7 +15,7 @@ import structlog
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from common.broker import connect
+from common.broker.broker import connect
 from hub.app import Hub
 from hub.settings import HubSettings
 from provider.api.app import make_app

@@ -15,9 +15,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from common.broker import connect
-from common.broker_facts import Concern, concerns, read_facts
-from common.broker_url import BrokerUrl
+from common.broker.broker import connect
+from common.broker.facts import Concern, concerns, read_facts
+from common.broker.url import BrokerUrl
 from common.errors import BrokerError
 from ghub import ports, probes
 from ghub.child import Part

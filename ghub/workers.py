@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import httpx2
 import structlog
 
-from common.broker import connect
+from common.broker.broker import connect
 from common.logs import configure_logs
 from ghub import ports, probes
 from ghub.child import Part

@@ -7,16 +7,17 @@ from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from common import __version__
-from common.broker import Broker
-from common.broker_users import BrokerUsers
-from common.broker_watch import BrokerWatch
-from common.clock import BrokerClock
-from common.credentials import Credentials
-from common.history import History
-from common.limits import Limits
-from common.memberships import Memberships
-from common.nonces import Nonces
-from common.registry import Registry
+from common.broker.broker import Broker
+from common.broker.clock import BrokerClock
+from common.broker.users import BrokerUsers
+from common.broker.watch import BrokerWatch
+from common.records.credentials import Credentials
+from common.records.history import History
+from common.records.limits import Limits
+from common.records.memberships import Memberships
+from common.records.nonces import Nonces
+from common.records.registry import Registry
+from common.records.usage import UsageBooks
 from common.signing import SigningKeys
 from common.streams.changes import Changes
 from common.streams.control import ControlStreams
@@ -32,7 +33,6 @@ from common.streams.served import ServedBook
 from common.tasks import Crew, wait_or_stop
 from common.telemetry.port import NO_TRACING, Tracing
 from common.types import HubId
-from common.usage import UsageBooks
 from hub.access.broker_access import BrokerAccess
 from hub.access.credential_table import CredentialTable
 from hub.access.gatekeeper import Gatekeeper

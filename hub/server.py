@@ -7,7 +7,7 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common import __version__
-from common.broker import connect
+from common.broker.broker import connect
 from common.connections import Crowd
 from common.process import run_process
 from common.serving import FORCED_END_S, HttpServer, bind

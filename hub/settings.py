@@ -8,7 +8,7 @@ import orjson
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from common.broker_url import checked
+from common.broker.url import checked
 from common.registration import AclMode
 from common.settings import ProcessName, SharedSettings, is_loopback, is_wildcard
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from common.broker_url import BrokerUrl
+from common.broker.url import BrokerUrl
 from common.errors import BrokerError, LaneMissing
 from common.settings import is_loopback
 from common.signing import SigningKeys

@@ -9,7 +9,7 @@ from uuid import uuid4
 import structlog
 
 from common import __version__
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.errors import BrokerDenied, BrokerUnavailable
 from common.process import run_process
 from common.reasons import Reason

@@ -6,8 +6,8 @@ from dataclasses import replace
 import structlog
 
 from common.errors import BrokerDenied, BrokerRefused
-from common.grid_records import NodeRecord
-from common.registry import RENEW_NODE_MS, Registry
+from common.records.grid import NodeRecord
+from common.records.registry import RENEW_NODE_MS, Registry
 from common.streams.changes import Changes
 from common.types import NodeId
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from common import __version__
-from common.broker import Broker, connect
+from common.broker.broker import Broker, connect
 from common.errors import SettingsError
 from common.registration import Registration, RegistrationRequest
 from common.report import MAX_MODELS

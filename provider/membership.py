@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 import structlog
 from pydantic import SecretStr
 
-from common.broker import UserAndPassword
+from common.broker.broker import UserAndPassword
 from common.errors import BrokerDenied, BrokerError, LaneMissing, SettingsError
 from common.registration import Registration, RegistrationRequest
 from common.signing import SigningKeys

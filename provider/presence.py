@@ -7,10 +7,10 @@ from collections.abc import Callable
 import structlog
 
 from common import __version__
-from common.clock import BrokerClock
+from common.broker.clock import BrokerClock
 from common.errors import BrokerError
-from common.grid_records import NodeRecord
-from common.registry import Registry
+from common.records.grid import NodeRecord
+from common.records.registry import Registry
 from common.streams.changes import Changes
 from common.tasks import wait_or_stop
 from common.types import NodeId, RequestId

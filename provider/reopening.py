@@ -2,7 +2,7 @@
 
 import time
 
-from common.reconnections import Reconnections
+from common.broker.reconnections import Reconnections
 
 REOPEN_S = 15.0
 """What a hub gets, from the moment at which this node reached the broker again, to find that out itself and give back

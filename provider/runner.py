@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from common.clock import BrokerClock
+from common.broker.clock import BrokerClock
 from common.errors import BrokerError
 from common.keys import Keys
 from common.reasons import Reason

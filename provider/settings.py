@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from common.broker_url import checked
+from common.broker.url import checked
 from common.errors import SettingsError
 from common.settings import ProcessName, SharedSettings
 from common.signing import SigningKeys

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import structlog
 
-from common.clock import BrokerClock
+from common.broker.clock import BrokerClock
 from common.reasons import Reason
-from common.registry import Registry
+from common.records.registry import Registry
 from common.streams.changes import Changes
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes

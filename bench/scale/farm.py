@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 
 import orjson
 
-from common.broker import Broker, connect
+from common.broker.broker import Broker, connect
 from common.endpoints import Capability
 from common.logs import LogFormat, configure_logs
 from common.signing import SigningKeys

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import psutil
 
-from common.broker import Broker, connect
+from common.broker.broker import Broker, connect
 from common.errors import ClientGone
 from common.keys import Keys
 from common.logs import LogFormat, configure_logs

@@ -4,7 +4,7 @@ Whoever writes an entry tells afterwards. A hint that is lost, trimmed or untrue
 comes later: at the latest when the lease that a hub knows of has run out.
 """
 
-from common.broker import Broker, broker_errors
+from common.broker.broker import Broker, broker_errors
 from common.streams.shapes import entries_of
 from common.types import NodeId
 

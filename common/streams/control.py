@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from common.broker import Broker, broker_errors, raise_first
+from common.broker.broker import Broker, broker_errors, raise_first
+from common.broker.line import Command
 from common.errors import WireError
-from common.line import Command
 from common.orders import ControlEntry
 from common.streams.shapes import entries_of, flat
 from common.types import NodeId

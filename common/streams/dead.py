@@ -6,7 +6,7 @@ from typing import Any
 
 from redis import exceptions as rx
 
-from common.broker import Broker, broker_errors
+from common.broker.broker import Broker, broker_errors
 from common.streams.jobs import DEAD_MAXLEN, INDEX_TTL_MS
 from common.streams.shapes import Fields, is_used_up
 

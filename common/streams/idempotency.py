@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from common.broker import Broker, broker_errors
+from common.broker.broker import Broker, broker_errors
 from common.streams.scripts import Script
 from common.types import KeyId, RequestId
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.broker import Broker, broker_errors
+from common.broker.broker import Broker, broker_errors
 from common.errors import GHubError
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes, LaneName, Ticket, lanes_of

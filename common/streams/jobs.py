@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from redis import exceptions as rx
 from redis.asyncio import Redis
 
-from common.broker import BLOCK_MS, Broker, broker_errors
+from common.broker.broker import BLOCK_MS, Broker, broker_errors
+from common.broker.line import Answer, Argument, Command
 from common.keys import GROUP, Keys
-from common.line import Answer, Argument, Command
 from common.streams.missing_lanes import is_nogroup, lane_errors
 from common.streams.scripts import Script
 from common.streams.shapes import Fields, entries_of, fields_of, flat

@@ -10,7 +10,7 @@ from typing import Any
 
 from redis import exceptions as rx
 
-from common.broker import Broker, broker_errors
+from common.broker.broker import Broker, broker_errors
 from common.errors import BrokerRefused
 from common.keys import GROUP
 from common.streams.jobs import LaneName, Ticket

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.broker import Broker, broker_errors
+from common.broker.broker import Broker, broker_errors
 from common.streams.replies import DOORBELL_MAXLEN, ReplyWrite
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from common.broker import Broker, broker_errors
-from common.registry import FORGET_NODE_MS
+from common.broker.broker import Broker, broker_errors
+from common.records.registry import FORGET_NODE_MS
 from common.types import HubId, RequestId
 
 

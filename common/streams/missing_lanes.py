@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from redis import exceptions as rx
 
-from common.broker import broker_errors
+from common.broker.broker import broker_errors
 from common.errors import BrokerRefused, LaneMissing
 
 

@@ -6,7 +6,7 @@ job is not handed to whoever has been waiting longest; if it doesn't take the jo
 
 from typing import Any
 
-from common.broker import Broker, broker_errors
+from common.broker.broker import Broker, broker_errors
 from common.keys import GROUP
 from common.streams.jobs import INDEX_TTL_MS, NEAR, LaneName, Ticket, near_lane
 from common.streams.scripts import Script

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from common.broker import Broker, broker_errors
+from common.broker.broker import Broker, broker_errors
 from common.keys import GROUP
 from common.streams.jobs import LaneName
 from common.streams.missing_lanes import is_nogroup

@@ -7,9 +7,9 @@ from typing import Any
 
 from redis import exceptions as rx
 
-from common.broker import BLOCK_MS, Broker, broker_errors, raise_first
+from common.broker.broker import BLOCK_MS, Broker, broker_errors, raise_first
+from common.broker.line import Argument, Command, ConnectedAnewError
 from common.errors import WireError
-from common.line import Argument, Command, ConnectedAnewError
 from common.streams.scripts import Script
 from common.streams.shapes import Fields, entries_of, flat, is_used_up
 from common.succession import LoggedEntry, Succession

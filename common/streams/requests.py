@@ -6,9 +6,9 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from common.broker import Broker, broker_errors, raise_first
+from common.broker.broker import Broker, broker_errors, raise_first
+from common.broker.line import Answer, Argument, Command
 from common.keys import GROUP
-from common.line import Answer, Argument, Command
 from common.orders import ControlEntry
 from common.streams.control import ControlStreams
 from common.streams.jobs import INDEX_TTL_MS, JobLanes, LaneName, Ticket, near_lane

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from redis.exceptions import NoScriptError, ResponseError
 
-from common.line import Answer, Argument, Command, Line
+from common.broker.line import Answer, Argument, Command, Line
 
 
 class Script:

@@ -5,7 +5,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from common.line import Answer
+from common.broker.line import Answer
 
 Fields = Mapping[bytes, bytes]
 _HIGHEST_ID = f"{2**64 - 1}-{2**64 - 1}".encode()

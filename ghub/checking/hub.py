@@ -4,8 +4,8 @@ from typing import Any
 
 import httpx2
 
-from common.broker import connect
-from common.broker_facts import concerns, read_facts
+from common.broker.broker import connect
+from common.broker.facts import concerns, read_facts
 from common.errors import BrokerError, SettingsError
 from ghub import probes
 from ghub.checking.findings import Finding

@@ -2,10 +2,10 @@
 
 import time
 
-from common.broker import Broker, connect
-from common.broker_facts import BrokerFacts, read_facts
-from common.broker_users import BrokerUsers
-from common.clock import BrokerClock
+from common.broker.broker import Broker, connect
+from common.broker.clock import BrokerClock
+from common.broker.facts import BrokerFacts, read_facts
+from common.broker.users import BrokerUsers
 from common.errors import BrokerDenied, BrokerError, BrokerRefused, SettingsError
 from ghub.broker import without_password
 from ghub.checking.findings import Finding

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from common.acl import nameable
-from common.broker_users import BrokerUsers, password_digest
-from common.memberships import Member
+from common.broker.acl import nameable
+from common.broker.users import BrokerUsers, password_digest
+from common.records.memberships import Member
 from common.registration import AclMode
 from common.types import ModelId, NodeId, TokenId
 from hub.access.broker_address import broker_url_for

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from common.broker_url import SENTINEL_SECRETS, Address, BrokerUrl
+from common.broker.url import SENTINEL_SECRETS, Address, BrokerUrl
 from common.settings import is_loopback
 
 

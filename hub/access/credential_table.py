@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import structlog
 
-from common.credentials import ClientKey, Credentials, ProviderToken, digest_of
 from common.errors import BrokerError, BrokerUnavailable
+from common.records.credentials import ClientKey, Credentials, ProviderToken, digest_of
 
 log = structlog.get_logger()
 

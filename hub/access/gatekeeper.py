@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import structlog
 from pydantic import SecretStr
 
-from common.clock import BrokerClock
-from common.credentials import ClientKey, ProviderToken, digest_of
+from common.broker.clock import BrokerClock
 from common.errors import BrokerError
+from common.records.credentials import ClientKey, ProviderToken, digest_of
 from common.types import KeyId, ModelId
 from hub.access.credential_table import CredentialTable
 from hub.access.shown_secret import shown_secret

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import structlog
 
-from common.clock import BrokerClock
-from common.credentials import Credentials, ProviderToken
+from common.broker.clock import BrokerClock
 from common.errors import BrokerError, BrokerRefused
-from common.memberships import Member, Memberships
+from common.records.credentials import Credentials, ProviderToken
+from common.records.memberships import Member, Memberships
+from common.records.registry import Registry
 from common.registration import Registration, RegistrationRequest
-from common.registry import Registry
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes, lanes_of, near_lane
 from common.types import ModelId, NodeId

@@ -2,8 +2,8 @@
 
 from pydantic import SecretStr
 
-from common.credentials import ProviderToken, digest_of
 from common.errors import SettingsError
+from common.records.credentials import ProviderToken, digest_of
 
 MIN_TOKEN_CHARS = 16
 NAME = "GHUB_HUB_PROVIDER_TOKENS"

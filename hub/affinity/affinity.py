@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from common.grid_records import NodeRecord
+from common.records.grid import NodeRecord
 from common.signing import SigningKeys
 from common.streams.requests import SetAside
 from common.types import KeyId, Lane, ModelId, NodeId, RequestId

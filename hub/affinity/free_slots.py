@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from common.grid_records import NodeRecord
+from common.records.grid import NodeRecord
 from common.types import NodeId, NodeState, RequestId
 
 SAID_LATE_S = 10.0

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from common.grid_records import NodeRecord
+from common.records.grid import NodeRecord
 from common.types import ModelId, NodeId
 from hub.affinity.free_slots import FreeSlots
 

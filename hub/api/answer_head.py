@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from common.limits import Quota
+from common.records.limits import Quota
 from common.types import NodeId, RequestId
 from common.wire import Start
 from hub.requests.limits import quota_headers

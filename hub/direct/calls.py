@@ -2,10 +2,10 @@
 
 import structlog
 
-from common.clock import BrokerClock
+from common.broker.clock import BrokerClock
 from common.direct import SKEW_S, DirectCall, DirectRefused, Nonce, verify_direct
 from common.errors import BrokerError
-from common.nonces import Nonces
+from common.records.nonces import Nonces
 from common.signing import SigningKeys
 from common.types import DirectRefusal
 from hub.errors import BrokerAway

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
-from common.clock import BrokerClock
+from common.broker.clock import BrokerClock
 from common.direct import HEADER, DirectCall, sign_direct
 from common.endpoints import ENDPOINTS
-from common.grid_records import NodeRecord
+from common.records.grid import NodeRecord
 from common.signing import SigningKeys
 from common.types import ModelId, NodeState
 from hub.access.gatekeeper import Caller

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from common.clock import BrokerClock
+from common.broker.clock import BrokerClock
 from common.errors import BrokerError
-from common.history import History, first_token_field, minute_of
+from common.records.history import History, first_token_field, minute_of
 from common.types import RequestStatus
 from common.wire import Usage
 from hub.errors import RequestFailed

@@ -8,8 +8,8 @@ since they were last read, nodes that are not there but may come back, and nodes
 import asyncio
 from collections.abc import Sequence
 
-from common.grid_records import MAX_TIME_MS, PASSING, NodeRecord
-from common.registry import Registry, record_of
+from common.records.grid import MAX_TIME_MS, PASSING, NodeRecord
+from common.records.registry import Registry, record_of
 from common.streams.changes import Changes
 from common.streams.shapes import Fields
 from common.types import NodeId

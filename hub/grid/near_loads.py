@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from common.grid_records import NodeRecord
+from common.records.grid import NodeRecord
 from common.streams.jobs import LaneName
 from common.streams.queues import LaneLoad
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from common.grid_records import NodeRecord
-from common.registry import Registry
+from common.records.grid import NodeRecord
+from common.records.registry import Registry
 from common.report import StoredReport
 from common.streams.jobs import JobLanes, LaneName, lanes_of
 from common.streams.queues import LaneLoad, Queues

@@ -5,10 +5,10 @@ import asyncio
 import structlog
 
 from common import __version__
-from common.clock import BrokerClock
+from common.broker.clock import BrokerClock
 from common.errors import BrokerError
-from common.grid_records import HubRecord
-from common.registry import Registry
+from common.records.grid import HubRecord
+from common.records.registry import Registry
 from common.settings import SharedSettings
 from common.streams.replies import Doorbell
 from common.streams.requests import Requests

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 
 import structlog
 
-from common.clock import BrokerClock
+from common.broker.clock import BrokerClock
+from common.broker.reconnections import CountedReconnections, Reconnections
 from common.errors import BrokerError
-from common.grid_records import NodeRecord
-from common.reconnections import CountedReconnections, Reconnections
-from common.registry import Registry
+from common.records.grid import NodeRecord
+from common.records.registry import Registry
 from common.settings import LEASE_BEATS
 from common.streams.changes import Changes
 from common.streams.jobs import JobLanes

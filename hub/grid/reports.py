@@ -2,9 +2,9 @@
 
 import structlog
 
-from common.clock import BrokerClock
+from common.broker.clock import BrokerClock
 from common.errors import BrokerError
-from common.registry import Registry
+from common.records.registry import Registry
 from common.report import HealthReport
 from hub.errors import BrokerAway
 from hub.settings import HubSettings

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from common.reconnections import Reconnections
+from common.broker.reconnections import Reconnections
 
 
 class Steadiness:

@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.clock import BrokerClock
-from common.credentials import KEY_HEAD, ClientKey, Credentials, digest_of, new_secret
+from common.broker.clock import BrokerClock
+from common.records.credentials import KEY_HEAD, ClientKey, Credentials, digest_of, new_secret
+from common.records.usage import UsageBooks, days_back
 from common.registration import ModelName
 from common.types import Lane
-from common.usage import UsageBooks, days_back
 from hub.access.credential_table import CredentialTable
 from hub.asking import asking_broker
 from hub.errors import InvalidRequest

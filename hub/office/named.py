@@ -6,7 +6,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field
 
-from common.credentials import ClientKey, ProviderToken
+from common.records.credentials import ClientKey, ProviderToken
 from common.settings import NAME_PATTERN
 from hub.errors import Conflict, NotFound
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import structlog
 
-from common.grid_records import NodeRecord
 from common.orders import ControlEntry
-from common.registry import Registry
+from common.records.grid import NodeRecord
+from common.records.registry import Registry
 from common.streams.control import ControlStreams
 from common.types import NodeId, Order
 from hub.access.members import Members

@@ -1,9 +1,9 @@
 """Puts together what an overview is taken from."""
 
-from common.broker import Broker
-from common.clock import BrokerClock
-from common.history import History
-from common.registry import Registry
+from common.broker.broker import Broker
+from common.broker.clock import BrokerClock
+from common.records.history import History
+from common.records.registry import Registry
 from common.streams.dead import DeadLetters
 from common.streams.jobs import JobLanes
 from common.streams.queues import Queues

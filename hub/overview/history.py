@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common.history import FIRST_TOKEN_BOUNDS_MS, Minute
+from common.records.history import FIRST_TOKEN_BOUNDS_MS, Minute
 
 
 def shown_points(minutes: Sequence[Minute]) -> dict[str, dict[str, Any]]:

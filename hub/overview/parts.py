@@ -6,7 +6,7 @@ Nodes write their entries themselves, and what stands there may be anything: eac
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from common.grid_records import HubRecord, NodeRecord
+from common.records.grid import HubRecord, NodeRecord
 from common.streams.jobs import LaneName
 from common.streams.queues import LaneLoad
 from common.streams.request_book import is_request_id

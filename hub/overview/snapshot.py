@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from common import __version__
-from common.clock import BrokerClock
-from common.history import STEP_S, History, Minute
+from common.broker.clock import BrokerClock
 from common.reasons import WORDS
-from common.registry import Registry
+from common.records.history import STEP_S, History, Minute
+from common.records.registry import Registry
 from common.streams.dead import DeadLetters
 from common.streams.jobs import JobLanes, LaneName
 from common.streams.queues import LaneLoad, Queues

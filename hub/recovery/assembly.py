@@ -1,7 +1,7 @@
 """Puts the reaper of a hub together."""
 
-from common.broker import Broker
-from common.clock import BrokerClock
+from common.broker.broker import Broker
+from common.broker.clock import BrokerClock
 from common.streams.jobs import JobLanes
 from common.streams.lane_looks import LaneLooks
 from common.streams.leftovers import Leftovers

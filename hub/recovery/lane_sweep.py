@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from common.clock import BrokerClock
+from common.broker.clock import BrokerClock
 from common.errors import BrokerRefused
 from common.streams.jobs import JobLanes, LaneName, near_lane
 from common.streams.lane_looks import JobGlimpse, LaneLooks, LaneStanding

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from common.clock import BrokerClock
+from common.broker.clock import BrokerClock
 from common.errors import BrokerError, BrokerUnavailable
 from common.keys import Keys
 from common.streams.jobs import JobLanes

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
+from common.broker.reconnections import CountedReconnections, Reconnections
 from common.errors import BrokerError, WireError
-from common.reconnections import CountedReconnections, Reconnections
 from common.streams.replies import Doorbell, ReplyStreams
 from common.succession import LoggedEntry
 from common.tasks import backoff_s

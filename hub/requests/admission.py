@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from common.endpoints import ENDPOINTS
 from common.errors import BrokerError
-from common.grid_records import NodeRecord
+from common.records.grid import NodeRecord
 from common.types import Lane, ModelId
 from hub.access.gatekeeper import ANYONE, Caller
 from hub.errors import ApiNotServed, BrokerAway, HubFull, LaneForbidden, ShuttingDown

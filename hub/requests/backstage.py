@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from common.clock import BrokerClock
+from common.broker.clock import BrokerClock
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes
 from common.streams.near_lanes import NearLanes

@@ -9,10 +9,10 @@ from uuid import uuid4
 import structlog
 from structlog.contextvars import bind_contextvars
 
-from common.credentials import ClientKey
 from common.errors import BrokerError
 from common.keys import Keys
-from common.limits import Quota
+from common.records.credentials import ClientKey
+from common.records.limits import Quota
 from common.streams.jobs import LaneName, Ticket
 from common.tasks import wait_or_stop
 from common.types import KeyId, Lane, ModelId, RequestId

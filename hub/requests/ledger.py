@@ -5,11 +5,11 @@ import asyncio
 import structlog
 
 from common.errors import BrokerError
+from common.records.usage import DayOfKey, ModelUsage, UsageBooks
 from common.streams.jobs import LaneName
 from common.streams.requests import Requests
 from common.tasks import backoff_s
 from common.types import HubId, KeyId, ModelId, RequestId
-from common.usage import DayOfKey, ModelUsage, UsageBooks
 from common.wire import Usage
 
 log = structlog.get_logger()

@@ -2,8 +2,8 @@
 
 import orjson
 
-from common.credentials import ClientKey
-from common.limits import Allowance, LimitSettings, Quota
+from common.records.credentials import ClientKey
+from common.records.limits import Allowance, LimitSettings, Quota
 from hub.settings import HubSettings
 
 BYTES_PER_TOKEN = 4

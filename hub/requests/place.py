@@ -5,9 +5,9 @@ import math
 
 import structlog
 
-from common.credentials import ClientKey
 from common.errors import BrokerError
-from common.limits import UNKNOWN_TOKENS, Quota
+from common.records.credentials import ClientKey
+from common.records.limits import UNKNOWN_TOKENS, Quota
 from common.streams.jobs import LaneName, Ticket
 from common.streams.requests import Facts
 from common.streams.requests import QueueFull as LaneFull

@@ -3,9 +3,9 @@
 from contextlib import suppress
 
 from common.errors import BrokerError
+from common.records.usage import day_of
 from common.streams.jobs import Ticket
 from common.types import NodeId, RequestStatus
-from common.usage import day_of
 from common.wire import Job, Usage
 from hub.errors import DeadlineExceeded, QueueTimeout, RequestFailed
 from hub.figures.tally import Ending

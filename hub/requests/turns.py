@@ -14,9 +14,9 @@ from uuid import uuid4
 
 import structlog
 
-from common.credentials import ClientKey
 from common.errors import BrokerError
-from common.limits import GRACE_MS, UNKNOWN_TOKENS, Limits, Quota, Saying, Standing, Verb, Verdict
+from common.records.credentials import ClientKey
+from common.records.limits import GRACE_MS, UNKNOWN_TOKENS, Limits, Quota, Saying, Standing, Verb, Verdict
 from common.streams.jobs import LaneName
 from common.tasks import wait_or_stop
 from common.types import KeyId, Lane, ModelId, RequestId

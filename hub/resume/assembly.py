@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from common.broker import Broker
-from common.registry import Registry
+from common.broker.broker import Broker
+from common.records.registry import Registry
 from common.streams.idempotency import IdempotencyKeys
 from common.streams.job_search import JobSearch
 from common.streams.replies import Doorbell, ReplyStreams

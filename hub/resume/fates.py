@@ -5,7 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 
 from common.errors import BrokerError, WireError
-from common.registry import Registry
+from common.records.registry import Registry
 from common.streams.replies import ReplyStreams
 from common.streams.request_book import RequestBook
 from common.types import HubId, RequestId, RequestStatus

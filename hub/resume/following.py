@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from common.limits import Quota
+from common.records.limits import Quota
 from common.succession import LoggedEntry
 from common.types import ModelId, NodeId, RequestId
 from hub.errors import RequestFailed

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import structlog
 
+from common.broker.reconnections import Reconnections
 from common.errors import BrokerError
-from common.reconnections import Reconnections
 from common.streams.idempotency import Held, IdempotencyKeys
 from hub.settings import HubSettings
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from common.errors import BrokerError
-from common.limits import Quota
+from common.records.limits import Quota
 from common.succession import LoggedEntry
 from common.types import ModelId, NodeId
 from hub.errors import BrokerAway, HandedOn

@@ -1,9 +1,9 @@
 """Puts together what explanations are drawn from."""
 
-from common.broker import Broker
-from common.clock import BrokerClock
-from common.limit_looks import LimitLooks
-from common.registry import Registry
+from common.broker.broker import Broker
+from common.broker.clock import BrokerClock
+from common.records.limit_looks import LimitLooks
+from common.records.registry import Registry
 from common.streams.queues import Queues
 from common.streams.request_book import RequestBook
 from hub.access.credential_table import CredentialTable

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from common.clock import BrokerClock
-from common.credentials import ClientKey
-from common.limit_looks import LimitLooks
-from common.registry import Registry
+from common.broker.clock import BrokerClock
+from common.records.credentials import ClientKey
+from common.records.limit_looks import LimitLooks
+from common.records.registry import Registry
 from common.streams.jobs import LaneName, lanes_of
 from common.streams.queues import LaneLoad, Queues
 from common.streams.request_book import RequestBook, is_request_id

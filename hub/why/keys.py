@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from common.credentials import ClientKey
-from common.limit_looks import KeyStanding
+from common.records.credentials import ClientKey
+from common.records.limit_looks import KeyStanding
 from hub.why.answer import Because, Why, count_of
 
 FAIR_CURE = "others' requests are not held up by one key; it moves on as nodes claim"

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
-from common.grid_records import NodeRecord
+from common.records.grid import NodeRecord
 from common.streams.queues import LaneLoad
 from common.types import ModelId
 from hub.why.answer import Because, Why, count_of

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from common.grid_records import NodeRecord
 from common.reasons import NO_FREE_SLOT, words_of
+from common.records.grid import NodeRecord
 from common.streams.jobs import LaneName
 from common.streams.queues import LaneLoad
 from common.types import ModelId

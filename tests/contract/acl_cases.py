@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import redis
 
-from common.acl import provider_rules, user_name
+from common.broker.acl import provider_rules, user_name
 from common.keys import Keys
 from common.types import HubId, Lane, ModelId, NodeId, RequestId
 

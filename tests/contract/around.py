@@ -1,9 +1,9 @@
 """A reaper, and the hub around it as a test sets it."""
 
-from common.broker import Broker
-from common.clock import BrokerClock
-from common.reconnections import CountedReconnections
-from common.registry import Registry
+from common.broker.broker import Broker
+from common.broker.clock import BrokerClock
+from common.broker.reconnections import CountedReconnections
+from common.records.registry import Registry
 from common.streams.changes import Changes
 from common.streams.jobs import JobLanes
 from common.streams.requests import Requests

@@ -6,8 +6,8 @@ from pathlib import Path
 import fakeredis
 import pytest
 
-from common.broker import Broker, connect
-from common.clock import BrokerClock
+from common.broker.broker import Broker, connect
+from common.broker.clock import BrokerClock
 from common.keys import Keys
 from tests.support.brokers import KINDS, BrokerProcess
 from tests.support.cluster import ClusterBroker
@@ -106,7 +106,7 @@ async def own_broker(own_server: BrokerProcess) -> AsyncIterator[Broker]:
 
 def fake_broker() -> Broker:
     server = fakeredis.FakeServer()
-    # as common.broker does; with RESP3 its scripts would even see other shapes than those of a server
+    # as common.broker.broker does; with RESP3 its scripts would even see other shapes than those of a server
     commands, blocking = (fakeredis.FakeAsyncRedis(server=server, protocol=2) for _ in range(2))
     return Broker(commands, blocking, Keys())
 

@@ -5,10 +5,10 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from common.broker import BLOCK_MS, Broker
+from common.broker.broker import BLOCK_MS, Broker
 from common.errors import BrokerUnavailable, LaneMissing
-from common.grid_records import HubRecord
-from common.registry import Registry
+from common.records.grid import HubRecord
+from common.records.registry import Registry
 from common.streams.jobs import JobLanes
 from tests.contract.story import HUB, LANES, NODE, requests_of
 

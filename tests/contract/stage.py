@@ -7,10 +7,10 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.errors import ClientGone, LaneMissing
 from common.keys import Keys
-from common.registry import Registry
+from common.records.registry import Registry
 from common.streams.jobs import Delivery, JobLanes
 from common.streams.replies import ReplyStreams, ReplyWrite
 from common.telemetry.port import NO_TRACING, Tracing

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from common.broker import Broker
-from common.grid_records import NodeRecord
+from common.broker.broker import Broker
 from common.keys import Keys
-from common.registry import Registry, record_of
+from common.records.grid import NodeRecord
+from common.records.registry import Registry, record_of
 from common.streams.jobs import Delivery, JobLanes, LaneName, Ticket, lanes_of
 from common.streams.requests import Published, QueueFull, Requests, RequestTtls, SetAside
 from common.tasks import Crew

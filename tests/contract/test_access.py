@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.errors import BrokerUnavailable, LaneMissing
 from common.signing import SigningKeys
 from common.streams.jobs import Delivery, JobLanes, lanes_of

@@ -9,9 +9,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from common.acl import MAX_MODELS, RulesError, nameable, provider_rules
-from common.broker import connect
-from common.broker_users import BrokerUsers
+from common.broker.acl import MAX_MODELS, RulesError, nameable, provider_rules
+from common.broker.broker import connect
+from common.broker.users import BrokerUsers
 from common.errors import BrokerRefused
 from common.keys import Keys
 from common.types import Lane, ModelId, NodeId

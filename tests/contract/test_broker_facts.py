@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import structlog
 
-from common.broker import Broker, connect
-from common.broker_facts import read_facts
-from common.broker_watch import BrokerWatch
-from common.clock import BrokerClock
+from common.broker.broker import Broker, connect
+from common.broker.clock import BrokerClock
+from common.broker.facts import read_facts
+from common.broker.watch import BrokerWatch
 from common.errors import BrokerUnavailable
 from common.streams.replies import ReplyStreams
 from tests.contract.story import publish

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from common.broker import Broker, connect
-from common.clock import BrokerClock
+from common.broker.broker import Broker, connect
+from common.broker.clock import BrokerClock
 from common.errors import BrokerRefused, BrokerUnavailable, SettingsError
-from common.grid_records import HubRecord
 from common.orders import ControlEntry
-from common.registry import Registry
+from common.records.grid import HubRecord
+from common.records.registry import Registry
 from common.streams.changes import Changes
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
@@ -110,7 +110,7 @@ class TestAway:
     async def test_a_broker_that_accepts_and_is_silent_is_told_in_time(
         self, own_server: BrokerProcess, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("common.broker.COMMAND_TIMEOUT_S", 0.3)
+        monkeypatch.setattr("common.broker.broker.COMMAND_TIMEOUT_S", 0.3)
         async with clients(own_server.url) as broker:
             await JobLanes(broker).known()
             own_server.process.signal(signal.SIGSTOP)

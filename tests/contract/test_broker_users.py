@@ -6,8 +6,8 @@ import pytest
 import redis
 from redis.asyncio import Redis
 
-from common.broker import Broker, connect
-from common.broker_users import BrokerUsers, password_digest
+from common.broker.broker import Broker, connect
+from common.broker.users import BrokerUsers, password_digest
 from common.errors import BrokerRefused
 from common.streams.jobs import JobLanes, Ticket
 from common.types import ModelId, NodeId

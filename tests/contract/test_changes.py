@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.streams.changes import HINTS_PER_READ, MAXLEN, Changes
 from common.types import NodeId
 from tests.contract.story import KEYS, NODE, raw

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from common.broker import Broker, connect
+from common.broker.broker import Broker, connect
 from common.errors import LaneMissing
 from common.keys import GROUP
 from common.streams.jobs import Delivery, JobLanes, LaneName, lanes_of

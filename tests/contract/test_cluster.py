@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from redis.exceptions import ResponseError
 
-from common.broker import COMMAND_TIMEOUT_S, Broker, connect
-from common.broker_users import BrokerUsers
+from common.broker.broker import COMMAND_TIMEOUT_S, Broker, connect
+from common.broker.users import BrokerUsers
 from common.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from common.streams.jobs import JobLanes
 from common.streams.replies import ReplyStreams, ReplyWrite, Written

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.errors import WireError
 from common.orders import ControlEntry
 from common.streams.control import ControlStreams

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from common.broker import Broker
-from common.credentials import ClientKey, Credentials, ProviderToken, digest_of, new_secret
+from common.broker.broker import Broker
 from common.errors import BrokerRefused
+from common.records.credentials import ClientKey, Credentials, ProviderToken, digest_of, new_secret
 from common.types import Lane
 from hub.access.credential_table import CredentialTable
 from tests.contract.story import all_keys, flush

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from pydantic import SecretStr
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.streams.dead import DeadLetter, DeadLetters, is_entry
 from common.streams.last_word import LastWords
 from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite, Written

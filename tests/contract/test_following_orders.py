@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from common.broker import Broker, connect
+from common.broker.broker import Broker, connect
 from common.orders import ControlEntry
 from common.reasons import Reason
 from common.streams.control import ControlStreams

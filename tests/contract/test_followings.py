@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.types import RequestId
 from hub.errors import TooManyReaders
 from hub.resume.guard import MOST_READERS

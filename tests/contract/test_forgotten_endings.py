@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.streams.jobs import JobLanes, LaneName, Ticket
 from common.streams.leftovers import Leftovers
 from common.types import Lane, RequestId

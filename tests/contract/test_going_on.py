@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.keys import Keys
-from common.registry import Registry
+from common.records.registry import Registry
+from common.records.usage import UsageBooks, day_of
 from common.streams.jobs import Delivery
 from common.types import Lane, NodeId
-from common.usage import UsageBooks, day_of
 from common.wire import CANNOT_CONTINUE, LAST_WORD, EntryId, Failure, Job, ReplyEntry, Start, Usage
 from hub.access.gatekeeper import Caller
 from hub.app import Hub

@@ -6,10 +6,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.broker import Broker
-from common.history import FIRST_TOKEN_BOUNDS_MS, STEP_S, TTL_MS, History, first_token_field, minute_of
-from common.limit_looks import LimitLooks
-from common.limits import Verb
+from common.broker.broker import Broker
+from common.records.history import FIRST_TOKEN_BOUNDS_MS, STEP_S, TTL_MS, History, first_token_field, minute_of
+from common.records.limit_looks import LimitLooks
+from common.records.limits import Verb
 from common.types import RequestId
 from hub.overview.history import quantile_ms, shown_points
 from tests.contract.story import KEYS, raw

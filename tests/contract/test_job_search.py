@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from pydantic import SecretStr
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.signing import SigningKeys
 from common.streams.job_search import PER_READ, JobSearch
 from common.streams.jobs import JobLanes, LaneName, Ticket, near_lane

@@ -5,11 +5,11 @@ Dead letters are bounded by their number: a provider's broker user may not say h
 
 from dataclasses import replace
 
-from common.broker import Broker
-from common.grid_records import HubRecord
+from common.broker.broker import Broker
 from common.keys import Keys
 from common.orders import ControlEntry
-from common.registry import Registry
+from common.records.grid import HubRecord
+from common.records.registry import Registry
 from common.streams.changes import Changes
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes

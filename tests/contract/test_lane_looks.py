@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.streams.jobs import JobLanes, LaneName, Ticket
 from common.streams.lane_looks import UNREADABLE, LaneLooks
 from common.streams.replies import ReplyStreams, ReplyWrite

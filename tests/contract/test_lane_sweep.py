@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from common.broker import Broker
-from common.clock import BrokerClock
-from common.registry import Registry
+from common.broker.broker import Broker
+from common.broker.clock import BrokerClock
+from common.records.registry import Registry
 from common.streams.changes import Changes
 from common.streams.jobs import JobLanes, LaneName, Ticket
 from common.streams.lane_looks import LaneLooks

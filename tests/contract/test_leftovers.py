@@ -2,9 +2,9 @@
 
 import asyncio
 
-from common.broker import Broker
-from common.grid_records import HubRecord
-from common.registry import FORGET_NODE_MS, Registry
+from common.broker.broker import Broker
+from common.records.grid import HubRecord
+from common.records.registry import FORGET_NODE_MS, Registry
 from common.streams.leftovers import Leftovers
 from common.types import HubId, RequestId
 from tests.contract.story import KEYS, all_keys, publish, raw

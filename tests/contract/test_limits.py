@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 
 from common import limits as limits_module
-from common.broker import Broker
-from common.credentials import ClientKey
-from common.limits import Limits, LimitSettings, Saying, Standing, Verb, Verdict
+from common.broker.broker import Broker
+from common.records.credentials import ClientKey
+from common.records.limits import Limits, LimitSettings, Saying, Standing, Verb, Verdict
 from common.streams.jobs import LaneName
 from common.streams.replies import Doorbell
 from common.types import HubId, Lane, ModelId, RequestId

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.errors import BrokerUnavailable
 from common.keys import Keys
 from common.streams.requests import Published, Requests

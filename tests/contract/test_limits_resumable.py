@@ -1,7 +1,7 @@
 """What a hub that died held of a key's limits comes free, but a request that can be resumed goes on elsewhere."""
 
-from common.broker import Broker
-from common.limits import Limits, LimitSettings, Quota, Standing
+from common.broker.broker import Broker
+from common.records.limits import Limits, LimitSettings, Quota, Standing
 from common.types import HubId, RequestId
 from tests.contract.story import KEYS, all_keys, raw
 

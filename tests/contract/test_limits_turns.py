@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from common.broker import Broker
-from common.credentials import ClientKey
+from common.broker.broker import Broker
 from common.errors import BrokerUnavailable
-from common.limits import NO_SHARES, Limits, LimitSettings, Quota, Saying, Standing, Verb, Verdict
+from common.records.credentials import ClientKey
+from common.records.limits import NO_SHARES, Limits, LimitSettings, Quota, Saying, Standing, Verb, Verdict
 from common.streams.jobs import LaneName
 from common.streams.replies import Doorbell
 from common.types import HubId, RequestId

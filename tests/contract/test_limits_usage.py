@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.errors import BrokerUnavailable
+from common.records.usage import DayOfKey, ModelUsage, UsageBooks, day_of, days_back
 from common.streams.requests import Requests
 from common.types import HubId, KeyId, ModelId
-from common.usage import DayOfKey, ModelUsage, UsageBooks, day_of, days_back
 from common.wire import Usage
 from hub.requests.ledger import Ledger
 from tests.contract.story import HUB, KEYS, MODEL, OTHER_MODEL, TTLS, hash_of, raw

@@ -6,8 +6,8 @@ import time
 import pytest
 from redis import exceptions as rx
 
-from common.broker import Broker, connect
-from common.line import ConnectedAnewError, OwnLine
+from common.broker.broker import Broker, connect
+from common.broker.line import ConnectedAnewError, OwnLine
 from tests.contract.line import line_to
 from tests.contract.story import eventually, on_real_brokers, raw
 from tests.support.brokers import BrokerProcess

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from common.broker import Broker, connect
+from common.broker.broker import Broker, connect
 from common.streams.replies import Doorbell, ReplyStreams
 from common.tasks import new_event_loop
 from tests.contract.story import HUB, publish

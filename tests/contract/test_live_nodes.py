@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from common.acl import provider_rules, user_name
-from common.broker import Broker, connect
+from common.broker.acl import provider_rules, user_name
+from common.broker.broker import Broker, connect
 from common.errors import BrokerUnavailable
-from common.grid_records import NodeRecord
-from common.registry import RENEW_NODE_MS, Registry
+from common.records.grid import NodeRecord
+from common.records.registry import RENEW_NODE_MS, Registry
 from common.streams.changes import Changes
 from common.types import ModelId, NodeId, NodeState, RequestId
 from hub.grid.live_nodes import LiveNodes

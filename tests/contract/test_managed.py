@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from common.broker import Broker, connect
-from common.broker_facts import concerns, read_facts
-from common.broker_users import BrokerUsers
+from common.broker.broker import Broker, connect
+from common.broker.facts import concerns, read_facts
+from common.broker.users import BrokerUsers
 from common.errors import BrokerRefused
 from common.streams.jobs import JobLanes
 from common.streams.replies import Doorbell

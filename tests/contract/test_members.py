@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from common.broker import Broker
-from common.broker_users import BrokerUsers
-from common.clock import BrokerClock
-from common.credentials import Credentials, ProviderToken, digest_of
+from common.broker.broker import Broker
+from common.broker.clock import BrokerClock
+from common.broker.users import BrokerUsers
 from common.errors import BrokerRefused
-from common.grid_records import NodeRecord
-from common.memberships import MEMBER_TTL_MS, Member, Memberships
+from common.records.credentials import Credentials, ProviderToken, digest_of
+from common.records.grid import NodeRecord
+from common.records.memberships import MEMBER_TTL_MS, Member, Memberships
+from common.records.registry import FORGET_NODE_MS, Registry
 from common.registration import RegistrationRequest
-from common.registry import FORGET_NODE_MS, Registry
 from common.report import EngineReport
 from common.streams.changes import Changes
 from common.streams.jobs import JobLanes

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from common.broker import Broker
-from common.clock import BrokerClock
-from common.registry import Registry
+from common.broker.broker import Broker
+from common.broker.clock import BrokerClock
+from common.records.registry import Registry
 from common.streams.changes import Changes
 from common.streams.control import ControlStreams
 from common.streams.jobs import Delivery, JobLanes, LaneName, Ticket, lanes_of, near_lane

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from common.acl import provider_rules, user_name
-from common.broker import Broker, connect
-from common.broker_users import BrokerUsers
+from common.broker.acl import provider_rules, user_name
+from common.broker.broker import Broker, connect
+from common.broker.users import BrokerUsers
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes, LaneName, near_lane
 from common.streams.requests import SetAside

@@ -3,9 +3,9 @@
 import asyncio
 from dataclasses import replace
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.keys import Keys
-from common.nonces import Nonces
+from common.records.nonces import Nonces
 from tests.contract.story import KEYS, all_keys, eventually, raw
 
 TTL_MS = 60_000

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.streams.jobs import JobLanes, LaneName
 from common.streams.queues import Queues
 from common.streams.requests import Published, QueueFull, Requests

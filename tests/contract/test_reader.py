@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite, Written
 from common.streams.shapes import Fields
 from common.types import RequestId

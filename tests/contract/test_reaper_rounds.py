@@ -5,10 +5,10 @@ from typing import cast
 import pytest
 import structlog
 
-from common.broker import Broker, connect
-from common.clock import BrokerClock
-from common.grid_records import HubRecord
-from common.registry import Registry
+from common.broker.broker import Broker, connect
+from common.broker.clock import BrokerClock
+from common.records.grid import HubRecord
+from common.records.registry import Registry
 from common.streams.jobs import JobLanes
 from common.streams.leftovers import Leftovers
 from common.streams.replies import Doorbell

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from common.broker import Broker
-from common.clock import BrokerClock
+from common.broker.broker import Broker
+from common.broker.clock import BrokerClock
 from common.errors import BrokerUnavailable
-from common.grid_records import HubRecord
-from common.registry import Registry
+from common.records.grid import HubRecord
+from common.records.registry import Registry
 from common.streams.changes import Changes
 from common.streams.jobs import JobLanes
 from common.streams.leftovers import Leftovers

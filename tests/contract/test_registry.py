@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from common.broker import Broker
-from common.clock import BrokerClock
-from common.grid_records import HubRecord, NodeRecord
-from common.registry import FORGET_NODE_MS, Registry
+from common.broker.broker import Broker
+from common.broker.clock import BrokerClock
+from common.records.grid import HubRecord, NodeRecord
+from common.records.registry import FORGET_NODE_MS, Registry
 from common.streams.replies import Doorbell
 from common.types import HubId, ModelId, NodeId, NodeState, RequestId
 from tests.contract.story import HUB, KEYS, NODE, all_keys, eventually, hash_of, live_nodes, raw
@@ -197,7 +197,7 @@ class TestClock:
         self, broker: Broker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr("common.clock.time.time", lambda: 1_000_000.0)
+            patch.setattr("common.broker.clock.time.time", lambda: 1_000_000.0)
             clock = BrokerClock(broker)
         assert clock.now_ms() == pytest.approx(1_000_000_000, abs=60_000)
         await clock.sync()
@@ -219,7 +219,7 @@ class TestClock:
         await clock.sync()
         clock._offset_ms -= 40  # that took 80 ms, and all of them on its way back
         with monkeypatch.context() as patch:
-            patch.setattr("common.clock.time", AskedEarlier(5))  # half of that would be 2.5 s too much
+            patch.setattr("common.broker.clock.time", AskedEarlier(5))  # half of that would be 2.5 s too much
             await clock.sync()
         assert clock.now_ms() == pytest.approx(time.time() * 1000, abs=1000)
 
@@ -230,6 +230,6 @@ class TestClock:
         await clock.sync()
         clock._offset_ms -= 3_600_000  # the broker's clock was set
         with monkeypatch.context() as patch:
-            patch.setattr("common.clock.time", AskedEarlier(5))
+            patch.setattr("common.broker.clock.time", AskedEarlier(5))
             await clock.sync()
         assert clock.now_ms() == pytest.approx(time.time() * 1000, abs=3500)

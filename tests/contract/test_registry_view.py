@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from common.broker import Broker
-from common.clock import BrokerClock
-from common.registry import Registry
+from common.broker.broker import Broker
+from common.broker.clock import BrokerClock
+from common.records.registry import Registry
 from common.streams.changes import Changes
 from common.streams.jobs import JobLanes, lanes_of
 from common.types import ModelId

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite, Written
 from common.types import HubId, NodeId, RequestId
 from common.wire import EntryId, Failure, ReplyEntry, Start, Usage

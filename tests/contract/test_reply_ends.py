@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.streams.replies import Doorbell, ReplyStreams
 from common.streams.requests import Requests
 from common.types import RequestId

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from common.broker import Broker
-from common.registry import MOST_REPORTS, Registry
+from common.broker.broker import Broker
+from common.records.registry import MOST_REPORTS, Registry
 from common.report import EngineReport, GpuReport, HealthReport, ModelReport, StoredReport
 from common.types import NodeId, NodeState
 from tests.contract.story import KEYS, NODE, all_keys, eventually, live_nodes, raw

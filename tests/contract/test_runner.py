@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from common.broker import Broker
-from common.clock import BrokerClock
+from common.broker.broker import Broker
+from common.broker.clock import BrokerClock
 from common.signing import SigningKeys
 from common.streams.jobs import Delivery, JobLanes
 from common.streams.replies import ReplyStreams

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
 from common.streams.requests import Published, QueueFull, Requests

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from common.broker import COMMAND_CONNECTIONS, Broker, connect
-from common.broker_facts import concerns, read_facts
+from common.broker.broker import COMMAND_CONNECTIONS, Broker, connect
+from common.broker.facts import concerns, read_facts
+from common.broker.sentinel import LOOK_S, SENTINEL_TIMEOUT_S
 from common.errors import BrokerUnavailable
-from common.sentinel import LOOK_S, SENTINEL_TIMEOUT_S
 from common.streams.jobs import JobLanes
 from tests.contract.moving import BACK_WITHIN_S, beat, in_time, until_it_comes
 from tests.contract.story import LANES, claim_all, eventually, publish, raw

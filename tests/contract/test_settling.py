@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.orders import ControlEntry
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes, LaneName, Ticket

@@ -7,7 +7,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.wire import Failure, ReplyEntry, Start, Usage
 from hub.app import Hub
 from hub.requests.wishes import Wishes

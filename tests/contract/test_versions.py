@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.keys import GROUP
 from common.streams.jobs import JobLanes, LaneName, lanes_of
 from common.types import Lane, ModelId, NodeId

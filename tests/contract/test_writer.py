@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.streams.replies import Doorbell
 from common.wire import EntryId, ReplyEntry, Start, Usage
 from provider.reply import ReplyState

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from redis import RedisError
 
-from common.broker import Broker, connect
+from common.broker.broker import Broker, connect
 from common.errors import BrokerUnavailable
 from common.streams.replies import ReplyStreams, ReplyWrite, Written
 from common.types import NodeId, RequestId

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from common.broker import Broker, connect
+from common.broker.broker import Broker, connect
 from common.streams.replies import ReplyStreams, ReplyWrite
 from common.types import RequestId
 from common.wire import EntryId, ReplyEntry, Usage

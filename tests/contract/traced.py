@@ -10,8 +10,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from common.broker import Broker
-from common.clock import BrokerClock
+from common.broker.broker import Broker
+from common.broker.clock import BrokerClock
 from common.endpoints import Capability
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.streams.replies import ReplyStreams
 from provider.reopening import ReopenWindow
 from provider.reply import Reply, ReplyState

@@ -10,8 +10,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from common.credentials import digest_of
-from common.grid_records import NodeRecord
+from common.records.credentials import digest_of
+from common.records.grid import NodeRecord
 from common.types import ModelId, NodeId, NodeState
 from tests.integration.test_provider_api import DIRECT_KEY
 from tests.support.call import Answer, Call, get, post

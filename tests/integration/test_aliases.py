@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from common.credentials import ClientKey, digest_of
+from common.records.credentials import ClientKey, digest_of
 from tests.doubles.process import EngineProcess
 from tests.doubles.reading import numbered
 from tests.support.call import get, post

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from common.broker import connect
-from common.credentials import ClientKey, Credentials, digest_of
+from common.broker.broker import connect
+from common.records.credentials import ClientKey, Credentials, digest_of
 from hub.settings import HubSettings
 from tests.support.balancers import KINDS, Balancer
 from tests.support.call import CHAT, Answer, Call, get, post

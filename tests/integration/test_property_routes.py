@@ -13,8 +13,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case, GenerationMode
 
-from common.broker import connect
-from common.credentials import ClientKey, Credentials, digest_of
+from common.broker.broker import connect
+from common.records.credentials import ClientKey, Credentials, digest_of
 from hub.api.shapes import shape_of
 from hub.errors import RequestFailed
 from tests.support.call import Answer, Call

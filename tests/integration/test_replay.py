@@ -11,7 +11,7 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from common.broker import Broker, connect
+from common.broker.broker import Broker, connect
 from common.keys import Keys
 from common.orders import ControlEntry
 from common.signing import SigningKeys

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 import redis
 
-from common.broker import connect
-from common.credentials import ClientKey, Credentials, digest_of
+from common.broker.broker import connect
+from common.records.credentials import ClientKey, Credentials, digest_of
 from tests.support.grid import Grid
 
 RIGHT = "ghub-a-right-key"

@@ -5,8 +5,8 @@ from typing import Any
 
 import redis
 
-from common.credentials import KEY_HEAD, ClientKey, digest_of, new_secret
 from common.keys import Keys
+from common.records.credentials import KEY_HEAD, ClientKey, digest_of, new_secret
 from common.types import KeyId
 from tests.support.call import Call
 from tests.support.grid import Chain, Grid

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 from common import __version__
-from common.broker import Broker
-from common.clock import BrokerClock
-from common.grid_records import NodeRecord
-from common.registry import Registry
+from common.broker.broker import Broker
+from common.broker.clock import BrokerClock
+from common.records.grid import NodeRecord
+from common.records.registry import Registry
 from common.streams.jobs import JobLanes, lanes_of
 from common.types import ModelId, NodeId, NodeState, RequestId
 

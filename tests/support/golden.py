@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.grid_records import HubRecord, NodeRecord
 from common.orders import ControlEntry
+from common.records.grid import HubRecord, NodeRecord
 from common.registration import Registration, RegistrationRequest
 from common.report import EngineReport
 from common.signing import SigningKeys

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.grid_records import NodeRecord
+from common.records.grid import NodeRecord
 from common.signing import SigningKeys
 from common.types import KeyId, ModelId, NodeId, NodeState, RequestId
 from common.wire import Job

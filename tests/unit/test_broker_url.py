@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.broker_url import Address, BrokerUrl
+from common.broker.url import Address, BrokerUrl
 from provider.access import is_bare
 
 FULL = "rediss+sentinel://me:p%40ss@s1:26380,[2001:db8::1]:1,s3/my%20grid/2?ssl_cert_reqs=none&sentinel_password=a%26b"

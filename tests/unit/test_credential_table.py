@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from common.credentials import ClientKey, Credentials, ProviderToken, digest_of
 from common.errors import BrokerError, BrokerUnavailable
+from common.records.credentials import ClientKey, Credentials, ProviderToken, digest_of
 from hub.access.credential_table import MIN_GAP_S, MOST_REFUSED, REFRESH_S, CredentialTable
 from tests.unit.virtual_time import in_virtual_time, now_s
 

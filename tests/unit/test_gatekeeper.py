@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from common.clock import BrokerClock
-from common.credentials import ClientKey, ProviderToken, digest_of
+from common.broker.clock import BrokerClock
 from common.errors import BrokerUnavailable
+from common.records.credentials import ClientKey, ProviderToken, digest_of
 from common.types import ModelId
 from hub.access.credential_table import CredentialTable
 from hub.access.gatekeeper import ANYONE, Gatekeeper, shown_secret

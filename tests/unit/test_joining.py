@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from common.broker import Broker
+from common.broker.broker import Broker
 from common.errors import SettingsError
 from common.registration import Registration
 from common.signing import SigningKeys

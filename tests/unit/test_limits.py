@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from common.credentials import ClientKey
-from common.limits import Allowance, Quota
+from common.records.credentials import ClientKey
+from common.records.limits import Allowance, Quota
 from hub.requests.limits import duration, estimated_tokens, quota_headers
 
 KEY = ClientKey(digest="ab" * 32, name="test", created_at=0, tpm=1000)

@@ -11,9 +11,9 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.credentials import ClientKey
 from common.errors import BrokerUnavailable
-from common.registry import Registry
+from common.records.credentials import ClientKey
+from common.records.registry import Registry
 from common.report import ModelReport
 from common.types import ModelId
 from common.wire import Failure

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.credentials import ClientKey
+from common.records.credentials import ClientKey
 from common.types import ModelId
 from common.wire import Failure
 from hub import errors

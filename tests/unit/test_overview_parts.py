@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from common.grid_records import NodeRecord
+from common.records.grid import NodeRecord
 from common.types import ModelId, NodeId, NodeState, RequestId
 from hub.overview.parts import node_shown, running_of
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from common.limits import UNKNOWN_TOKENS
+from common.records.limits import UNKNOWN_TOKENS
 from common.streams.jobs import LaneName
 from common.types import Lane, ModelId
 from common.wire import Usage

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import SecretStr
 
-from common.credentials import digest_of
 from common.errors import SettingsError
+from common.records.credentials import digest_of
 from hub.access.provider_tokens import parse_tokens
 
 FIRST, SECOND = "0123456789abcdef", "fedcba9876543210"

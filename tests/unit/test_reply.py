@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from common.reconnections import CountedReconnections
+from common.broker.reconnections import CountedReconnections
 from common.types import ModelId, NodeId, RequestId
 from common.wire import EntryId, Job, ReplyEntry
 from provider.reopening import REOPEN_S, ReopenWindow

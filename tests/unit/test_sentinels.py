@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from redis import exceptions as rx
 
-from common.broker_url import Address
-from common.sentinel import Sentinels
+from common.broker.sentinel import Sentinels
+from common.broker.url import Address
 
 OLD, NEW = Address("10.0.0.1", 6379), Address("10.0.0.2", 6379)
 

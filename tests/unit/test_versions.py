@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from common.errors import WireError
-from common.grid_records import HubRecord, NodeRecord
 from common.orders import ControlEntry
+from common.records.grid import HubRecord, NodeRecord
 from common.registration import Registration, RegistrationRequest
 from common.wire import Job, ReplyEntry
 from tests.support import golden

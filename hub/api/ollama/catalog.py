@@ -8,8 +8,8 @@ import structlog
 
 from common.endpoints import Capability
 from common.errors import BrokerError
-from common.grid_records import NodeRecord
-from common.registry import Registry
+from common.records.grid import NodeRecord
+from common.records.registry import Registry
 from common.report import ModelReport
 from common.types import ModelId
 from hub.access.gatekeeper import Caller

@@ -10,8 +10,8 @@ from typing import Any
 from redis import exceptions as rx
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 
-from common.broker_url import Address
-from common.sentinel import Sentinels
+from common.broker.sentinel import Sentinels
+from common.broker.url import Address
 
 _AWAY = re.compile(r"(-?NOREPLICAS |-?UNBLOCKED .*instance state changed)")
 """It takes no writes at present; or a blocking read ended since its server became a replica."""

@@ -17,16 +17,16 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 
-from common.broker_connections import connection_class
-from common.broker_url import SENTINEL_PORT, Address, BrokerUrl
-from common.cluster import LOOK_TIMEOUT_S, Cluster
-from common.cluster_client import ClusterClient
-from common.cluster_line import ClusterLine
+from common.broker.cluster import LOOK_TIMEOUT_S, Cluster
+from common.broker.cluster_client import ClusterClient
+from common.broker.cluster_line import ClusterLine
+from common.broker.connections import connection_class
+from common.broker.line import Answer, ClientLine, Line, OwnLine
+from common.broker.reconnections import ClusterReconnections, CountedReconnections, Reconnections, greet
+from common.broker.sentinel import SENTINEL_TIMEOUT_S, Sentinels
+from common.broker.url import SENTINEL_PORT, Address, BrokerUrl
 from common.errors import BrokerDenied, BrokerRefused, BrokerUnavailable, SettingsError
 from common.keys import Keys
-from common.line import Answer, ClientLine, Line, OwnLine
-from common.reconnections import ClusterReconnections, CountedReconnections, Reconnections, greet
-from common.sentinel import SENTINEL_TIMEOUT_S, Sentinels
 
 BLOCK_MS = 2000
 """Longest block of one read, ms: how late an idle process notices a connection that died without a word."""

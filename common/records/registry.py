@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from common.broker import Broker, broker_errors, raise_first
-from common.grid_records import HubRecord, NodeRecord
+from common.broker.broker import Broker, broker_errors, raise_first
+from common.records.grid import HubRecord, NodeRecord
 from common.report import HealthReport, StoredReport
 from common.streams.shapes import Fields, fields_of
 from common.types import HubId, NodeId

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from common.broker import Broker, broker_errors
-from common.registry import INDEX_TTL_MS
+from common.broker.broker import Broker, broker_errors
+from common.records.registry import INDEX_TTL_MS
 from common.types import ModelId, NodeId, TokenId
 
 MEMBER_TTL_MS = 30 * INDEX_TTL_MS

@@ -9,8 +9,8 @@ from redis import exceptions as rx
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import Pipeline
 
-from common.cluster_line import slots_of
-from common.line import Answer, Command, Line
+from common.broker.cluster_line import slots_of
+from common.broker.line import Answer, Command, Line
 
 _READS = frozenset(
     {

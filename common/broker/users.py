@@ -11,8 +11,8 @@ from typing import Any
 
 from redis import exceptions as rx
 
-from common.acl import provider_rules, user_name, users_head
-from common.broker import Broker, broker_errors, raise_first
+from common.broker.acl import provider_rules, user_name, users_head
+from common.broker.broker import Broker, broker_errors, raise_first
 from common.errors import BrokerRefused
 from common.streams.scripts import provider_scripts
 from common.types import ModelId, NodeId

@@ -7,9 +7,9 @@ from itertools import pairwise
 from redis import exceptions as rx
 from redis.crc import key_slot
 
-from common.broker_url import Address
-from common.cluster import Cluster
-from common.line import Answer, Argument, Command, ConnectedAnewError, Line, OwnLine
+from common.broker.cluster import Cluster
+from common.broker.line import Answer, Argument, Command, ConnectedAnewError, Line, OwnLine
+from common.broker.url import Address
 
 _KEYLESS = frozenset({"ACL", "CLIENT", "CLUSTER", "CONFIG", "INFO", "PING", "SCRIPT", "TIME"})
 _SECOND = frozenset({"MEMORY", "OBJECT", "XGROUP", "XINFO"})

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from common.broker import Broker, broker_errors
-from common.credentials import ClientKey
+from common.broker.broker import Broker, broker_errors
+from common.records.credentials import ClientKey
 from common.types import RequestId
 
 MINUTE_MS = 60_000

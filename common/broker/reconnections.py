@@ -7,7 +7,7 @@ from weakref import WeakSet
 from redis import exceptions as rx
 from redis.asyncio.connection import AbstractConnection
 
-from common.cluster_line import ClusterLine
+from common.broker.cluster_line import ClusterLine
 
 
 class Reconnections(Protocol):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.broker import Broker, broker_errors
+from common.broker.broker import Broker, broker_errors
 
 STEP_S = 60
 KEPT_STEPS = 60

@@ -1,6 +1,6 @@
 """Nonces of direct calls: each is good once in the whole grid, whichever hub is asked."""
 
-from common.broker import Broker, broker_errors
+from common.broker.broker import Broker, broker_errors
 
 
 class Nonces:

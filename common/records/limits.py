@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from common.broker import Broker, broker_errors, raise_first
-from common.credentials import ClientKey
-from common.line import Argument, Command
+from common.broker.broker import Broker, broker_errors, raise_first
+from common.broker.line import Argument, Command
+from common.records.credentials import ClientKey
 from common.streams.jobs import LaneName
 from common.streams.replies import DOORBELL_MAXLEN
 from common.streams.scripts import Script

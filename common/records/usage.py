@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 
-from common.broker import Broker, broker_errors
-from common.line import Argument
+from common.broker.broker import Broker, broker_errors
+from common.broker.line import Argument
 from common.streams.scripts import Script
 from common.types import HubId, KeyId, ModelId
 from common.wire import Usage

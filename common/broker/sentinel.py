@@ -15,7 +15,7 @@ import structlog
 from redis import exceptions as rx
 from redis.asyncio import Redis
 
-from common.broker_url import Address
+from common.broker.url import Address
 
 log = structlog.get_logger()
 

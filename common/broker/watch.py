@@ -4,8 +4,8 @@ import asyncio
 
 import structlog
 
-from common.broker import Broker
-from common.broker_facts import BrokerFacts, concerns, read_facts
+from common.broker.broker import Broker
+from common.broker.facts import BrokerFacts, concerns, read_facts
 from common.errors import BrokerError
 
 log = structlog.get_logger()

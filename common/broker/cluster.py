@@ -16,8 +16,8 @@ import structlog
 from redis import exceptions as rx
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 
-from common.broker_url import PORT, Address
-from common.line import Answer, Line
+from common.broker.line import Answer, Line
+from common.broker.url import PORT, Address
 
 log = structlog.get_logger()
 
