@@ -29,17 +29,17 @@ from provider.gate.gpu import GpuWatch
 from provider.gate.nvml import NvmlProbe
 from provider.gate.room import ModelRoom
 from provider.gate.rounds import make_rounds
-from provider.gate.schedule import Schedule
-from provider.hub_client import HubClient
-from provider.joining import Footing, application, joined_grid, named_grid
-from provider.membership import Membership
-from provider.metrics import ProviderMetrics, registry_of
+from provider.membership.hub_client import HubClient
+from provider.membership.joining import Footing, application, joined_grid, named_grid
+from provider.membership.membership import Membership
 from provider.notify import ServiceNotifier
-from provider.reporter import Reporter
+from provider.presence.reporter import Reporter
+from provider.schedule import Schedule
 from provider.settings import ProviderSettings
 from provider.slots import Slots
 from provider.standing import Standing
-from provider.trail import Trails
+from provider.telemetry.metrics import ProviderMetrics, registry_of
+from provider.telemetry.trail import Trails
 from provider.worker import Worker
 
 log = structlog.get_logger()

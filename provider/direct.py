@@ -11,15 +11,15 @@ from pydantic import BaseModel, StrictStr, ValidationError
 
 from common.reasons import Reason
 from common.types import ModelId, NodeId
-from provider.engines.base import EngineAnswer, Question
 from provider.engines.watch import EngineWatch
 from provider.errors import CallRefused, EngineDown, EngineError, EngineFull, HmacRefused, HubError, HubRefused
 from provider.gate.room import ModelRoom
-from provider.hub_client import HubClient
-from provider.outcomes import Outcomes
+from provider.membership.hub_client import HubClient
+from provider.protocol.engine import EngineAnswer, Question
 from provider.settings import ServerSettings
 from provider.slots import Slots
 from provider.standing import Standing
+from provider.telemetry.outcomes import Outcomes
 
 log = structlog.get_logger()
 

@@ -9,10 +9,10 @@ from common import __version__
 from common.reasons import NO_FREE_SLOT, Reason
 from common.report import MAX_AMOUNT, MAX_MODELS, MAX_TEXT_CHARS, EngineReport, GpuReport, HealthReport, ModelReport
 from common.types import NodeId, NodeState
-from provider.engines.base import ModelInfo
 from provider.engines.watch import EngineWatch
 from provider.gate.gate import Gate
 from provider.gate.gpu import GpuWatch
+from provider.protocol.engine import ModelInfo
 from provider.settings import ProviderSettings
 from provider.slots import Slots
 

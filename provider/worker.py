@@ -15,20 +15,20 @@ from common.streams.replies import ReplyStreams
 from common.tasks import Crew
 from common.telemetry.port import Tracing
 from common.types import NodeId
-from provider.consumer import Consumer
-from provider.control import Control
-from provider.deliveries import Deliveries
 from provider.engines.watch import EngineWatch
 from provider.gate.gate import Gate
 from provider.gate.room import ModelRoom
-from provider.joining import Footing
-from provider.outcomes import Outcomes
-from provider.presence import Presence
-from provider.reopening import ReopenWindow
-from provider.runner import Runner
+from provider.jobs.consumer import Consumer
+from provider.jobs.deliveries import Deliveries
+from provider.jobs.runner import Runner
+from provider.membership.joining import Footing
+from provider.presence.control import Control
+from provider.presence.presence import Presence
+from provider.replies.reopening import ReopenWindow
+from provider.replies.writer import ReplyWriter
 from provider.slots import Slots
 from provider.standing import Standing
-from provider.writer import ReplyWriter
+from provider.telemetry.outcomes import Outcomes
 
 log = structlog.get_logger()
 

@@ -25,14 +25,14 @@ from common.streams.jobs import JobLanes
 from common.tasks import Crew, new_event_loop
 from common.telemetry.port import NO_TRACING
 from common.types import ModelId, NodeId
-from provider.access import SharedAccess
-from provider.engines.base import EngineStatus, ModelInfo, Question
 from provider.engines.watch import EngineWatch
 from provider.gate.gate import Gate
 from provider.gate.gpu import GpuWatch
 from provider.gate.readings import GpuSnapshot
 from provider.gate.room import ModelRoom
-from provider.joining import Footing
+from provider.membership.access import SharedAccess
+from provider.membership.joining import Footing
+from provider.protocol.engine import EngineStatus, ModelInfo, Question
 from provider.settings import ProviderSettings
 from provider.slots import Slots
 from provider.standing import Standing

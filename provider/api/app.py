@@ -16,7 +16,7 @@ from provider.errors import CallRefused
 from provider.gate.gate import Gate
 from provider.settings import ProviderSettings
 from provider.standing import Standing
-from provider.trail import Trails
+from provider.telemetry.trail import Trails
 
 log = structlog.get_logger()
 

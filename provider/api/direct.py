@@ -12,14 +12,14 @@ from structlog.contextvars import bind_contextvars
 
 from common.errors import ClientGone
 from common.serving import Sender
+from provider.answers.stall_clock import StallClock
 from provider.api.errors import error_body, refusal
 from provider.api.intake import Intake
 from provider.direct import Call, DirectCalls
-from provider.engines.base import EngineAnswer, Question
 from provider.errors import CallRefused, EngineFailed, EngineFull
+from provider.protocol.engine import EngineAnswer, Question
 from provider.settings import ProviderSettings
-from provider.stall_clock import StallClock
-from provider.trail import DONE, Trails, WorkTrail, log_fields
+from provider.telemetry.trail import DONE, Trails, WorkTrail, log_fields
 
 log = structlog.get_logger()
 
@@ -88,7 +88,7 @@ class DirectResponse(Response):
     def _end_trail(self, outcome: str) -> None:
         if self._trail is not None and self._asked is not None:
             if self._clock is not None:
-                self._asked.heard(self._clock)
+                self._asked.heard(self._clock.begun_at)
             self._asked.end(None if outcome == DONE else outcome)
             self._trail.ended(outcome)
 

@@ -7,7 +7,7 @@ import orjson
 
 from provider.continuing.begun import Begun, find_hindrance
 from provider.continuing.obstacles import Obstacle
-from provider.usage import read_lines_usage
+from provider.protocol.usage import read_lines_usage
 
 _SILENT = frozenset({"role", "model", "created_at", "done"})
 """Fields that bring nothing of an answer."""

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from common.wire import EntryId, Usage
 from provider.continuing.begun import Begun
-from provider.engines.base import Question
+from provider.protocol.engine import Question
 
 
 class Form(Protocol):

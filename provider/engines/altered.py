@@ -6,10 +6,10 @@ from typing import Any, Protocol
 import orjson
 
 from common.wire import Usage
-from provider.engines.base import EngineAnswer
-from provider.engines.framing import Framing, framing_of
 from provider.engines.metering import MeteredAnswer
-from provider.events import EventSplitter, data_of
+from provider.protocol.engine import EngineAnswer
+from provider.protocol.events import EventSplitter, data_of
+from provider.protocol.framing import Framing, framing_of
 
 
 class Alteration(Protocol):

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from common.wire import Failure
-from provider.engines.base import EngineAnswer, Question
 from provider.engines.exchange import Connections, Exchange, ExchangeBroken
-from provider.engines.failures import engine_error, read_failure
 from provider.errors import DISCONNECTED, EngineBroke, EngineDown, EngineLate
+from provider.protocol.engine import EngineAnswer, Question
+from provider.protocol.failures import engine_error, read_failure
 from provider.settings import EngineSettings, engine_root
 
 MAX_ERROR_BODY_BYTES = 64 * 1024

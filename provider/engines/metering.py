@@ -12,11 +12,11 @@ import orjson
 import structlog
 
 from common.wire import Usage
-from provider.engines.base import EngineAnswer, Question
 from provider.engines.http import EngineHttp
 from provider.errors import EngineRefused
-from provider.events import EventSplitter, data_of, split_events
-from provider.usage import read_usage
+from provider.protocol.engine import EngineAnswer, Question
+from provider.protocol.events import EventSplitter, data_of, split_events
+from provider.protocol.usage import read_usage
 
 log = structlog.get_logger()
 

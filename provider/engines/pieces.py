@@ -13,10 +13,10 @@ from typing import Any
 import orjson
 
 from common.wire import Failure
-from provider.engines.base import EngineAnswer, Question
-from provider.engines.failures import engine_error, read_error_event
 from provider.errors import DISCONNECTED, EngineBroke
-from provider.events import EventSplitter, split_events
+from provider.protocol.engine import EngineAnswer, Question
+from provider.protocol.events import EventSplitter, split_events
+from provider.protocol.failures import engine_error, read_error_event
 
 _ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/completions"})
 """Where the chunks of a stream are of the form that is put together here."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from provider.engines.base import EngineAnswer, Question
-from provider.events import EventSplitter, data_of, split_events
+from provider.protocol.engine import EngineAnswer, Question
+from provider.protocol.events import EventSplitter, data_of, split_events
 
 _OF_PARTS = frozenset(
     {

@@ -7,9 +7,9 @@ import structlog
 
 from common.tasks import wait_or_stop
 from common.types import ModelId
-from provider.engines.base import Engine, EngineStatus
 from provider.engines.detect import FoundEngine, connect_engine, find_engine
 from provider.errors import DISCONNECTED, EngineDown, EngineError, EngineFailed, EngineLate, ModelGone
+from provider.protocol.engine import Engine, EngineStatus
 from provider.settings import EngineSettings
 
 log = structlog.get_logger()

@@ -11,12 +11,12 @@ from common.streams.jobs import Delivery, JobLanes, lanes_of
 from common.streams.replies import ReplyStreams
 from common.types import ModelId
 from common.wire import EntryId, Failure, ReplyEntry, Usage
-from provider.access import SharedAccess
-from provider.consumer import Consumer
-from provider.deliveries import Deliveries
-from provider.reopening import ReopenWindow
-from provider.runner import Runner
-from provider.writer import ReplyWriter
+from provider.jobs.consumer import Consumer
+from provider.jobs.deliveries import Deliveries
+from provider.jobs.runner import Runner
+from provider.membership.access import SharedAccess
+from provider.replies.reopening import ReopenWindow
+from provider.replies.writer import ReplyWriter
 from tests.contract.story import (
     KEYS,
     LANES,
@@ -163,7 +163,7 @@ async def test_one_whose_reply_is_missing_just_after_the_broker_s_return_is_left
     desk.window.note_trouble()
     await desk.look()
     assert len(await held_by(broker, NODE)) == 1
-    monkeypatch.setattr("provider.reopening.REOPEN_S", 0)
+    monkeypatch.setattr("provider.replies.reopening.REOPEN_S", 0)
     desk.window.note_trouble()
     await desk.look()
     assert await held_by(broker, NODE) == []

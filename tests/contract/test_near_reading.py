@@ -11,7 +11,7 @@ from common.signing import SigningKeys
 from common.streams.jobs import JobLanes, LaneName, near_lane
 from common.streams.requests import SetAside
 from common.wire import ReplyEntry
-from provider.access import SharedAccess
+from provider.membership.access import SharedAccess
 from tests.contract.story import (
     KEYS,
     LANES,

@@ -11,14 +11,14 @@ from common.streams.jobs import Delivery, JobLanes
 from common.streams.replies import ReplyStreams
 from common.types import NodeId, RequestId
 from common.wire import EntryId, Failure, ReplyEntry, Usage
-from provider.access import SharedAccess
-from provider.deliveries import Deliveries
 from provider.engines.watch import EngineWatch
-from provider.reopening import ReopenWindow
-from provider.runner import Runner
+from provider.jobs.deliveries import Deliveries
+from provider.jobs.runner import Runner
+from provider.membership.access import SharedAccess
+from provider.replies.reopening import ReopenWindow
+from provider.replies.writer import ReplyWriter
 from provider.settings import ProviderSettings
 from provider.slots import Slots
-from provider.writer import ReplyWriter
 from tests.contract.story import (
     KEYS,
     LANES,

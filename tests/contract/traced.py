@@ -18,13 +18,13 @@ from common.streams.jobs import JobLanes
 from common.streams.replies import ReplyStreams
 from common.telemetry.otel import OtelTracing
 from common.types import ModelId, NodeId
-from provider.access import SharedAccess
-from provider.deliveries import Deliveries
-from provider.engines.base import Engine, EngineAnswer, EngineStatus, Question
-from provider.reopening import ReopenWindow
-from provider.runner import Runner
+from provider.jobs.deliveries import Deliveries
+from provider.jobs.runner import Runner
+from provider.membership.access import SharedAccess
+from provider.protocol.engine import Engine, EngineAnswer, EngineStatus, Question
+from provider.replies.reopening import ReopenWindow
+from provider.replies.writer import ReplyWriter
 from provider.settings import ProviderSettings
-from provider.writer import ReplyWriter
 from tests.contract.stage import Stage, a_stage
 from tests.contract.story import KEYS, MODEL, at_work
 from tests.unit.provider_parts import Parts, model

@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 
 from common.broker.broker import Broker
 from common.streams.replies import ReplyStreams
-from provider.reopening import ReopenWindow
-from provider.reply import Reply, ReplyState
-from provider.writer import ReplyWriter
+from provider.replies.reopening import ReopenWindow
+from provider.replies.reply import Reply, ReplyState
+from provider.replies.writer import ReplyWriter
 from tests.contract.story import HUB, KEYS, a_job, at_work, entries_of
 
 BELL = KEYS.doorbell(HUB)

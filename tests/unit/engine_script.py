@@ -8,10 +8,10 @@ from typing import Any, cast
 
 from common.types import ModelId, NodeId, RequestId
 from common.wire import Job, ReplyEntry
-from provider.answer import relay_answer
-from provider.engines.base import EngineStatus, Question
+from provider.answers.answer import relay_answer
 from provider.errors import EngineFailed
-from provider.reply import Reply
+from provider.protocol.engine import EngineStatus, Question
+from provider.replies.reply import Reply
 from provider.settings import ProviderSettings
 from tests.unit.virtual_time import in_virtual_time, now_s
 

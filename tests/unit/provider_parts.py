@@ -5,13 +5,13 @@ from typing import Any
 
 from common.reasons import Reason
 from common.types import ModelId, NodeId
-from provider.engines.base import Engine, EngineStatus, ModelInfo
 from provider.engines.watch import EngineWatch
 from provider.errors import EngineDown, EngineError
 from provider.gate.gate import Gate
 from provider.gate.gpu import GpuWatch
 from provider.gate.readings import GpuProcess, GpuReading, GpuSnapshot
 from provider.gate.room import ModelRoom
+from provider.protocol.engine import Engine, EngineStatus, ModelInfo
 from provider.settings import EngineSettings, GateSettings, ProviderSettings
 from provider.slots import Slots
 from provider.standing import Standing

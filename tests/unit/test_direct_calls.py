@@ -14,9 +14,9 @@ from common.types import NodeId
 from common.wire import Failure
 from provider.api.direct import DirectResponse
 from provider.direct import Call, DirectCalls
-from provider.engines.base import Engine, Question
 from provider.errors import CallRefused, EngineBroke, EngineDown, EngineFull, EngineRefused, HmacRefused, HubUnreachable
-from provider.hub_client import HubClient
+from provider.membership.hub_client import HubClient
+from provider.protocol.engine import Engine, Question
 from provider.settings import ServerSettings
 from tests.unit.provider_parts import Parts
 

@@ -9,11 +9,11 @@ from common.broker.broker import Broker
 from common.errors import SettingsError
 from common.registration import Registration
 from common.signing import SigningKeys
-from provider.access import is_bare
-from provider.engines.base import EngineStatus
-from provider.hub_client import HubClient
-from provider.joining import application, joined_grid, named_grid
-from provider.membership import Membership
+from provider.membership.access import is_bare
+from provider.membership.hub_client import HubClient
+from provider.membership.joining import application, joined_grid, named_grid
+from provider.membership.membership import Membership
+from provider.protocol.engine import EngineStatus
 from provider.settings import ProviderSettings
 from tests.unit.provider_parts import Parts, model
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from common.types import ModelId
 from common.wire import Failure, Usage
-from provider.engines.base import Question
-from provider.engines.framing import framing_of
-from provider.engines.native import NativeSpeaker
+from provider.engines.native.speaker import NativeSpeaker
 from provider.errors import EngineBroke, EngineError, EngineFailed, EngineFull, EngineRefused
+from provider.protocol.engine import Question
+from provider.protocol.framing import framing_of
 from tests.unit.engine_script import EVENTS, JSON, ScriptedAnswer, ScriptedEngine, Step
 from tests.unit.test_native_questions import JSON as ANY_JSON
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.types import ModelId
-from provider.engines.base import Question
-from provider.engines.native_questions import NATIVE_PATHS, NativeQuestion, read_native
+from provider.engines.native.questions import NATIVE_PATHS, NativeQuestion, read_native
 from provider.errors import EngineRefused
+from provider.protocol.engine import Question
 
 USER = {"role": "user", "content": "hi"}
 WHOLE = {"model": "m", "stream": False}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider.engines.base import EngineAnswer
 from provider.engines.responses import CompletedResponse
+from provider.protocol.engine import EngineAnswer
 from tests.unit.engine_script import EVENTS, JSON, ScriptedAnswer
 from tests.unit.engine_server import question
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.wire import Usage
-from provider.usage import estimate_usage, read_lines_usage, read_usage
+from provider.protocol.usage import estimate_usage, read_lines_usage, read_usage
 
 CHUNK = b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n'
 WITH_USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":42,"total_tokens":49}}\n\n'

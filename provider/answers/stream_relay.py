@@ -4,18 +4,18 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 from common.wire import Failure, ReplyEntry, Start, Usage
+from provider.answers.stall_clock import StallClock
 from provider.continuing.seam import Seam
 from provider.engines.altered import AlteredAnswer
-from provider.engines.base import EngineAnswer
-from provider.engines.failures import engine_error, too_large
-from provider.engines.framing import Framing
-from provider.engines.lines import LineSplitter
 from provider.engines.metering import MeteredAnswer
 from provider.errors import DISCONNECTED, EngineBroke, EngineFailed
-from provider.reply import Reply
+from provider.protocol.engine import EngineAnswer
+from provider.protocol.failures import engine_error, too_large
+from provider.protocol.framing import Framing
+from provider.protocol.lines import LineSplitter
+from provider.protocol.usage import estimate_usage
+from provider.replies.reply import Reply
 from provider.settings import ProviderSettings
-from provider.stall_clock import StallClock
-from provider.usage import estimate_usage
 
 MAX_OPENING_BYTES = 64 * 1024
 RECENT_BLOCKS = 8

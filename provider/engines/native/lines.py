@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 
 from provider.engines.fields import count
-from provider.engines.native_messages import read_calls
-from provider.engines.native_questions import NativeForm
+from provider.engines.native.messages import read_calls
+from provider.engines.native.questions import NativeForm
 
 NS_PER_MS = 1_000_000
 MAX_MS = 1e12

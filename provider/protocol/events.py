@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 
 from common.wire import Usage
-from provider.engines.failures import read_error_event, too_long
-from provider.usage import read_usage
+from provider.protocol.failures import read_error_event, too_long
+from provider.protocol.usage import read_usage
 
 # A blank line ends an event; a line ends with LF, CRLF or CR (WHATWG HTML, 9.2.5). A CR before LF is no end by itself.
 _EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")

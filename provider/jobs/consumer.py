@@ -13,14 +13,14 @@ from common.streams.shapes import Fields
 from common.tasks import backoff_s, wait_or_stop
 from common.types import ModelId, NodeId
 from common.wire import RELEASED_BY_RESTART, EntryId, Job, ReplyEntry
-from provider.access import Access
-from provider.deliveries import Deliveries
 from provider.engines.watch import EngineWatch
 from provider.gate.gate import Gate
 from provider.gate.room import ModelRoom
-from provider.looking_back import is_over
-from provider.reopening import REOPEN_S, ReopenWindow
-from provider.runner import Runner
+from provider.jobs.deliveries import Deliveries
+from provider.jobs.looking_back import is_over
+from provider.jobs.runner import Runner
+from provider.membership.access import Access
+from provider.replies.reopening import REOPEN_S, ReopenWindow
 from provider.slots import Slots
 
 log = structlog.get_logger()

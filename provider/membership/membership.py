@@ -15,7 +15,7 @@ from common.streams.jobs import LaneName, near_lane
 from common.tasks import backoff_s, wait_or_stop
 from common.types import ModelId, NodeId
 from provider.errors import HubError, HubRefused, HubUnreachable, NameTaken, RegistrationRefused
-from provider.hub_client import HubClient
+from provider.membership.hub_client import HubClient
 
 log = structlog.get_logger()
 

@@ -16,8 +16,8 @@ from common.streams.replies import ReplyStreams, ReplyWrite, Written
 from common.streams.shapes import Fields
 from common.tasks import backoff_s
 from common.wire import EntryId
-from provider.reopening import REOPEN_S, ReopenWindow
-from provider.reply import Reply, ReplyState
+from provider.replies.reopening import REOPEN_S, ReopenWindow
+from provider.replies.reply import Reply, ReplyState
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ from common.keys import Keys
 from common.streams.jobs import Delivery, JobLanes, Ticket
 from common.tasks import keep_trying
 from common.wire import Job
-from provider.access import Access
+from provider.membership.access import Access
 
 log = structlog.get_logger()
 

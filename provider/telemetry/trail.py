@@ -19,11 +19,10 @@ from common.telemetry.port import Attributes, Span, SpanKind, Tracing, Value
 from common.telemetry.words import FIRST_DATA, about_message, about_usage, operation_of
 from common.types import NodeId
 from common.wire import Job, Usage
-from provider.content import asked_in, said_in
-from provider.engines.base import EngineAnswer, Question
 from provider.engines.watch import EngineWatch
 from provider.errors import EngineDown, EngineFailed, EngineFull
-from provider.stall_clock import StallClock
+from provider.protocol.engine import EngineAnswer, Question
+from provider.telemetry.content import asked_in, said_in
 
 DONE = "done"
 CANCELLED = "cancelled"
@@ -68,12 +67,12 @@ class EngineTrail:
         """The question as it goes out, under this span."""
         return self._question
 
-    def heard(self, clock: StallClock) -> None:
-        """Note when the answer began, as this clock has it."""
-        if clock.begun_at is None or not self._span.is_recorded:
+    def heard(self, begun_at: float | None) -> None:
+        """Note when the answer began, on the loop's clock; None: it did not."""
+        if begun_at is None or not self._span.is_recorded:
             return
-        after_s = clock.begun_at - self._began_at
-        ago_ns = int((asyncio.get_running_loop().time() - clock.begun_at) * _NS)
+        after_s = begun_at - self._began_at
+        ago_ns = int((asyncio.get_running_loop().time() - begun_at) * _NS)
         self._span.event(FIRST_DATA, at_ns=time.time_ns() - ago_ns)
         self._span.note({"gen_ai.response.time_to_first_chunk": after_s})
 

@@ -9,7 +9,7 @@ import structlog
 from common.report import HealthReport
 from common.tasks import backoff_s
 from provider.errors import HubError
-from provider.hub_client import HubClient
+from provider.membership.hub_client import HubClient
 from provider.settings import ReportSettings
 from provider.standing import Standing
 

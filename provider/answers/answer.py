@@ -4,18 +4,18 @@ import orjson
 
 from common.types import NodeId
 from common.wire import Failure, Job, ReplyEntry, Start, Usage
+from provider.answers.stall_clock import StallClock
+from provider.answers.stream_relay import StreamRelay
 from provider.continuing.obstacles import Obstacle, cannot_continue
 from provider.continuing.seam import Seam
-from provider.engines.base import Engine, EngineAnswer, Question
-from provider.engines.failures import engine_error, read_error_object, too_large
-from provider.engines.framing import framing_of
 from provider.errors import EngineBroke, EngineRefused
-from provider.reply import Reply
+from provider.protocol.engine import Engine, EngineAnswer, Question
+from provider.protocol.failures import engine_error, read_error_object, too_large
+from provider.protocol.framing import framing_of
+from provider.protocol.usage import read_usage
+from provider.replies.reply import Reply
 from provider.settings import ProviderSettings
-from provider.stall_clock import StallClock
-from provider.stream_relay import StreamRelay
-from provider.trail import WorkTrail
-from provider.usage import read_usage
+from provider.telemetry.trail import WorkTrail
 
 
 async def relay_answer(
@@ -58,7 +58,7 @@ async def relay_answer(
         try:
             asked.usage = await _relay(engine, asked.question, reply, node, settings, seam, clock)
         finally:
-            asked.heard(clock)
+            asked.heard(clock.begun_at)
             if asked.tells_content:
                 asked.told(reply.said())
 

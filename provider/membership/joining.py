@@ -14,9 +14,9 @@ from common.report import MAX_MODELS
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes
 from common.types import ModelId, NodeId
-from provider.access import Access, SharedAccess, is_bare
 from provider.engines.watch import EngineWatch
-from provider.membership import Membership
+from provider.membership.access import Access, SharedAccess, is_bare
+from provider.membership.membership import Membership
 from provider.settings import ProviderSettings
 from provider.slots import Slots
 from provider.standing import Standing

@@ -9,7 +9,7 @@ from common.succession import LoggedEntry
 from common.tasks import backoff_s
 from common.types import NodeId
 from common.wire import EntryId
-from provider.reply import Reply
+from provider.replies.reply import Reply
 
 
 async def read_earlier(streams: ReplyStreams, reply: Reply, node: NodeId, limit_s: float) -> list[LoggedEntry]:

@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 
 from common.wire import Usage
-from provider.engines.failures import read_error_line, too_long
-from provider.usage import read_lines_usage
+from provider.protocol.failures import read_error_line, too_long
+from provider.protocol.usage import read_lines_usage
 
 
 class LineSplitter:

@@ -14,12 +14,12 @@ from common.records.registry import Registry
 from common.streams.changes import Changes
 from common.tasks import wait_or_stop
 from common.types import NodeId, RequestId
-from provider.access import Access
 from provider.engines.watch import EngineWatch
-from provider.entry import NodeEntry
 from provider.errors import NameTaken
 from provider.gate.gate import Gate
-from provider.runner import Runner
+from provider.jobs.runner import Runner
+from provider.membership.access import Access
+from provider.presence.entry import NodeEntry
 from provider.settings import ProviderSettings
 from provider.slots import Slots
 from provider.standing import Standing

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 import orjson
 
 from common.wire import Failure
-from provider.engines.base import EngineAnswer
-from provider.engines.failures import engine_error, read_error_event, read_error_object
-from provider.engines.native_lines import NativeLines
+from provider.engines.native.lines import NativeLines
 from provider.errors import DISCONNECTED, EngineBroke, EngineError, EngineFailed
-from provider.events import EventSplitter, split_events
+from provider.protocol.engine import EngineAnswer
+from provider.protocol.events import EventSplitter, split_events
+from provider.protocol.failures import engine_error, read_error_event, read_error_object
 
 LINES = "application/x-ndjson"
 OBJECT = "application/json; charset=utf-8"

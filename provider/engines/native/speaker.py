@@ -4,11 +4,11 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
-from provider.engines.base import Engine, EngineAnswer, EngineStatus, Question
-from provider.engines.native_answers import KnownAnswer, NativeAnswer
-from provider.engines.native_lines import NativeLines
-from provider.engines.native_questions import NATIVE_PATHS, USAGE_WISH, read_native, without_usage
+from provider.engines.native.answers import KnownAnswer, NativeAnswer
+from provider.engines.native.lines import NativeLines
+from provider.engines.native.questions import NATIVE_PATHS, USAGE_WISH, read_native, without_usage
 from provider.errors import EngineRefused
+from provider.protocol.engine import Engine, EngineAnswer, EngineStatus, Question
 
 _REFUSALS = (400, 422)
 

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from common.streams.jobs import Ticket
 from common.wire import Job, ReplyEntry
-from provider.reply import Reply
-from provider.trail import WorkTrail
+from provider.replies.reply import Reply
+from provider.telemetry.trail import WorkTrail
 
 
 class Stop(StrEnum):

@@ -16,20 +16,20 @@ from common.streams.replies import ReplyStreams, Written
 from common.telemetry.port import NO_TRACING, Tracing
 from common.types import ModelId, NodeId, RequestId
 from common.wire import EntryId, Failure, Job, ReplyEntry
-from provider.answer import relay_answer
+from provider.answers.answer import relay_answer
 from provider.continuing.finding import find_seam
-from provider.deliveries import Deliveries
-from provider.engines.base import refusal
 from provider.engines.watch import EngineWatch
 from provider.errors import EngineError, EngineFailed, EngineFull
-from provider.looking_back import is_over, read_earlier
-from provider.outcomes import Outcomes
-from provider.reply import Reply, ReplyState
-from provider.running_job import RunningJob, Stop
+from provider.jobs.deliveries import Deliveries
+from provider.jobs.looking_back import is_over, read_earlier
+from provider.jobs.running_job import RunningJob, Stop
+from provider.protocol.engine import refusal
+from provider.replies.reply import Reply, ReplyState
+from provider.replies.writer import ReplyWriter
 from provider.settings import ProviderSettings
 from provider.slots import Slots
-from provider.trail import BROKEN, Trails, log_fields
-from provider.writer import ReplyWriter
+from provider.telemetry.outcomes import Outcomes
+from provider.telemetry.trail import BROKEN, Trails, log_fields
 
 log = structlog.get_logger()
 

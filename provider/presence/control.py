@@ -13,7 +13,7 @@ from common.tasks import backoff_s
 from common.types import NodeId, Order
 from common.wire import EntryId
 from provider.gate.gate import Gate
-from provider.runner import Runner
+from provider.jobs.runner import Runner
 
 log = structlog.get_logger()
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from common.errors import BrokerError
 from common.streams.replies import ReplyStreams, Written
 from common.wire import Job
-from provider.reopening import ReopenWindow
-from provider.replay import Replay
-from provider.reply import Reply, ReplyState
+from provider.replies.reopening import ReopenWindow
+from provider.replies.replay import Replay
+from provider.replies.reply import Reply, ReplyState
 
 AT_ONCE = 4
 """So many writes may go out without a gap after a pause of as many gaps."""

@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 
 from common.wire import Failure
-from provider.engines.base import Question
-from provider.engines.native_messages import read_messages, with_images
+from provider.engines.native.messages import read_messages, with_images
 from provider.errors import EngineRefused
+from provider.protocol.engine import Question
 
 
 class NativeForm(StrEnum):

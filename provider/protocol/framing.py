@@ -3,8 +3,8 @@
 from typing import Protocol
 
 from common.wire import Failure, Usage
-from provider.engines.lines import LineSplitter
-from provider.events import EventSplitter
+from provider.protocol.events import EventSplitter
+from provider.protocol.lines import LineSplitter
 
 
 class Framing(Protocol):
