@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -76,44 +76,10 @@ class Schedule:
             ValueError: the time has no zone.
         """
         is_open = self.is_open(now)
-        begin = now.astimezone(UTC)
-        later = (moment for moment in sorted(self._turns(begin)) if moment > begin)
-        return next((moment for moment in later if self.is_open(moment) != is_open), None)
-
-    def _turns(self, begin: datetime) -> set[datetime]:
-        """Every moment ahead at which something may change: begins, ends, and jumps of the clock."""
-        turns: set[datetime] = set()
-        minutes = {minute % DAY_MIN for window in self.windows for minute in (window.begin_min, window.end_min)}
-        today = begin.astimezone(self.zone).date()
-        for ahead in range(HORIZON_DAYS):
-            for minute in minutes:
-                # Both meanings of an hour that comes twice. One that never comes gives moments near the jump: no harm.
-                turns.update(
-                    datetime.combine(
-                        today + timedelta(days=ahead), time(*divmod(minute, 60), tzinfo=self.zone, fold=fold)
-                    ).astimezone(UTC)
-                    for fold in (0, 1)
-                )
-            turns.update(self._jumps(begin + timedelta(days=ahead)))
-        return turns
-
-    def _jumps(self, begin: datetime) -> list[datetime]:
-        """The moment at which the clock jumps in the 24 hours from then, if it does, to the minute."""
-        # Zones change their clocks on whole minutes.
-        low = begin.replace(second=0, microsecond=0)
-        before, high_min, low_min = self._offset(low), DAY_MIN + 1, 0
-        if self._offset(low + timedelta(minutes=high_min)) == before:
-            return []
-        while high_min - low_min > 1:
-            middle_min = (low_min + high_min) // 2
-            if self._offset(low + timedelta(minutes=middle_min)) == before:
-                low_min = middle_min
-            else:
-                high_min = middle_min
-        return [low + timedelta(minutes=high_min)]
-
-    def _offset(self, moment: datetime) -> timedelta | None:
-        return moment.astimezone(self.zone).utcoffset()
+        this_minute = now.astimezone(UTC).replace(second=0, microsecond=0)
+        # Windows begin and end, and zones change their clocks, on whole minutes.
+        ahead = (this_minute + timedelta(minutes=minute) for minute in range(1, HORIZON_DAYS * DAY_MIN))
+        return next((moment for moment in ahead if self.is_open(moment) != is_open), None) if self.windows else None
 
 
 def _window(text: str) -> Window:
