@@ -242,9 +242,9 @@ class Agent:
         self._gate.set(Reason.REVOKED, holds=True)
         self._release_all(Reason.REVOKED)
 
-    def _engine_changed(self, is_up: bool) -> None:  # noqa: FBT001 - the one fact of a callback
+    def _engine_changed(self) -> None:
         self._engine_seen.set()
-        self._gate.set(Reason.ENGINE_DOWN, holds=not is_up)
+        self._gate.set(Reason.ENGINE_DOWN, holds=not self._engine.is_up)
         self._gate.changed.set()  # its models may have changed too
 
     def _make_way(self) -> None:

@@ -80,7 +80,7 @@ class ConstantWatch(EngineWatch):
     """An engine that is always there."""
 
     def __init__(self, settings: ProviderSettings, models: Sequence[ModelId], answer_s: float) -> None:
-        super().__init__(settings.engine, settings.slots, lambda _: None)
+        super().__init__(settings.engine, settings.slots, lambda: None)
         self._constant = ConstantEngine(settings.name, answer_s)
         infos = tuple(ModelInfo(model, is_loaded=True) for model in models)
         self._told = EngineStatus(

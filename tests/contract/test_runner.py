@@ -51,7 +51,7 @@ async def runner(broker: Broker, slots: Slots) -> AsyncIterator[Runner]:
     settings = ProviderSettings(name="node-1", slots=1)
     replies, lanes = ReplyStreams(broker), JobLanes(broker)
     writer = ReplyWriter(replies, ReopenWindow(broker.reconnections), flush_gap_ms=2, broker_grace_s=5)
-    engine = EngineWatch(settings.engine, settings.slots, lambda _: None)
+    engine = EngineWatch(settings.engine, settings.slots, lambda: None)
     runner = Runner(
         node=NodeId(NODE),
         settings=settings,

@@ -23,7 +23,7 @@ class ToldEngine(EngineWatch):
     """An engine that is seen as `now` says; who asks it something asks `asked`."""
 
     def __init__(self) -> None:
-        super().__init__(EngineSettings(url="http://127.0.0.1:11434"), None, lambda _: None)
+        super().__init__(EngineSettings(url="http://127.0.0.1:11434"), None, lambda: None)
         self.now = EngineStatus("ollama", "http://127.0.0.1:11434", slots=2)
         self.asked: Engine | None = None
         self.taken_by_others = 0
