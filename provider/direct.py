@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import cast
 from uuid import uuid4
 
 import structlog
@@ -107,8 +108,7 @@ class DirectCalls:
         self._refuse_if_busy()
         if not self._room.fits(question.model):
             raise self._busy((Reason.GPU_MEMORY,))
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - async code runs in tasks
+        task = cast("asyncio.Task[object]", asyncio.current_task())
         self._slots.take()
         self._running.add(task)
         try:

@@ -131,9 +131,8 @@ class DirectResponse(Response):
         if not sender.has_begun:
             await refusal(failed)(scope, receive, send)
             return failed.code
-        event = error_body(failed.status, failed.code, failed.message)
         with suppress(ClientGone):  # the blank line ends whatever the engine left half said
-            await sender.body(b"\n\ndata: " + event + b"\n\ndata: [DONE]\n\n", more=False)
+            await sender.body(b"\n\ndata: %b\n\ndata: [DONE]\n\n" % error_body(failed), more=False)
         return failed.code
 
     async def _pass_on(self, answer: EngineAnswer, sender: Sender, clock: StallClock) -> None:

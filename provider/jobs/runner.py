@@ -238,16 +238,16 @@ class Runner:
         try:
             return await self._answer(running, reply)
         except asyncio.CancelledError:
-            if running.stop_reason is None:
+            if running.stop_reason is None or running.task is None:
                 raise
-            asyncio.current_task().uncancel()  # type: ignore[union-attr]  # this is a task
+            running.task.uncancel()
             return running.last_words()
         except EngineError as exc:
             return self._told(exc, job)
         except BrokerError as exc:
             log.warning("broker_unavailable", doing="look_back", error=str(exc))
             return ReplyEntry(release=BROKER_AWAY)
-        except Exception:
+        except Exception:  # a fault that one job brings out must not end the others
             log.exception("job_crashed")
             return ReplyEntry(error=Failure(500, "provider_error", "the provider failed on this job", retryable=True))
 

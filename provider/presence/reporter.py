@@ -53,7 +53,7 @@ class Reporter:
             except HubError as exc:
                 self.outcomes["failed"] += 1
                 log.warning("report_failed", error=str(exc), retry_in_s=round(pause, 1))
-            except Exception:
+            except Exception:  # a fault in here must not end the process, and with it the jobs that run
                 self.outcomes["failed"] += 1
                 log.exception("report_crashed", retry_in_s=round(pause, 1))
             else:

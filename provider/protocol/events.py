@@ -112,8 +112,8 @@ class EventSplitter:
         except (ValueError, AttributeError):
             return False
 
-    def is_broken_off(self, tail: bytes) -> bool:  # noqa: ARG002 - some end with `[DONE]`, some with an event, some just so
-        """Never, as far as one can tell."""
+    def is_broken_off(self, _tail: bytes) -> bool:
+        """Never, as far as one can tell: some end with `[DONE]`, some with an event, some just so."""
         return False
 
 

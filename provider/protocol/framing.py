@@ -41,7 +41,7 @@ class Framing(Protocol):
         """The error that a frame tells of, or None."""
         ...
 
-    def read_usage(self, tail: bytes, opening: bytes) -> Usage:
+    def read_usage(self, tail: bytes, opening: bytes, /) -> Usage:
         """The tokens that an answer took, from its last frames and its first."""
         ...
 
@@ -49,7 +49,7 @@ class Framing(Protocol):
         """Whether its last frame says that nothing more will come."""
         ...
 
-    def is_broken_off(self, tail: bytes) -> bool:
+    def is_broken_off(self, tail: bytes, /) -> bool:
         """Whether a stream that ends with these frames ends too early, as far as its form tells."""
         ...
 

@@ -59,7 +59,7 @@ class LineSplitter:
         """The lines one by one, each with its end."""
         return block.splitlines(keepends=True)
 
-    def read_usage(self, tail: bytes, opening: bytes) -> Usage:  # noqa: ARG002 - the last line tells all
+    def read_usage(self, tail: bytes, _opening: bytes) -> Usage:
         """From the last line that tells it."""
         return read_lines_usage(tail)
 

@@ -139,20 +139,8 @@ class WorkTrail:
         trail = self.ask(question)
         try:
             yield trail
-        except EngineFailed as exc:
-            trail.end(exc.failure.code)
-            raise
-        except EngineFull:
-            trail.end("engine_full")
-            raise
-        except EngineDown:
-            trail.end("engine_down")
-            raise
-        except asyncio.CancelledError:
-            trail.end(CANCELLED)
-            raise
-        except BaseException:
-            trail.end(BROKEN)
+        except BaseException as exc:  # a span that is never ended is never sent
+            trail.end(_code_of(exc))
             raise
         trail.end()
 
@@ -165,6 +153,21 @@ class WorkTrail:
         if outcome != DONE:
             self._span.fail(outcome)
         self._span.end()
+
+
+def _code_of(error: BaseException) -> str:
+    """Why a question was in vain, in a word."""
+    match error:
+        case EngineFailed():
+            return error.failure.code
+        case EngineFull():
+            return "engine_full"
+        case EngineDown():
+            return "engine_down"
+        case asyncio.CancelledError():
+            return CANCELLED
+        case _:
+            return BROKEN
 
 
 def log_fields(trail: WorkTrail | None) -> Mapping[str, str]:
