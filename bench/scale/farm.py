@@ -30,12 +30,14 @@ from provider.gate.gate import Gate
 from provider.gate.gpu import GpuWatch
 from provider.gate.readings import GpuSnapshot
 from provider.gate.room import ModelRoom
+from provider.machine import Machine
 from provider.membership.access import SharedAccess
 from provider.membership.joining import Footing
 from provider.protocol.engine import EngineStatus, ModelInfo, Question
 from provider.settings import ProviderSettings
 from provider.slots import Slots
 from provider.standing import Standing
+from provider.telemetry.trail import Trails
 from provider.worker import Worker
 
 ENTERING_AT_ONCE = 10
@@ -121,17 +123,14 @@ def make_node(options: argparse.Namespace, common: ProviderSettings, number: int
     broker = connect(settings.redis_url, prefix=settings.prefix, client_name=name)
     signing = SigningKeys.parse(settings.signing_key)
     access = SharedAccess(JobLanes(broker), lambda: engine.models, signing, NodeId(name))
+    machine = Machine(gate, slots, engine, gpu, ModelRoom(settings.gate, gpu, engine, gate))
     worker = Worker(
         Footing(settings, broker, access),
-        node=NodeId(name),
-        instance=f"farm-{number}",
-        gate=gate,
-        slots=slots,
-        engine=engine,
-        room=ModelRoom(settings.gate, gpu, engine, gate),
-        standing=Standing(NodeId(name), settings, gate, slots, engine, gpu),
+        machine,
+        Standing(NodeId(name), settings, machine),
+        f"farm-{number}",
+        trails=Trails(NO_TRACING, NodeId(name), engine),
         on_registered=lambda: None,
-        tracing=NO_TRACING,
     )
     return worker, broker
 

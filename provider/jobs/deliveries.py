@@ -42,6 +42,10 @@ class Deliveries:
             return None
         return job
 
+    def doorbell_of(self, job: Job) -> str:
+        """The doorbell of the hub that has published a verified job."""
+        return self._keys.doorbell_of(job.reply)
+
     async def _verify(self, job: Job) -> None:
         """Raise SignatureError unless a hub that we trust has signed it, with a key of today if need be."""
         signing, key_id = self._access.signing, job.sig.partition(":")[0]

@@ -15,10 +15,10 @@ from common.signing import SigningKeys
 from common.streams.jobs import JobLanes
 from common.types import ModelId, NodeId
 from provider.engines.watch import EngineWatch
+from provider.machine import Machine
 from provider.membership.access import Access, SharedAccess, is_bare
 from provider.membership.membership import Membership
 from provider.settings import ProviderSettings
-from provider.slots import Slots
 from provider.standing import Standing
 
 log = structlog.get_logger()
@@ -77,15 +77,13 @@ def joined_grid(settings: ProviderSettings, membership: Membership, registration
     return Footing(joined, _connect(joined, membership if registration.password is not None else None), membership)
 
 
-def application(
-    settings: ProviderSettings, instance: str, engine: EngineWatch, slots: Slots, standing: Standing
-) -> RegistrationRequest:
+def application(settings: ProviderSettings, instance: str, machine: Machine, standing: Standing) -> RegistrationRequest:
     """What a provider asks of its hub, as it stands now; models whose names no registration can hold are left out."""
-    models = [model for model in engine.models if 0 < len(model) <= MAX_MODEL_CHARS]
+    models = [model for model in machine.engine.models if 0 < len(model) <= MAX_MODEL_CHARS]
     return RegistrationRequest(
         name=settings.name,
         models=tuple(sorted(models)[:MAX_MODELS]),
-        slots=min(slots.total, MAX_SLOTS),
+        slots=min(machine.slots.total, MAX_SLOTS),
         engine=standing.engine(),
         version=__version__,
         instance=instance,

@@ -36,6 +36,10 @@ class NodeEntry:
         self._tells_from_s = float("-inf")
         self._indexed_at_ms = 0
 
+    async def holder(self) -> NodeRecord | None:
+        """What stands there now, by whomever it was written; None: nothing does."""
+        return await self._registry.node(self._node)
+
     async def renew(self, record: NodeRecord, *, index: bool) -> None:
         """Write this for as long as the lease; without its place in the index where that is the hubs' to write."""
         loop = asyncio.get_running_loop()

@@ -1,27 +1,18 @@
 """Tells the registry that this node is there and how it stands. Its entry is the lease of every job it runs."""
 
 import asyncio
-import socket
 from collections.abc import Callable
 
 import structlog
 
-from common import __version__
 from common.broker.clock import BrokerClock
 from common.errors import BrokerError
-from common.records.grid import NodeRecord
-from common.records.registry import Registry
-from common.streams.changes import Changes
 from common.tasks import wait_or_stop
-from common.types import NodeId, RequestId
-from provider.engines.watch import EngineWatch
 from provider.errors import NameTaken
-from provider.gate.gate import Gate
-from provider.jobs.runner import Runner
 from provider.membership.access import Access
 from provider.presence.entry import NodeEntry
+from provider.presence.own_record import OwnRecord
 from provider.settings import ProviderSettings
-from provider.slots import Slots
 from provider.standing import Standing
 
 log = structlog.get_logger()
@@ -42,38 +33,22 @@ class Presence:
 
     def __init__(
         self,
-        *,
-        node: NodeId,
-        instance: str,
         settings: ProviderSettings,
         clock: BrokerClock,
-        registry: Registry,
-        changes: Changes,
+        entry: NodeEntry,
+        record: OwnRecord,
         access: Access,
-        gate: Gate,
-        slots: Slots,
-        runner: Runner,
-        engine: EngineWatch,
         standing: Standing,
-        reads_near_lane: Callable[[], bool],
         on_registered: Callable[[], None],
     ) -> None:
-        self._node = node
-        self._instance = instance
         self._settings = settings
         self._clock = clock
-        self._registry = registry
-        self._entry = NodeEntry(node, registry, changes, settings.lease_ms)
+        self._entry = entry
+        self._record = record
         self._access = access
-        self._gate = gate
-        self._slots = slots
-        self._runner = runner
-        self._engine = engine
         self._standing = standing
-        self._reads_near_lane = reads_near_lane
         self._on_registered = on_registered
         self._is_registered = False
-        self._started_at = 0
 
     async def take_name(self, stop: asyncio.Event) -> bool:
         """Wait until no other process holds this node's name, at most a lease and a heartbeat; False if told to stop.
@@ -84,10 +59,10 @@ class Presence:
         """
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._settings.lease_ms / 1000 + self._settings.heartbeat_s
-        while (other := await self._registry.node(self._node)) is not None:
+        while (other := await self._entry.holder()) is not None:
             if loop.time() > give_up_at:
                 raise NameTaken(
-                    f"another provider named {self._node!r} is running on {other.hostname}; choose a --name"
+                    f"another provider named {other.node!r} is running on {other.hostname}; choose a --name"
                 )
             if await wait_or_stop(stop, self._settings.heartbeat_s / 4):
                 return False
@@ -99,7 +74,7 @@ class Presence:
         away_since: float | None = None
         tell_at = 0.0
         while True:
-            self._gate.changed.clear()
+            self._standing.changed.clear()
             try:
                 await self._beat()
             except BrokerError as exc:
@@ -117,7 +92,7 @@ class Presence:
                 log.info("broker_back", away_s=round(loop.time() - away_since, 1))
                 away_since = None
             earliest = loop.time() + MIN_GAP_S
-            await wait_or_stop(self._gate.changed, self._settings.heartbeat_s)
+            await wait_or_stop(self._standing.changed, self._settings.heartbeat_s)
             await asyncio.sleep(max(0.0, earliest - loop.time()))
 
     async def leave(self) -> None:
@@ -130,33 +105,8 @@ class Presence:
     async def _beat(self) -> None:
         await self._clock.keep(SYNC_S)
         await self._access.refresh()
-        await self._entry.renew(self._record(), index=not self._access.is_member)
+        await self._entry.renew(self._record.at(self._clock.now_ms()), index=not self._access.is_member)
         self._standing.in_grid = True
         if not self._is_registered:
             self._is_registered = True
             self._on_registered()
-
-    def _record(self) -> NodeRecord:
-        now = self._clock.now_ms()
-        self._started_at = self._started_at or now
-        standing, running = self._standing, self._runner.progress(now)
-        return NodeRecord(
-            node=self._node,
-            instance=self._instance,
-            version=__version__,
-            hostname=socket.gethostname(),
-            state=standing.state,
-            reasons=self._gate.reasons,
-            # Lanes are there before the registry names their models: a hub knows every model that a node serves.
-            models=tuple(model for model in self._engine.models if model in self._access.models),
-            loaded=self._engine.status.loaded,
-            slots=self._slots.total,
-            requests=tuple(RequestId(str(one["id"])) for one in running),
-            running=running,
-            engine=standing.engine().model_dump(),
-            started_at=self._started_at,
-            heartbeat_at=now,
-            gpus=tuple(gpu.model_dump() for gpu in standing.gpus()),
-            public_url=standing.public_url,
-            near=int(self._reads_near_lane()),
-        )

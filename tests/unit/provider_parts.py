@@ -11,6 +11,7 @@ from provider.gate.gate import Gate
 from provider.gate.gpu import GpuWatch
 from provider.gate.readings import GpuProcess, GpuReading, GpuSnapshot
 from provider.gate.room import ModelRoom
+from provider.machine import Machine
 from provider.protocol.engine import Engine, EngineStatus, ModelInfo
 from provider.settings import EngineSettings, GateSettings, ProviderSettings
 from provider.slots import Slots
@@ -84,7 +85,8 @@ class Parts:
         )
         self.room = ModelRoom(GateSettings(), self.gpu, self.engine, self.gate)
         self.settings = ProviderSettings(name="desk", **settings)
-        self.standing = Standing(NodeId("desk"), self.settings, self.gate, self.slots, self.engine, self.gpu)
+        self.machine = Machine(self.gate, self.slots, self.engine, self.gpu, self.room)
+        self.standing = Standing(NodeId("desk"), self.settings, self.machine)
 
     def _make_way(self) -> None:
         self.made_way += 1

@@ -68,15 +68,7 @@ class Desk:
         self.open = 0
         self.parts.engine.asked = cast("Engine", self)
         self.hub = ToldHub(self.parts.settings)
-        self.calls = DirectCalls(
-            NodeId("desk"),
-            self.parts.settings.server,
-            standing=self.parts.standing,
-            slots=self.parts.slots,
-            engine=self.parts.engine,
-            room=self.parts.room,
-            hub=self.hub,
-        )
+        self.calls = DirectCalls(self.parts.settings.server, self.parts.machine, self.parts.standing, self.hub)
 
     @asynccontextmanager
     async def ask(self, question: Question) -> AsyncIterator[ToldAnswer]:  # noqa: ARG002 - one answer to all
