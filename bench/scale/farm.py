@@ -48,6 +48,7 @@ class ConstantAnswer:
 
     status = 200
     content_type = "application/json"
+    usage = None
 
     def __init__(self, body: bytes) -> None:
         self._body = body

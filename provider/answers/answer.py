@@ -125,6 +125,6 @@ async def _relay_whole(answer: EngineAnswer, start: Start, reply: Reply, setting
     for at in range(step, len(body), step):
         await reply.room(step)
         reply.put_data(body[at : at + step])
-    usage = read_usage(body, streamed=False)
+    usage = read_usage(body)
     reply.put(ReplyEntry(end=usage))
     return usage

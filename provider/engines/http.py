@@ -29,6 +29,7 @@ class HttpAnswer:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self.usage = None
         self.status = exchange.status
         self.content_type = exchange.headers.get(b"content-type", b"application/octet-stream").decode("latin-1")
 

@@ -15,7 +15,7 @@ import orjson
 from common.wire import Failure
 from provider.errors import DISCONNECTED, EngineBroke
 from provider.protocol.engine import EngineAnswer, Question
-from provider.protocol.events import EventSplitter, split_events
+from provider.protocol.events import EventSplitter, data_of, split_events
 from provider.protocol.failures import engine_error, read_error_event
 
 _ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/completions"})
@@ -47,6 +47,7 @@ class PiecedAnswer:
     """The whole answer that these events amount to, as one JSON object."""
 
     content_type = "application/json; charset=utf-8"
+    usage = None
 
     def __init__(self, events: EngineAnswer, max_event_bytes: int) -> None:
         self._events = events
@@ -84,7 +85,7 @@ class _Whole:
         """One event with its end; what carries no chunk is passed over."""
         if b"error" in event and (failure := read_error_event(event)) is not None:
             raise engine_error(failure)
-        data = b"".join(line[5:] for line in event.splitlines() if line.startswith(b"data:")).strip()
+        data = data_of(event).strip()
         if not data or data == b"[DONE]":
             return
         try:

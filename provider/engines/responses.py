@@ -44,6 +44,8 @@ _ECHOED: Mapping[str, object] = {
 class CompletedResponse:
     """An answer of `/v1/responses`, streamed or whole, with what is missing filled in."""
 
+    usage = None
+
     def __init__(self, answer: EngineAnswer, question: Question, max_event_bytes: int) -> None:
         self._answer = answer
         self._question = question

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from common.endpoints import ENDPOINTS, Capability
 from common.types import ModelId
-from common.wire import Failure, Job
+from common.wire import Failure, Job, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,11 @@ class EngineAnswer(Protocol):
 
     status: int
     content_type: str
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the engine has told past these bytes of the tokens that they took; None: nothing, or not yet."""
+        ...
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body's bytes as they arrive.

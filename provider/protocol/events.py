@@ -7,7 +7,7 @@ import orjson
 
 from common.wire import Usage
 from provider.protocol.failures import read_error_event, too_long
-from provider.protocol.usage import read_usage
+from provider.protocol.usage import read_events_usage
 
 # A blank line ends an event; a line ends with LF, CRLF or CR (WHATWG HTML, 9.2.5). A CR before LF is no end by itself.
 _EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
@@ -96,7 +96,7 @@ class EventSplitter:
 
     def read_usage(self, tail: bytes, opening: bytes) -> Usage:
         """From the last event that tells it, and of the prompt perhaps from the first."""
-        return read_usage(tail, streamed=True, opening=opening)
+        return read_events_usage(tail, opening)
 
     def is_end(self, block: bytes) -> bool:
         """Whether the last event says that nothing more will come."""

@@ -31,13 +31,16 @@ def estimate_usage(told: Usage, count: int, last: Sequence[bytes]) -> Usage:
     return replace(told, completion_tokens=max(0, count - silent), is_estimate=True)
 
 
-def read_usage(tail: bytes, *, streamed: bool, opening: bytes = b"") -> Usage:
-    """Usage from the end of a stream of events, or from a whole JSON answer; empty where nothing is said.
+def read_usage(body: bytes) -> Usage:
+    """Usage from a whole JSON answer; empty where nothing is said."""
+    return _read_last([body])
+
+
+def read_events_usage(tail: bytes, opening: bytes = b"") -> Usage:
+    """Usage from the end of a stream of events; empty where nothing is said.
 
     Anthropic's messages tell of the prompt in the first event, which `opening` holds, and of the rest in the last.
     """
-    if not streamed:
-        return _read_last([tail])
     usage = _read_last(line[5:] for line in reversed(tail.splitlines()) if line.startswith(b"data:"))
     if usage.prompt_tokens is None and b"message_start" in opening:
         first = _read_last(line[5:] for line in opening.splitlines() if line.startswith(b"data:"))

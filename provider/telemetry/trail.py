@@ -41,6 +41,11 @@ class Overheard:
         self.content_type = answer.content_type
         self.said = b""
 
+    @property
+    def usage(self) -> Usage | None:
+        """As the answer tells it."""
+        return self._answer.usage
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body's bytes as they arrive; EngineBroke if the connection is lost before the end."""
         async for chunk in self._answer.chunks():

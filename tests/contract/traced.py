@@ -74,7 +74,7 @@ def texts_of(spans: Sequence[ReadableSpan]) -> str:
 
 
 class PlayedAnswer:
-    status, content_type = 200, "text/event-stream"
+    status, content_type, usage = 200, "text/event-stream", None
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self._pieces = pieces

@@ -65,6 +65,7 @@ class SpokenAnswer:
     content_type: str
     breaks_after: int | None
     status: int = 200
+    usage: None = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         for event in self.events[: self.breaks_after]:
@@ -131,6 +132,7 @@ class CutOffAnswer:
         self._after = after
         self.status = answer.status
         self.content_type = answer.content_type
+        self.usage = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         framing = framing_of(self.content_type, MAX_EVENT_BYTES)

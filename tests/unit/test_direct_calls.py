@@ -28,6 +28,7 @@ class ToldAnswer:
     """An answer in these pieces; then it ends, raises, or hangs."""
 
     status = 200
+    usage = None
 
     def __init__(self, *pieces: bytes, content_type: str = "text/event-stream", then: Exception | None = None) -> None:
         self.pieces = pieces

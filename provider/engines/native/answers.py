@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 
 import orjson
 
-from common.wire import Failure
+from common.wire import Failure, Usage
 from provider.engines.native.lines import NativeLines
 from provider.errors import DISCONNECTED, EngineBroke, EngineError, EngineFailed
 from provider.protocol.engine import EngineAnswer
-from provider.protocol.events import EventSplitter, split_events
+from provider.protocol.events import EventSplitter, data_of, split_events
 from provider.protocol.failures import engine_error, read_error_event, read_error_object
 
 LINES = "application/x-ndjson"
@@ -22,6 +22,7 @@ class KnownAnswer:
 
     status = 200
     content_type = OBJECT
+    usage = None
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -32,7 +33,9 @@ class KnownAnswer:
 
 
 class NativeAnswer:
-    """An engine's answer in Ollama's form."""
+    """An engine's answer in Ollama's form, the tokens that it took among its words."""
+
+    usage = None
 
     def __init__(self, answer: EngineAnswer, lines: NativeLines, max_event_bytes: int, *, is_stream: bool) -> None:
         self._answer = answer
@@ -86,7 +89,7 @@ class NativeAnswer:
         """The lines for an event, and whether they are the last."""
         if b"error" in event and (failure := read_error_event(event)) is not None:
             raise engine_error(failure)
-        data = b"".join(line[5:] for line in event.splitlines() if line.startswith(b"data:")).strip()
+        data = data_of(event).strip()
         if data == b"[DONE]":
             return self._ending(), True
         if not data:
@@ -100,7 +103,7 @@ class NativeAnswer:
 
     def _ending(self) -> bytes:
         try:
-            return self._lines.ending() + b"\n"
+            return self._lines.ending(self._answer.usage or Usage()) + b"\n"
         except (ValueError, TypeError, AttributeError, LookupError) as exc:
             raise _senseless(exc) from exc
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from common.wire import Usage
 from provider.engines.fields import count
 from provider.engines.native.messages import read_calls
 from provider.engines.native.questions import NativeForm
@@ -46,11 +47,12 @@ class NativeLines:
         is_call_growing = bool(self._calls) and self._finish is None
         return self._line("", "", None) if is_call_growing and self._has_spoken else b""
 
-    def ending(self) -> bytes:
-        """The last lines: the tool calls, if there are any, and the figures."""
+    def ending(self, told: Usage) -> bytes:
+        """The last lines: the tool calls, if there are any, and the figures. `told`: those that no chunk brought."""
+        self._note(told.prompt_tokens, told.completion_tokens)
         calls = read_calls([self._calls[place] for place in sorted(self._calls)])
-        told = self._line("", "", None, calls) if calls else b""
-        return told + self._dump(self._said("", "", []) | self._end())
+        calling = self._line("", "", None, calls) if calls else b""
+        return calling + self._dump(self._said("", "", []) | self._end())
 
     def whole(self, answer: Mapping[str, Any]) -> bytes:
         """The whole answer as one object."""
@@ -105,15 +107,17 @@ class NativeLines:
         usage, timings = chunk.get("usage"), chunk.get("timings")
         prompt_n = count(timings, "prompt_n")
         told = {
-            "prompt_eval_count": None if prompt_n is None else prompt_n + (count(timings, "cache_n") or 0),
             "prompt_eval_duration": _ns(timings, "prompt_ms"),
-            "eval_count": count(timings, "predicted_n"),
             "eval_duration": _ns(timings, "predicted_ms"),
         }
-        if (prompt := count(usage, "prompt_tokens")) is not None:
-            told["prompt_eval_count"] = prompt
-        if (completion := count(usage, "completion_tokens")) is not None:
-            told["eval_count"] = completion
+        self._figures |= {name: value for name, value in told.items() if value is not None}
+        prompt = None if prompt_n is None else prompt_n + (count(timings, "cache_n") or 0)
+        self._note(prompt, count(timings, "predicted_n"))
+        self._note(count(usage, "prompt_tokens"), count(usage, "completion_tokens"))
+
+    def _note(self, prompt: int | None, answer: int | None) -> None:
+        """Tokens, as far as they are known."""
+        told = {"prompt_eval_count": prompt, "eval_count": answer}
         self._figures |= {name: value for name, value in told.items() if value is not None}
 
     def _embeddings(self, answer: Mapping[str, Any]) -> bytes:

@@ -38,9 +38,6 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
 """What can be passed on, and under which names. The others (`num_ctx` …) say how a model is loaded: not a client's to
 say where others share it."""
 _UNLOAD = (0, "0", "0s")
-USAGE_WISH = "stream_options"
-"""A stream tells what it took only if asked."""
-
 
 _Told = tuple[str, dict[str, Any]] | None
 """A path of OpenAI's API and what its body says; None: there is nothing to ask."""
@@ -78,9 +75,7 @@ def read_native(question: Question) -> NativeQuestion:
         path, body = told
         is_stream = question.stream and form is not NativeForm.EMBED
         if form is not NativeForm.EMBED:
-            body |= _choices(fields) | (
-                {"stream": True, USAGE_WISH: {"include_usage": True}} if is_stream else {"stream": False}
-            )
+            body |= _choices(fields) | {"stream": is_stream}
         asked = replace(
             question,
             endpoint=path,
@@ -91,13 +86,6 @@ def read_native(question: Question) -> NativeQuestion:
         failure = Failure(400, "invalid_request", str(exc), type="invalid_request_error")
         raise EngineRefused(failure) from exc
     return NativeQuestion(form, model, asked)
-
-
-def without_usage(question: Question) -> Question:
-    """The same question in OpenAI's API, without asking what its stream takes."""
-    fields = orjson.loads(question.body)
-    del fields[USAGE_WISH]
-    return replace(question, body=orjson.dumps(fields))
 
 
 def _chat(fields: Mapping[str, Any]) -> _Told:

@@ -2,15 +2,12 @@
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from provider.engines.native.answers import KnownAnswer, NativeAnswer
 from provider.engines.native.lines import NativeLines
-from provider.engines.native.questions import NATIVE_PATHS, USAGE_WISH, read_native, without_usage
-from provider.errors import EngineRefused
+from provider.engines.native.questions import NATIVE_PATHS, read_native
 from provider.protocol.engine import Engine, EngineAnswer, EngineStatus, Question
-
-_REFUSALS = (400, 422)
 
 
 class NativeSpeaker:
@@ -44,18 +41,5 @@ class NativeSpeaker:
         if wanted.asked is None:
             yield KnownAnswer(lines.nothing(wanted.done_reason))
             return
-        async with self._asked(wanted.asked) as answer:
+        async with self._engine.ask(wanted.asked) as answer:
             yield NativeAnswer(answer, lines, self._max_event_bytes, is_stream=wanted.asked.stream)
-
-    @asynccontextmanager
-    async def _asked(self, question: Question) -> AsyncIterator[EngineAnswer]:
-        """Ask in OpenAI's words; without the wish for the figures where an engine doesn't know of such wishes."""
-        async with AsyncExitStack() as stack:
-            try:
-                answer = await stack.enter_async_context(self._engine.ask(question))
-            except EngineRefused as exc:
-                told = f"{exc.failure.message} {exc.failure.param}"
-                if not question.stream or exc.failure.status not in _REFUSALS or USAGE_WISH not in told:
-                    raise
-                answer = await stack.enter_async_context(self._engine.ask(without_usage(question)))
-            yield answer
