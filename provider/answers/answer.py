@@ -9,8 +9,8 @@ from provider.answers.stream_relay import StreamRelay
 from provider.continuing.obstacles import Obstacle, cannot_continue
 from provider.continuing.seam import Seam
 from provider.errors import EngineBroke, EngineRefused
-from provider.protocol.engine import Engine, EngineAnswer, Question
-from provider.protocol.failures import engine_error, read_error_object, too_large
+from provider.protocol.engine import Engine, EngineAnswer, Question, read_whole
+from provider.protocol.failures import bad_answer, engine_error, read_error_object
 from provider.protocol.framing import framing_of
 from provider.protocol.usage import read_usage
 from provider.replies.reply import Reply
@@ -81,7 +81,7 @@ async def _relay(
                 return await StreamRelay(framing, start, reply, settings, seam).run(answer, clock)
             if seam is None:
                 return await _relay_whole(answer, start, reply, settings)
-            raise EngineBroke(Failure(502, "engine_bad_answer", "the engine's answer is no stream", retryable=True))
+            raise bad_answer("the engine's answer is no stream")
     except EngineRefused as exc:
         if question.said is None or exc.failure.retryable:
             raise
@@ -104,20 +104,12 @@ def _end_unasked(seam: Seam, reply: Reply, node: NodeId) -> None:
 
 
 async def _relay_whole(answer: EngineAnswer, start: Start, reply: Reply, settings: ProviderSettings) -> Usage:
-    parts: list[bytes] = []
-    total = 0
-    async for chunk in answer.chunks():
-        parts.append(chunk)
-        total += len(chunk)
-        if total > settings.max_answer_bytes:
-            raise too_large(settings.max_answer_bytes)
-    body = b"".join(parts)
+    body = await read_whole(answer, settings.max_answer_bytes)
     if "json" in answer.content_type:
         try:
             said = orjson.loads(body)
         except ValueError as exc:
-            failure = Failure(502, "engine_bad_answer", "the engine's answer is not JSON", retryable=True)
-            raise EngineBroke(failure) from exc
+            raise bad_answer("the engine's answer is not JSON") from exc
         if (told := read_error_object(said)) is not None:
             raise engine_error(told)
     step = settings.reply_buffer_bytes

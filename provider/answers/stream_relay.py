@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from common.wire import Failure, ReplyEntry, Start, Usage
 from provider.answers.stall_clock import StallClock
 from provider.continuing.seam import Seam
-from provider.errors import DISCONNECTED, EngineBroke, EngineFailed
+from provider.errors import EngineBroke, EngineFailed
 from provider.protocol.engine import EngineAnswer
-from provider.protocol.failures import engine_error, too_large
+from provider.protocol.failures import broke_off, engine_error, too_large
 from provider.protocol.framing import Framing
 from provider.protocol.lines import LineSplitter
 from provider.protocol.usage import estimate_usage
@@ -126,7 +126,7 @@ class StreamRelay:
         if not tail:
             raise EngineBroke(Failure(502, "engine_empty_answer", "the engine ended its answer unsaid", retryable=True))
         if self._framing.is_broken_off(tail):
-            raise EngineBroke(Failure(502, DISCONNECTED, "the engine broke off its answer", retryable=True))
+            raise broke_off()
         usage = self._complete(answer.usage or self._framing.read_usage(tail, self._opening), tail)
         end = usage if self._seam is None else self._seam.sum(usage)
         self._reply.put((self._last or ReplyEntry(start=self._head))._replace(end=end))

@@ -17,7 +17,7 @@ from provider.api.errors import error_body, refusal
 from provider.api.intake import Intake
 from provider.direct import Call, DirectCalls
 from provider.errors import CallRefused, EngineFailed, EngineFull
-from provider.protocol.engine import EngineAnswer, Question
+from provider.protocol.engine import EngineAnswer, Question, read_whole
 from provider.settings import ProviderSettings
 from provider.telemetry.trail import DONE, Trails, WorkTrail, log_fields
 
@@ -110,7 +110,7 @@ class DirectResponse(Response):
                 if answer.content_type.startswith("text/event-stream"):
                     await self._pass_on(heard, sender, clock)
                 else:
-                    whole = await self._read_whole(heard)
+                    whole = await read_whole(heard, self._settings.max_answer_bytes)
             if whole is not None:  # the slot is free by now, however slowly the caller reads
                 await sender.begin(answer.status, self._head(answer, (b"content-length", b"%d" % len(whole))))
                 await sender.body(whole, more=False)
@@ -145,17 +145,6 @@ class DirectResponse(Response):
         if not sender.has_begun:
             raise CallRefused(502, "engine_empty_answer", "the engine ended its answer unsaid")
         await sender.body(b"", more=False)
-
-    async def _read_whole(self, answer: EngineAnswer) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        async for chunk in answer.chunks():
-            parts.append(chunk)
-            size += len(chunk)
-            if size > self._settings.max_answer_bytes:
-                limit = self._settings.max_answer_bytes
-                raise CallRefused(502, "answer_too_large", f"the answer is longer than {limit} bytes")
-        return b"".join(parts)
 
     def _head(self, answer: EngineAnswer, extra: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
         told = answer.content_type

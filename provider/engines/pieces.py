@@ -12,11 +12,9 @@ from typing import Any
 
 import orjson
 
-from common.wire import Failure
-from provider.errors import DISCONNECTED, EngineBroke
 from provider.protocol.engine import EngineAnswer, Question
 from provider.protocol.events import EventSplitter, data_of, split_events
-from provider.protocol.failures import engine_error, read_error_event
+from provider.protocol.failures import bad_answer, broke_off, engine_error, read_error_event
 
 _ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/completions"})
 """Where the chunks of a stream are of the form that is put together here."""
@@ -91,14 +89,12 @@ class _Whole:
         try:
             self._add_chunk(orjson.loads(data))
         except (ValueError, TypeError, AttributeError, LookupError) as exc:
-            message = "the engine's stream is not in OpenAI's form"
-            raise EngineBroke(Failure(502, "engine_bad_answer", message, retryable=True)) from exc
+            raise bad_answer("the engine's stream is not in OpenAI's form") from exc
 
     def dump(self) -> bytes:
         """The whole answer; EngineBroke if its last piece never came."""
         if self._choice.get("finish_reason") is None:
-            message = "the engine broke off its answer"
-            raise EngineBroke(Failure(502, DISCONNECTED, message, retryable=True))
+            raise broke_off()
         said: dict[str, Any] = {name: "".join(parts) for name, parts in self._said.items()}
         choice = self._choice | ({"logprobs": self._logprobs} if self._logprobs else {})
         if self._is_chat:

@@ -8,6 +8,10 @@ from typing import Protocol
 from common.endpoints import ENDPOINTS, Capability
 from common.types import ModelId
 from common.wire import Failure, Job, Usage
+from provider.protocol.failures import too_large
+
+MAX_WHOLE_BYTES = 256 * 2**20
+"""Longest answer that is not streamed and has to be read whole before it is passed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,22 @@ class EngineAnswer(Protocol):
             EngineBroke: the connection was lost before the end.
         """
         ...
+
+
+async def read_whole(answer: EngineAnswer, limit_bytes: int) -> bytes:
+    """All bytes of an answer's body.
+
+    Raises:
+        EngineBroke: the connection was lost before the end, or there are more than so many.
+    """
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in answer.chunks():
+        parts.append(chunk)
+        size += len(chunk)
+        if size > limit_bytes:
+            raise too_large(limit_bytes)
+    return b"".join(parts)
 
 
 class Engine(Protocol):

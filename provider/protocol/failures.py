@@ -6,7 +6,7 @@ from dataclasses import replace
 import orjson
 
 from common.wire import Failure
-from provider.errors import EngineBroke, EngineError, EngineFull, EngineRefused, ModelGone
+from provider.errors import DISCONNECTED, EngineBroke, EngineError, EngineFull, EngineRefused, ModelGone
 
 MAX_MESSAGE_CHARS = 2000
 
@@ -89,6 +89,16 @@ def too_long(what: str, limit_bytes: int) -> EngineBroke:
     """The error for an event or a line that is longer than anything sensible."""
     message = f"the engine sent {what} of more than {limit_bytes} bytes"
     return EngineBroke(Failure(502, "engine_bad_stream", message, retryable=False))
+
+
+def broke_off() -> EngineBroke:
+    """The error for an answer that ended too early."""
+    return EngineBroke(Failure(502, DISCONNECTED, "the engine broke off its answer", retryable=True))
+
+
+def bad_answer(message: str) -> EngineBroke:
+    """The error for an answer of which no sense can be made."""
+    return EngineBroke(Failure(502, "engine_bad_answer", message, retryable=True))
 
 
 def too_large(limit_bytes: int) -> EngineBroke:

@@ -6,15 +6,13 @@ import orjson
 
 from common.wire import Failure, Usage
 from provider.engines.native.lines import NativeLines
-from provider.errors import DISCONNECTED, EngineBroke, EngineError, EngineFailed
-from provider.protocol.engine import EngineAnswer
+from provider.errors import EngineBroke, EngineError, EngineFailed
+from provider.protocol.engine import MAX_WHOLE_BYTES, EngineAnswer, read_whole
 from provider.protocol.events import EventSplitter, data_of, split_events
-from provider.protocol.failures import engine_error, read_error_event, read_error_object
+from provider.protocol.failures import bad_answer, broke_off, engine_error, read_error_event, read_error_object
 
 LINES = "application/x-ndjson"
 OBJECT = "application/json; charset=utf-8"
-MAX_WHOLE_BYTES = 256 * 2**20
-"""Longest answer that is not streamed."""
 
 
 class KnownAnswer:
@@ -81,8 +79,7 @@ class NativeAnswer:
         if not is_over:
             rest, is_over = self._told(splitter.finish())
             if not is_over and not self._lines.is_finished:
-                failure = Failure(502, DISCONNECTED, "the engine broke off its answer", retryable=True)
-                raise EngineBroke(failure)
+                raise broke_off()
             yield rest if is_over else rest + self._ending()
 
     def _told(self, event: bytes) -> tuple[bytes, bool]:
@@ -108,16 +105,9 @@ class NativeAnswer:
             raise _senseless(exc) from exc
 
     async def _whole(self) -> AsyncIterator[bytes]:
-        parts: list[bytes] = []
-        size = 0
-        async for chunk in self._answer.chunks():
-            parts.append(chunk)
-            size += len(chunk)
-            if size > MAX_WHOLE_BYTES:
-                message = f"the answer is longer than {MAX_WHOLE_BYTES} bytes"
-                raise EngineBroke(Failure(502, "answer_too_large", message))
+        body = await read_whole(self._answer, MAX_WHOLE_BYTES)
         try:
-            said = orjson.loads(b"".join(parts))
+            said = orjson.loads(body)
             if (failure := read_error_object(said)) is not None:
                 raise engine_error(failure)
             whole = self._lines.whole(said)
@@ -134,5 +124,4 @@ def _said_late(error: EngineError) -> EngineError:
 
 
 def _senseless(error: Exception) -> EngineBroke:
-    message = f"the engine's answer is not in OpenAI's form: {error}"
-    return EngineBroke(Failure(502, "engine_bad_answer", message[:300], retryable=True))
+    return bad_answer(f"the engine's answer is not in OpenAI's form: {error}"[:300])
