@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from tests.doubles.models import Model
 from tests.support.nursery import Child
-from tests.support.processes import NURSERY, PROJECT, python
+from tests.support.processes import PROJECT, python
 
 _POLL_GAP_S = 0.005
 
@@ -87,7 +87,7 @@ class EngineProcess:
         command = python("-m", "tests.doubles.serve", "--port", str(self._port), *self._arguments)
         with tempfile.TemporaryDirectory() as folder:
             said, errors = Path(folder) / "said", Path(folder) / "errors"
-            self._process = Child(NURSERY, command, os.environ, PROJECT, out=said, errors=errors)
+            self._process = Child(command, os.environ, PROJECT, out=said, errors=errors)
             line = self._first_line(said)
             if not line.startswith("listening "):
                 self.kill()

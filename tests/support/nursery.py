@@ -43,8 +43,10 @@ _IMPORTS = {
 }
 """What it can start, and what is imported before the first of them; `pydantic.v1` is what FastAPI imports for its first
 route, `httpcore2` what httpx2 does for its first client."""
-_READ_BEFORE_MAIN = ("LD_", "DYLD_", "PYTHON", "LANG", "LC_")
+_READ_BEFORE_MAIN = ("LD_PRELOAD", "DYLD_", "PYTHON", "LANG", "LC_", "MALLOC_")
 """Variables that only the start of a process looks at, by how they begin."""
+_LIBRARIES = "LD_LIBRARY_PATH"
+"""Likewise, but so many children want the same that they have a nursery of their own."""
 _POLL_GAP_S = 0.005
 
 
@@ -55,9 +57,13 @@ def can_start(argv: Sequence[str], env: Mapping[str, str]) -> bool:
 
 
 class Nursery:
-    """The process, started when first needed; for one process that may have many threads."""
+    """The process, started when first needed; for one process that may have many threads.
 
-    def __init__(self) -> None:
+    `libraries` are the folders in which its children look for libraries first.
+    """
+
+    def __init__(self, libraries: str = "") -> None:
+        self._libraries = libraries
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -89,8 +95,9 @@ class Nursery:
     def _open(self) -> None:
         folder = Path(__file__).resolve().parents[2]
         argv = [sys.executable, "-m", "tests.support.nursery"]
+        env = {**os.environ, **({_LIBRARIES: self._libraries} if self._libraries else {})}
         self._process = subprocess.Popen(
-            argv, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            argv, cwd=folder, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
         atexit.register(self._close, self._process)
 
@@ -100,15 +107,22 @@ class Nursery:
             pass
 
 
+_NURSERIES: dict[str, Nursery] = {}
+
+
+def nursery_for(env: Mapping[str, str]) -> Nursery:
+    """The one of this process whose children look for libraries where these variables say."""
+    libraries = env.get(_LIBRARIES, "")
+    return _NURSERIES.setdefault(libraries, Nursery(libraries))
+
+
 class Child:
     """A process that a nursery started, with the methods of `subprocess.Popen` that tests use."""
 
-    def __init__(
-        self, nursery: Nursery, argv: Sequence[str], env: Mapping[str, str], folder: Path, **streams: Path
-    ) -> None:
-        self._nursery = nursery
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], folder: Path, **streams: Path) -> None:
+        self._nursery = nursery_for(env)
         self.returncode: int | None = None
-        self.pid = nursery.start(argv, env, folder, streams)
+        self.pid = self._nursery.start(argv, env, folder, streams)
 
     def poll(self) -> int | None:
         if self.returncode is None:

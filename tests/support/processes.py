@@ -9,11 +9,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.support.nursery import Child, Nursery, can_start
+from tests.support.nursery import Child, can_start
 
 PROJECT = Path(__file__).resolve().parents[2]
-NURSERY = Nursery()
-"""That of this process."""
 
 
 class Process:
@@ -31,7 +29,7 @@ class Process:
         whole_env = {**os.environ, **(env or {})}
         log.touch()  # whoever looks into it finds it, however soon
         if not afresh and can_start(argv, env or {}):
-            self._popen = Child(NURSERY, argv, whole_env, PROJECT, out=log)
+            self._popen = Child(argv, whole_env, PROJECT, out=log)
             return
         with log.open("ab") as out:
             self._popen = subprocess.Popen(
@@ -101,7 +99,7 @@ def run_to_end(
     with tempfile.TemporaryDirectory() as folder:
         heard, out, errors = (Path(folder) / name for name in ("input", "out", "errors"))
         heard.write_text(said)
-        child = Child(NURSERY, argv, env, PROJECT, input=heard, out=out, errors=errors)
+        child = Child(argv, env, PROJECT, input=heard, out=out, errors=errors)
         try:
             status = child.wait(within_s)
         except subprocess.TimeoutExpired:
