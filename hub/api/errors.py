@@ -5,12 +5,13 @@ from uuid import uuid4
 import orjson
 import structlog
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from hub.api.entry_frames import plain_code
 from hub.api.shape import ApiShape
 from hub.api.shapes import shape_of
-from hub.errors import RequestFailed, Unauthorized
+from hub.errors import InvalidRequest, RequestFailed, Unauthorized
 
 log = structlog.get_logger()
 
@@ -53,5 +54,12 @@ def install_error_handlers(app: FastAPI) -> None:
         code = {404: "unknown_url", 405: "method_not_allowed"}.get(error.status_code, "http_error")
         told = RequestFailed(message, status=error.status_code, code=code, type="invalid_request_error")
         return error_response(told, shape_of(request.url.path), dict(error.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid_query(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        param = str(first["loc"][-1])
+        told = InvalidRequest(f"{param}: {first['msg']}", code="invalid_value", param=param)
+        return error_response(told, shape_of(request.url.path))
 
     app.add_exception_handler(Exception, broken)

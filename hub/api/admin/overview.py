@@ -1,5 +1,6 @@
 """`/api/overview…`: the whole grid at a glance, once or live."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -32,7 +33,7 @@ def overview_router(gatekeeper: Gatekeeper, overview: Overview, feed: OverviewFe
         """
         watched = await feed.watch()
 
-        async def events() -> Any:  # noqa: ANN401 - an async generator
+        async def events() -> AsyncIterator[ServerSentEvent]:
             async for news in watched:
                 yield ServerSentEvent(data=news.data, event=news.event)
 

@@ -9,7 +9,7 @@ from common import __version__
 from common.endpoints import Capability
 from common.types import ModelId
 from hub.access.gatekeeper import Gatekeeper
-from hub.api.bodies import check_body, read_body
+from hub.api.bodies import read_checked
 from hub.api.ollama.bodies import ShowBody
 from hub.api.ollama.catalog import Catalog, KnownModel
 from hub.api.openapi import documented
@@ -57,8 +57,8 @@ def ollama_models_router(catalog: Catalog, gatekeeper: Gatekeeper, settings: Hub
     async def show(request: Request) -> dict[str, Any]:
         """What is known of one model."""
         caller = await gatekeeper.client(request.headers)
-        body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
-        model = await catalog.find(caller, ModelId(check_body(ShowBody, body).model))
+        wanted = await read_checked(request, ShowBody, settings.max_body_bytes, settings.body_timeout_s)
+        model = await catalog.find(caller, ModelId(wanted.model))
         nothing = {"license": "", "modelfile": "", "parameters": "", "template": "", "model_info": {}}
         return nothing | {
             "details": _details(),
