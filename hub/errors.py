@@ -3,12 +3,15 @@
 RequestFailed
 ├── InvalidRequest     400  the body cannot be a request
 ├── Unauthorized       401  no secret, or not one of ours
-├── ModelForbidden     403  this client's key does not allow the model
-├── LaneForbidden      403  this client's key does not allow so urgent a lane
+│   └── UnknownClient       this of a client's key
+├── Forbidden          403  who asks is known, and may not
+│   ├── ModelForbidden      this client's key does not allow the model
+│   └── LaneForbidden       this client's key does not allow so urgent a lane
 ├── NotFound           404  nothing of that name: a node, a key, a request …
 ├── Conflict           409  the name is taken, or what is asked does not go with how things stand
 ├── BodyTooLarge       413
 ├── BodyTimeout        408  the body did not come in time
+├── NobodyReads        410  nobody has read the answer for too long
 ├── RequestGone        410  the request is over, and nothing of its answer is kept any more
 ├── KeyReused          422  this Idempotency-Key stands for a request with another body
 ├── ModelNotFound      404  no node ever served it
@@ -48,7 +51,6 @@ class RequestFailed(GHubError):
         *,
         status: int | None = None,
         code: str | None = None,
-        type: str | None = None,  # noqa: A002 - the name that APIs give it
         param: str | None = None,
         retry_after_s: int | None = None,
     ) -> None:
@@ -56,7 +58,6 @@ class RequestFailed(GHubError):
         self.message = message
         self.status = status or self.status
         self.code = code or self.code
-        self.type = type or self.type
         self.param = param
         self.retry_after_s = retry_after_s
 
@@ -77,16 +78,28 @@ class Unauthorized(RequestFailed):
     status, code, type = 401, "invalid_token", "invalid_request_error"
 
 
-class ModelForbidden(RequestFailed):
+class UnknownClient(Unauthorized):
+    """The client shows no key, or none that is good here."""
+
+    code, type = "invalid_api_key", "authentication_error"
+
+
+class Forbidden(RequestFailed):
+    """Who asks is known, and may not have this."""
+
+    status, code, type = 403, "forbidden", "permission_error"
+
+
+class ModelForbidden(Forbidden):
     """The client's key does not allow this model."""
 
-    status, code, type = 403, "model_not_allowed", "permission_error"
+    code = "model_not_allowed"
 
 
-class LaneForbidden(RequestFailed):
+class LaneForbidden(Forbidden):
     """The client's key does not allow so urgent a lane."""
 
-    status, code, type = 403, "lane_not_allowed", "permission_error"
+    code = "lane_not_allowed"
 
 
 class NotFound(RequestFailed):
@@ -99,6 +112,12 @@ class Conflict(RequestFailed):
     """What is asked does not go with how things stand."""
 
     status, code, type = 409, "conflict", "invalid_request_error"
+
+
+class NobodyReads(RequestFailed):
+    """Nobody has read the answer for too long."""
+
+    status, code, type = 410, "request_cancelled", "timeout_error"
 
 
 class RequestGone(RequestFailed):
@@ -241,7 +260,7 @@ class AttemptFailed(RequestFailed):
             failure.message,
             status=failure.status,
             code=failure.code,
-            type=failure.type,
             param=failure.param,
             retry_after_s=retry_after_s,
         )
+        self.type = failure.type or self.type

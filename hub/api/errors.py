@@ -52,7 +52,7 @@ def install_error_handlers(app: FastAPI) -> None:
         unknown = f"This grid does not serve {request.method} {request.url.path}."
         message = error.detail if error.status_code != 404 else unknown
         code = {404: "unknown_url", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-        told = RequestFailed(message, status=error.status_code, code=code, type="invalid_request_error")
+        told = InvalidRequest(message, status=error.status_code, code=code)
         return error_response(told, shape_of(request.url.path), dict(error.headers or {}))
 
     @app.exception_handler(RequestValidationError)

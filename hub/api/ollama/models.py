@@ -13,7 +13,7 @@ from hub.api.bodies import read_checked
 from hub.api.ollama.bodies import ShowBody
 from hub.api.ollama.catalog import Catalog, KnownModel
 from hub.api.openapi import documented
-from hub.errors import RequestFailed
+from hub.errors import Forbidden
 from hub.settings import HubSettings
 
 API_VERSION = "0.14.2"
@@ -68,11 +68,8 @@ def ollama_models_router(catalog: Catalog, gatekeeper: Gatekeeper, settings: Hub
 
     async def refuse(request: Request) -> None:
         await gatekeeper.client(request.headers)
-        raise RequestFailed(
-            "this grid does not let clients change its models: ask whoever runs its machines",
-            status=403,
-            code="models_are_fixed",
-            type="permission_error",
+        raise Forbidden(
+            "this grid does not let clients change its models: ask whoever runs its machines", code="models_are_fixed"
         )
 
     for name in _MANAGEMENT:
