@@ -174,7 +174,7 @@ export class Chart {
     const values = this.series.map((one, place) =>
       h("span", { class: `key ${one.class}` }, `${one.label} ${this.#value(of.values[place])}`),
     );
-    this.readout.replaceChildren(...(point ? [h("span", { class: "at" }, this.label(of.at))] : []), ...values);
+    this.readout.replaceChildren(...(point ? [h("span", {}, this.label(of.at))] : []), ...values);
   }
 
   #value(value) {

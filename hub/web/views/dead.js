@@ -1,8 +1,9 @@
 // Jobs that were refused, or failed on every attempt.
 
 import { below } from "../data/api.js";
+import { name } from "../parts/columns.js";
 import { confirmed } from "../parts/dialog.js";
-import { h, named } from "../parts/dom.js";
+import { h } from "../parts/dom.js";
 import { loading } from "../parts/loading.js";
 import { drawn, KeyedTable } from "../parts/table.js";
 import { attempt, say } from "../parts/toasts.js";
@@ -27,13 +28,7 @@ export function deadView({ api }) {
         make: drawn((id) => h("code", { class: "id", title: id }, shortId(id))),
       },
       { id: "at", label: "Died", of: (job) => moment(job.at), sort: (job) => job.at ?? 0, isMostFirst: true },
-      {
-        id: "model",
-        label: "Model",
-        of: (job) => job.model ?? "–",
-        sort: (job) => job.model,
-        make: drawn((model) => named(model)),
-      },
+      name("model", "Model"),
       {
         id: "reason",
         label: "Reason",

@@ -6,7 +6,7 @@ import { h, named } from "../parts/dom.js";
 import { gpuCell } from "../parts/gpus.js";
 import { drawn, KeyedTable } from "../parts/table.js";
 import { attempt, say } from "../parts/toasts.js";
-import { reasonsInWords } from "../words/reasons.js";
+import { reasonsInWords, STATES } from "../words/reasons.js";
 import { addMachine } from "./add-machine.js";
 import { firstSteps } from "./first-steps.js";
 import { whyButton } from "./why.js";
@@ -16,8 +16,8 @@ const ORDERS = {
   pause: "takes no more work until it is told to resume",
   resume: "may take work again",
 };
-const STATES = ["idle", "busy", "draining", "paused"];
 const ALL = "all";
+const ORDER = [...STATES.keys()];
 
 export function nodesView({ store, api }) {
   let runsByNode = new Map();
@@ -39,7 +39,7 @@ export function nodesView({ store, api }) {
         id: "state",
         label: "State",
         of: (node) => `${node.state} ${node.reasons}`,
-        sort: (node) => STATES.indexOf(node.state),
+        sort: (node) => ORDER.indexOf(node.state),
         make: drawn((_, node) => stateOf(node, words)),
       },
       {
@@ -98,7 +98,7 @@ export function nodesView({ store, api }) {
   const state = h(
     "select",
     { id: "node-state" },
-    [ALL, ...STATES].map((one) => h("option", { value: one }, one === ALL ? "All states" : one)),
+    [ALL, ...ORDER].map((one) => h("option", { value: one }, one === ALL ? "All states" : one)),
   );
   const order = h(
     "select",
@@ -203,10 +203,7 @@ function modelsOf({ models = [], loaded = [] }) {
 }
 
 function runsOf({ running = 0, slots = 0 }, what) {
-  return [
-    h("span", { class: "amount" }, `${running} of ${slots}`),
-    what ? h("span", { class: "under" }, named(what)) : null,
-  ];
+  return [h("span", {}, `${running} of ${slots}`), what ? h("span", { class: "under" }, named(what)) : null];
 }
 
 function ordersFor({ state, reasons = [] }) {

@@ -2,6 +2,7 @@
 
 import { badge } from "../parts/badges.js";
 import { Chart } from "../parts/charts.js";
+import { amount, name } from "../parts/columns.js";
 import { h, named, setText } from "../parts/dom.js";
 import { since } from "../parts/since.js";
 import { drawn, KeyedTable } from "../parts/table.js";
@@ -16,7 +17,7 @@ export function overviewView({ store }) {
   );
   const charts = makeCharts();
   const attend = h("ul", { class: "attention" });
-  const calm = h("p", { class: "muted calm" }, "Nothing: every node takes work and nothing waits long.");
+  const calm = h("p", { class: "muted" }, "Nothing: every node takes work and nothing waits long.");
   const steps = firstSteps();
   const hubs = hubTable(store);
   const attendCard = h(
@@ -175,17 +176,10 @@ function hubTable(store) {
     sortBy: "hub",
     empty: "No hub has told of itself yet.",
     columns: [
-      { id: "hub", label: "Hub", of: (_, key) => key, sort: (_, key) => key, make: drawn((key) => named(key)) },
+      name("hub", "Hub", (_, key) => key),
       { id: "address", label: "Address", of: (hub) => hub.address ?? "–" },
       { id: "version", label: "Version", of: (hub) => hub.version ?? "–" },
-      {
-        id: "open",
-        label: "Open requests",
-        kind: "num",
-        of: (hub) => whole(hub.open_requests ?? 0),
-        sort: (hub) => hub.open_requests ?? 0,
-        isMostFirst: true,
-      },
+      amount("open_requests", "Open requests"),
       {
         id: "up",
         label: "Up for",

@@ -2,6 +2,7 @@
 
 import { ApiError } from "../data/api.js";
 import { h, setText } from "../parts/dom.js";
+import { field } from "../parts/fields.js";
 import { latency, rate } from "../words/format.js";
 import { speed, streamChat } from "./chat.js";
 import { transcript } from "./transcript.js";
@@ -168,10 +169,6 @@ export function playgroundView({ session }) {
       send.disabled = !none.hidden;
     },
   };
-}
-
-function field(label, input) {
-  return h("div", { class: "field" }, h("label", { for: input.id }, label), input);
 }
 
 function summary(result) {

@@ -2,9 +2,9 @@
 
 import { below } from "../data/api.js";
 import { badge } from "../parts/badges.js";
+import { amount, lasting, name } from "../parts/columns.js";
 import { confirmed } from "../parts/dialog.js";
-import { h, named, setText } from "../parts/dom.js";
-import { since } from "../parts/since.js";
+import { h, setText } from "../parts/dom.js";
 import { drawn, KeyedTable } from "../parts/table.js";
 import { attempt, say } from "../parts/toasts.js";
 import { counted, rate, shortId, whole } from "../words/format.js";
@@ -17,37 +17,23 @@ export function requestsView({ store, api }) {
     of: (_, key) => key,
     make: drawn((key) => h("code", { title: key, class: "id" }, shortId(key))),
   };
-  const model = {
-    id: "model",
-    label: "Model",
-    of: (request) => request.model,
-    sort: (request) => request.model,
-    make: drawn((name) => named(name ?? "")),
-  };
+  const model = name("model", "Model");
   const lane = { id: "lane", label: "Lane", of: (request) => request.lane ?? "–", sort: (request) => request.lane };
   const key = {
     id: "key",
     label: "Key",
     of: (request) => request.key ?? "–",
     sort: (request) => request.key,
-    make: drawn((name) => h("code", {}, name)),
+    make: drawn((said) => h("code", {}, said)),
   };
   const actions = {
     id: "actions",
     label: "Actions",
     kind: "actions",
-    of: (_, name) => name,
-    make: drawn((name) => [whyButton(api, name), cancelButton(name)]),
+    of: (_, request) => request,
+    make: drawn((request) => [whyButton(api, request), cancelButton(request)]),
   };
-  const lasts = (field, label) => ({
-    id: field,
-    label,
-    kind: "num",
-    of: (request) => request[field],
-    sort: (request) => -(request[field] ?? Infinity),
-    isMostFirst: true,
-    make: drawn((at) => (at ? since(at, store.now()) : "–")),
-  });
+  const lasts = (id, label) => lasting(id, label, () => store.now());
 
   const running = new KeyedTable({
     caption: "Running requests",
@@ -56,13 +42,7 @@ export function requestsView({ store, api }) {
     columns: [
       id,
       model,
-      {
-        id: "node",
-        label: "Node",
-        of: (request) => request.node,
-        sort: (request) => request.node,
-        make: drawn((name) => named(name ?? "–")),
-      },
+      name("node", "Node"),
       {
         id: "status",
         label: "Status",
@@ -72,14 +52,7 @@ export function requestsView({ store, api }) {
       },
       lane,
       key,
-      {
-        id: "tokens",
-        label: "Tokens",
-        kind: "num",
-        of: (request) => whole(request.tokens ?? 0),
-        sort: (request) => request.tokens ?? 0,
-        isMostFirst: true,
-      },
+      amount("tokens", "Tokens"),
       {
         id: "rate",
         label: "Tokens/s",
@@ -113,17 +86,17 @@ export function requestsView({ store, api }) {
     ],
   });
 
-  function cancelButton(name) {
-    const button = h("button", { type: "button", class: "danger", "aria-label": `Cancel ${name}` }, "Cancel");
+  function cancelButton(request) {
+    const button = h("button", { type: "button", class: "danger", "aria-label": `Cancel ${request}` }, "Cancel");
     button.addEventListener("click", async () => {
       const isSure = await confirmed(
         "Cancel this request?",
-        `Whoever asked for ${shortId(name)} hears that an operator cancelled it. This can't be taken back.`,
+        `Whoever asked for ${shortId(request)} hears that an operator cancelled it. This can't be taken back.`,
         "Cancel the request",
       );
       if (!isSure) return;
-      const told = await attempt(button, () => api.delete(below("/api/requests", name)));
-      if (told) say(`Request ${shortId(name)} is being cancelled.`);
+      const told = await attempt(button, () => api.delete(below("/api/requests", request)));
+      if (told) say(`Request ${shortId(request)} is being cancelled.`);
     });
     return button;
   }
