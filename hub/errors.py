@@ -34,8 +34,17 @@ RequestFailed
 └── AttemptFailed      any  what the provider or its engine said
 """
 
+import re
+
 from common.errors import GHubError
 from common.wire import Failure
+
+_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+
+
+def plain_code(code: str) -> str:
+    """An error's code where it must be one word: engines may say anything."""
+    return code if _CODE.fullmatch(code) else "request_failed"
 
 
 class RequestFailed(GHubError):

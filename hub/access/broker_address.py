@@ -29,8 +29,7 @@ def broker_url_for(hub_url: str, reached_as: str | None, *, shared: bool = False
     url = BrokerUrl.parse(hub_url)
 
     def seen(host: str) -> str:
-        is_near = is_loopback(host) and reached_as is not None and not is_loopback(reached_as)
-        return reached_as if is_near and reached_as is not None else host
+        return host if reached_as is None or is_loopback(reached_as) or not is_loopback(host) else reached_as
 
     url = url.moved(seen)
     # Hubs that list sentinels, or servers of a cluster, in another order mean the same broker.

@@ -8,10 +8,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from hub.api.entry_frames import plain_code
 from hub.api.shape import ApiShape
 from hub.api.shapes import shape_of
-from hub.errors import InvalidRequest, RequestFailed, Unauthorized
+from hub.errors import InvalidRequest, RequestFailed, Unauthorized, plain_code
 
 log = structlog.get_logger()
 
