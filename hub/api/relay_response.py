@@ -47,7 +47,7 @@ class RelayResponse(Response):
                     await self._fail(exc, sender, scope, receive, send)
         except ClientGone as exc:
             log.info("client_gone", request=self._request.job.id, reason=str(exc))
-        except Exception:
+        except Exception:  # the hub's own fault: the request ends as failed, and it is logged where it ends up
             self._request.failed_with = RequestFailed("The hub failed on this request.")
             raise
         finally:
