@@ -28,7 +28,7 @@ export class Chart {
     this.cursor = svg("line", { class: "cursor", y1: EDGE.top, y2: HEIGHT - EDGE.bottom, visibility: "hidden" });
     this.picture = svg(
       "svg",
-      { role: "img", "aria-labelledby": `${id}-title ${id}-desc`, height: HEIGHT, class: `chart ${kind}` },
+      { role: "img", "aria-labelledby": `${id}-title ${id}-desc`, height: HEIGHT, class: "chart" },
       this.pictureTitle,
       this.description,
       this.drawing,
