@@ -1,18 +1,15 @@
 """Where a provider finds the broker: the URL that a hub tells it."""
 
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 from common.broker.url import SENTINEL_SECRETS, Address, BrokerUrl
 from common.settings import is_loopback
+from hub.access.this_machine import host_in
 
 
 def host_of(header: str) -> str | None:
     """The host in a Host header, without port; None if there is none."""
-    try:
-        return urlsplit(f"//{header}").hostname
-    except ValueError:
-        return None
+    return host_in(f"//{header}") or None
 
 
 def broker_url_for(hub_url: str, reached_as: str | None, *, shared: bool = False, is_own: bool = True) -> str:

@@ -2,7 +2,6 @@
 
 import shlex
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +12,7 @@ from common.records.credentials import TOKEN_HEAD, Credentials, ProviderToken, d
 from common.settings import is_loopback
 from hub.access.credential_table import CredentialTable
 from hub.access.members import Members
+from hub.access.this_machine import host_in, is_local_name
 from hub.office.named import NamedRecords, RecordName
 from hub.settings import HubSettings
 
@@ -80,7 +80,7 @@ class TokenOffice:
             **_shown(token),
             "token": secret,
             "hub_url": hub_url,
-            "is_reachable": not is_loopback(urlsplit(hub_url).hostname or ""),
+            "is_reachable": not is_local_name(host_in(hub_url)),
             "join": f"{line} --token {secret}",
             "join_env": f"GHUB_PROVIDER_TOKEN={secret} {line}",
         }
@@ -97,7 +97,7 @@ class TokenOffice:
         return {"id": token.id, "name": token.name, "revoked": True, "nodes": sorted(nodes)}
 
     def _as_others_see(self, url: str) -> str:
-        if not self._listens_to_others or not is_loopback(urlsplit(url).hostname or ""):
+        if not self._listens_to_others or not is_local_name(host_in(url)):
             return url
         address = lan_address()
         return url if address is None else with_host(url, address)

@@ -29,9 +29,9 @@ def hmac_router(
         try:
             token = await gatekeeper.provider(request.headers)
             question = await read_checked(request, HmacQuestion, MAX_QUESTION_BYTES, settings.body_timeout_s)
-            direct_calls.verify(question.call, question.hmac)
+            nonce = direct_calls.verify(question.call, question.hmac)
             await members.check_own(NodeId(question.node), token)
-            await direct_calls.check(question.call, question.hmac)
+            await direct_calls.use(nonce)
         except Unauthorized as exc:
             return _refused(exc.code, exc.message)
         except DirectRefused as exc:
