@@ -2,7 +2,7 @@
 
 import hmac
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from pydantic import SecretStr
@@ -64,10 +64,13 @@ class Gatekeeper:
         """
         secret = shown_secret(headers)
         needed = self._settings.needs_client_keys
-        key = None
-        if secret:
-            with self._asking() if needed else suppress(BrokerError):
-                key = await self._table.find_key(secret)
+        try:
+            key = await self._table.find_key(secret) if secret else None
+        except BrokerError:
+            key = None
+            if needed:
+                with self._asking():  # here, since every request would pay for it around the look
+                    raise
         if key is not None and key.is_expired(self._clock.now_ms()):
             raise UnknownClient("This API key has expired.", code="expired_api_key")
         if key is None and needed:
