@@ -1,37 +1,20 @@
 """Errors of a hub. Each is what a client hears, in whatever API it called: a status, a stable code, a sentence.
 
 RequestFailed
-├── InvalidRequest     400  the body cannot be a request
-├── Unauthorized       401  no secret, or not one of ours
-│   └── UnknownClient       this of a client's key
-├── Forbidden          403  who asks is known, and may not
-│   ├── ModelForbidden      this client's key does not allow the model
-│   └── LaneForbidden       this client's key does not allow so urgent a lane
-├── NotFound           404  nothing of that name: a node, a key, a request …
-├── Conflict           409  the name is taken, or what is asked does not go with how things stand
-├── BodyTooLarge       413
-├── BodyTimeout        408  the body did not come in time
-├── NobodyReads        410  nobody has read the answer for too long
-├── RequestGone        410  the request is over, and nothing of its answer is kept any more
-├── KeyReused          422  this Idempotency-Key stands for a request with another body
-├── ModelNotFound      404  no node ever served it
-├── ApiNotServed       404  nodes serve the model, but none of them this API
-├── QueueFull          429  the model's queue takes no more
-├── KeyQueueFull       429  as many requests of this client's key wait as may
-├── TooManyReaders     429  as many read this answer, or answers of other hubs, as may
-├── RateLimited        429  this client's key has used up its minute
-├── DeadlineExceeded   504  the time that the client gave has passed
-├── HubFull            503  this process holds as many requests as it may
-├── ModelUnavailable   503  known, but no node serves it now
-├── QueueTimeout       503  no slot came free in time
-├── BrokerAway         503
-├── ShuttingDown       503
-├── HubLost            502  the hub that looked after the request died before its job was published
-├── JobLost            502  refused by a provider, or lost by the broker, before anyone ran it
-├── ProviderLost       502  the node died or gave the job back, and no other attempt is possible
-├── AnswerTooLarge     502
-├── ClientTooSlow      502  the client left so much of its answer unread that the broker holds no more of it
-└── AttemptFailed      any  what the provider or its engine said
+├── 400  InvalidRequest
+├── 401  Unauthorized ── UnknownClient
+├── 403  Forbidden ── ModelForbidden, LaneForbidden
+├── 404  NotFound, ModelNotFound, ApiNotServed
+├── 408  BodyTimeout
+├── 409  Conflict
+├── 410  RequestGone, NobodyReads
+├── 413  BodyTooLarge
+├── 422  KeyReused
+├── 429  QueueFull, KeyQueueFull, TooManyReaders, RateLimited
+├── 502  AnswerTooLarge, ClientTooSlow, HubLost, JobLost, ProviderLost
+├── 503  BrokerAway, HandedOn, HubFull, ModelUnavailable, QueueTimeout, ShuttingDown
+├── 504  DeadlineExceeded
+└── any  AttemptFailed
 """
 
 import re
