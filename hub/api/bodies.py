@@ -49,6 +49,11 @@ async def read_body(request: Request, limit_bytes: int, limit_s: float) -> bytes
         raise InvalidRequest(str(exc)) from exc
 
 
+async def read_checked(request: Request, shape: type[Shape], limit_bytes: int, limit_s: float) -> Shape:
+    """The part of a request's body that the hub reads; raises what `read_body` and `check_body` raise."""
+    return check_body(shape, await read_body(request, limit_bytes, limit_s))
+
+
 def check_body(shape: type[Shape], body: bytes) -> Shape:
     """The part of a body that the hub reads; all else is the engine's to judge.
 

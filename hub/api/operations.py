@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from common import __version__
 from hub.access.gatekeeper import Gatekeeper
-from hub.access.this_machine import is_from_this_machine
+from hub.api.admin.door import check_operator
 from hub.figures.exposition import Exposition
 from hub.grid.picture import GridPicture
 from hub.grid.registry_view import RegistryView
@@ -26,6 +26,10 @@ def operations_router(
 ) -> APIRouter:
     """Routes that tell how things stand: probes to anybody, the registry and figures to whom they may concern."""
     router = APIRouter(tags=["operations"])
+
+    def check_reader(request: Request) -> None:
+        if settings.needs_client_keys:
+            check_operator(gatekeeper, request)
 
     @router.get("/health")
     async def health(response: Response) -> dict[str, Any]:
@@ -58,15 +62,13 @@ def operations_router(
 
         It names machines and what runs on them: where clients need keys, only an operator sees it.
         """
-        if settings.needs_client_keys:
-            gatekeeper.check_admin(request.headers, is_local=is_from_this_machine(request.scope))
+        check_reader(request)
         return await picture.take()
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics(request: Request) -> Response:
         """Figures for Prometheus, of this hub and of the grid; where clients need keys, only an operator sees them."""
-        if settings.needs_client_keys:
-            gatekeeper.check_admin(request.headers, is_local=is_from_this_machine(request.scope))
+        check_reader(request)
         return Response(await exposition.text(), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -68,8 +68,7 @@ class Admission:
             raise BrokerAway("the broker does not answer", retry_after_s=settings.retry_after_s) from exc
         if model is None:
             raise view.names.not_found(submission.model)
-        if not caller.sees(submission.model):  # an alias may be allowed where its model is not
-            caller.check_model(model)
+        caller.check_model(submission.model, model)
         _check_api(submission.endpoint, model, view.models.get(model, ()))
         return model
 

@@ -9,7 +9,7 @@ from common.errors import BrokerError
 from common.streams.jobs import Ticket
 from common.streams.queues import Queues
 from common.types import ModelId, RequestId
-from hub.errors import ClientTooSlow, Unauthorized
+from hub.errors import ClientTooSlow, UnknownClient
 from hub.requests.backstage import Backstage
 from hub.requests.dispatcher import Dispatcher
 from hub.requests.pace import Pace
@@ -62,9 +62,7 @@ class Rounds:
             for request in self._dispatcher.open_requests:
                 key = request.place.client_key
                 if key is not None and key.digest not in good:
-                    error = Unauthorized(
-                        "This API key has been revoked.", code="invalid_api_key", type="authentication_error"
-                    )
+                    error = UnknownClient("This API key has been revoked.")
                     if request.place.ticket is None:
                         request.end(error)
                     else:

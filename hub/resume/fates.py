@@ -1,7 +1,6 @@
 """What becomes of requests that other hubs look after, as far as the broker tells."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping
 
 from common.errors import BrokerError, WireError
@@ -10,7 +9,7 @@ from common.streams.replies import ReplyStreams
 from common.streams.request_book import RequestBook
 from common.types import HubId, RequestId, RequestStatus
 from common.wire import EntryId
-from hub.errors import BrokerAway, HubLost, RequestFailed, RequestGone
+from hub.errors import BrokerAway, HubLost, RequestFailed, RequestGone, plain_code
 from hub.grid.presence import hub_lease_ms
 from hub.office.requests import OPEN
 from hub.relay.inbox import Inbox
@@ -23,7 +22,6 @@ RETRY_S = 1
 """When to come back to a hub that lives, s."""
 _HIGHEST = 2**63
 """No entry has so high a number."""
-_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 
 
 class Fates:
@@ -105,7 +103,7 @@ class Fates:
 def ending(facts: Mapping[str, str]) -> RequestFailed:
     """What is said of a request that is over, where its reply does not tell."""
     status, said = facts.get("status"), facts.get("error", "")
-    code = said if _CODE.fullmatch(said) else "request_failed"
+    code = plain_code(said)
     if status == RequestStatus.DONE or status in OPEN:
         return RequestGone("This request is over, and its answer is not kept any more.")
     if status == RequestStatus.CANCELLED:

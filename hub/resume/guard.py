@@ -9,7 +9,7 @@ import structlog
 from common.errors import BrokerError, ClientGone
 from common.streams.idempotency import Held
 from common.types import RequestId
-from hub.errors import HandedOn, RequestFailed, TooManyReaders
+from hub.errors import HandedOn, NobodyReads, RequestFailed, TooManyReaders
 from hub.requests.request import OpenRequest
 
 log = structlog.get_logger()
@@ -91,9 +91,7 @@ class Guard:
                 request.take()  # those who read along take it from the log
                 await self._look_for_readers()
         except ClientGone:
-            self.ended_by = RequestFailed(
-                "Nobody read this request for too long.", status=410, code="request_cancelled", type="timeout_error"
-            )
+            self.ended_by = NobodyReads("Nobody read this request for too long.")
         except HandedOn as exc:
             self.ended_by = HandedOn(exc.message, retry_after_s=HANDED_ON_RETRY_S)
         except RequestFailed as exc:

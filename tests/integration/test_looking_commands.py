@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.call import Call, post
 from tests.support.grid import Chain, Grid, chat
-from tests.support.operator import ADMIN, ADMIN_TOKEN, ghub, ghub_here, surroundings, told
+from tests.support.operator import ADMIN, ADMIN_TOKEN, ghub, surroundings, told
 from tests.support.processes import PROJECT, python, until
 from tests.support.terminal import Terminal
 
@@ -28,8 +28,8 @@ def env(hub: str) -> dict[str, str]:
 
 def run(chain: Chain, *words: str) -> str:
     """What a command prints that goes well."""
-    done = ghub_here(*words, **env(chain.hub))
-    assert done.exit_code == 0, done.output
+    done = ghub(*words, **env(chain.hub))
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
