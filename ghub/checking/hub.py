@@ -9,9 +9,9 @@ from common.broker.facts import concerns, read_facts
 from common.errors import BrokerError, SettingsError
 from ghub import probes
 from ghub.checking.findings import Finding
-from provider.access import is_bare
 from provider.config.reading import Configuration
 from provider.config.words import without_password
+from provider.membership.access import is_bare
 from provider.settings import ProviderSettings
 
 NO_TOKEN = "invalid_token"  # noqa: S105 - the code of a refusal

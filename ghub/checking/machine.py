@@ -21,7 +21,7 @@ from provider.gate.attribution import chosen_gpus, missing_gpus
 from provider.gate.nvml import NvmlProbe
 from provider.gate.policy import resolve_unknown
 from provider.gate.readings import GpuSnapshot
-from provider.gate.schedule import Schedule
+from provider.schedule import Schedule
 from provider.settings import GateSettings, ProviderSettings
 
 PREFIX = "GHUB_PROVIDER_"

@@ -11,7 +11,7 @@ from common.streams.changes import Changes
 from common.streams.jobs import JobLanes, lanes_of
 from common.types import ModelId
 from hub.grid.registry_view import MOST_REMEMBERED, RegistryView
-from provider.entry import NodeEntry
+from provider.presence.entry import NodeEntry
 from tests.contract.story import KEYS, NODE, raw
 from tests.contract.test_registry import NOW_MS, RECORD
 

@@ -7,7 +7,7 @@ from typing import Any
 from common.broker.broker import Broker
 from common.streams.replies import Doorbell
 from common.wire import EntryId, ReplyEntry, Start, Usage
-from provider.reply import ReplyState
+from provider.replies.reply import ReplyState
 from tests.contract.story import HUB, NODE, entries_of, eventually, on_real_brokers, publish, raw
 from tests.contract.writers import BELL, REPLY, Attempt, assert_ids_count_up, events, said, writing
 

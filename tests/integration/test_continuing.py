@@ -6,8 +6,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from provider.engines.base import Engine
 from provider.engines.detect import open_engine
+from provider.protocol.engine import Engine
 from provider.settings import EngineKind, EngineSettings
 from tests.doubles.process import EngineProcess
 from tests.doubles.reading import numbered
