@@ -9,9 +9,9 @@ from common.streams.job_search import JobSearch
 from common.streams.jobs import LaneName, Ticket
 from common.streams.replies import ReplyStreams
 from common.types import KeyId, Lane, ModelId, RequestId, RequestStatus
-from common.wire import MAX_ATTEMPT, Job
+from common.wire import Job
 from hub.recovery.facts import near_of
-from hub.relay.retelling import Retelling
+from hub.relay.retelling import Retelling, retold
 from hub.requests.backstage import Backstage
 from hub.requests.dispatcher import Dispatcher
 from hub.requests.request import OpenRequest
@@ -55,9 +55,8 @@ class Adoption:
         found = await self._search.find(request, reply, ModelId(model), _hint(facts), near_of(facts))
         if found is not None:
             return Found(reply, *found)
-        told = Retelling(is_stream=facts.get("stream") == "1")
         try:
-            told.read_on(await self._replies.before(reply, MAX_ATTEMPT + 1))
+            told = await retold(self._replies, reply, is_stream=facts.get("stream") == "1")
         except WireError:
             return None
         if told.is_over:
