@@ -22,7 +22,7 @@ from hub.errors import BrokerAway, HubLost
 from hub.grid.registry_view import RegistryView
 from hub.recovery.complaints import Complaints
 from hub.recovery.endings import Ending, Endings
-from hub.recovery.facts import OVER, Facts, reply_of, ticket_of
+from hub.recovery.facts import OVER, Facts, is_resumable, reply_of, ticket_of
 
 log = structlog.get_logger()
 
@@ -128,7 +128,7 @@ class Orphans:
             ending = self._endings.find(request)
             if ending is not None:
                 await self._end_again(request, facts, ending)
-            elif facts.get("resumable") != "1":
+            elif not is_resumable(facts):
                 await self._call_off(request, facts, is_over=is_over)
             elif is_over:  # its answer stays for those who come back for it
                 await self._requests.update({}, {}, over=[request])
@@ -145,12 +145,12 @@ class Orphans:
     async def _end_again(self, request: RequestId, facts: Facts, ending: Ending) -> None:
         """It has ended here, but the broker has forgotten that. Who comes back for its answer hears that it is lost."""
         reply = reply_of(facts, request, self._taken[request], self._keys)
-        is_resumable = facts.get("resumable") == "1"
-        if is_resumable:  # unless its end is there
+        is_kept = is_resumable(facts)
+        if is_kept:  # unless a last word is there
             await self._requests.say_last_word(reply, ANSWER_LOST.as_failure(), self._heard_ms)
         if (ticket := ending.ticket or ticket_of(facts)) is not None:
             await self._lanes.settle(ticket, request)
-        await self._requests.call_off(request, None if is_resumable else reply, None, self._node_of(request, facts))
+        await self._requests.call_off(request, None if is_kept else reply, None, self._node_of(request, facts))
         await self._requests.update({request: ending.final}, {}, over=[request])
         log.info("request_ended_again", request=request, status=ending.final.get("status"))
 
@@ -168,11 +168,11 @@ class Orphans:
     async def _call_off(self, request: RequestId, facts: Facts, *, is_over: bool) -> None:
         """Free whoever works on it, and take it out of the broker; those who may come back for it hear why."""
         reply = reply_of(facts, request, self._taken[request], self._keys)
-        is_resumable = facts.get("resumable") == "1"
-        if is_resumable:
+        is_kept = is_resumable(facts)
+        if is_kept:
             await self._requests.say_last_word(reply, LOST.as_failure(), self._heard_ms)
         node = self._node_of(request, facts)
-        await self._requests.call_off(request, None if is_resumable else reply, ticket_of(facts), node)
+        await self._requests.call_off(request, None if is_kept else reply, ticket_of(facts), node)
         changes: dict[RequestId, dict[str, str | int]] = {}
         if facts and not is_over:
             ended_at = self._clock.now_ms()

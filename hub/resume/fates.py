@@ -11,6 +11,7 @@ from common.types import HubId, RequestId, RequestStatus
 from hub.errors import BrokerAway, HubLost, RequestFailed, RequestGone, plain_code
 from hub.grid.presence import hub_lease_ms
 from hub.office.requests import OPEN
+from hub.recovery.facts import is_stream
 from hub.relay.inbox import Inbox
 from hub.relay.reader import ReplyReader
 from hub.relay.retelling import retold
@@ -63,7 +64,7 @@ class Fates:
         if not facts.get("reply"):
             return False
         try:
-            told = await retold(self._replies, facts["reply"], is_stream=facts.get("stream") == "1")
+            told = await retold(self._replies, facts["reply"], is_stream=is_stream(facts))
         except WireError:
             return True
         return told.failure is not None

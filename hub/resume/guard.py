@@ -97,7 +97,7 @@ class Guard:
             self.ended_by = HandedOn(exc.message, retry_after_s=HANDED_ON_RETRY_S)
         except RequestFailed as exc:
             self.ended_by = request.failed_with = exc
-        except Exception:
+        except Exception:  # those who read along hear it, and its job does not stay
             log.exception("guard_crashed", request=request.id)
             self.ended_by = request.failed_with = RequestFailed("The hub failed on this request.")
 
