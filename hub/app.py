@@ -61,16 +61,8 @@ class Hub:
         self._rounds = Rounds(self.dispatcher, Queues(broker), self._stage, lambda: self._credentials.keys)
         self._resumption = make_resumption(broker, self.dispatcher, self._stage, access.gatekeeper)
         self._reaper = make_reaper(broker, self._stage, self.dispatcher, steadiness, self._resumption.guards.adopt)
-        self._presence = Presence(
-            self.id,
-            settings,
-            clock,
-            Registry(broker),
-            Doorbell(broker, self.id),
-            self._stage.requests,
-            self.dispatcher,
-            steadiness,
-        )
+        doorbell = Doorbell(broker, self.id)
+        self._presence = Presence(self._stage, Registry(broker), doorbell, self.dispatcher, steadiness)
 
         overview = make_overview(self.id, broker, self._view, clock, settings)
         self.feed = OverviewFeed(overview, settings.max_watchers)

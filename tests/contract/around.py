@@ -1,6 +1,7 @@
 """A reaper, and the hub around it as a test sets it."""
 
 from dataclasses import replace
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -20,11 +21,20 @@ from hub.recovery.endings import Endings
 from hub.recovery.facts import Facts
 from hub.recovery.reaper import Reaper
 from hub.requests.assembly import make_backstage
+from hub.requests.backstage import Backstage
 from hub.settings import HubSettings
 from tests.contract.story import TTLS
 
 ME = HubId("hub-2")
 SETTINGS = HubSettings()
+
+
+def backstage(broker: Broker, hub: HubId, **parts: Any) -> Backstage:
+    """What a hub's parts work with; `parts`: those that are not as a hub makes them."""
+    clock = BrokerClock(broker)
+    view = RegistryView(Registry(broker), Changes(broker), JobLanes(broker), clock)
+    made = make_backstage(hub, SETTINGS, broker, clock, view, CollectorRegistry(), NO_TRACING)
+    return replace(made, **parts)
 
 
 class Around:
@@ -47,8 +57,5 @@ class Around:
         raise AssertionError(f"{request} is to be adopted")
 
     def reaper(self, broker: Broker) -> Reaper:
-        clock = BrokerClock(broker)
-        view = RegistryView(Registry(broker), Changes(broker), JobLanes(broker), clock)
-        stage = make_backstage(ME, SETTINGS, broker, clock, view, CollectorRegistry(), NO_TRACING)
-        stage = replace(stage, requests=Requests(broker, TTLS, ME), endings=self.endings)
+        stage = backstage(broker, ME, requests=Requests(broker, TTLS, ME), endings=self.endings)
         return make_reaper(broker, stage, self, self.steadiness, self.adopt)
