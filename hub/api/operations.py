@@ -34,10 +34,10 @@ def operations_router(
     @router.get("/health")
     async def health(response: Response) -> dict[str, Any]:
         """Whether the broker is reachable, and what is there; 503 if it is not."""
-        response.status_code = 200 if view.is_fresh else 503
+        response.status_code = 200 if view.is_answered else 503
         return {
-            "status": "ok" if view.is_fresh else "degraded",
-            "broker": "ok" if view.is_fresh else "unreachable",
+            "status": "ok" if view.is_answered else "degraded",
+            "broker": "ok" if view.is_answered else "unreachable",
             "nodes": len(view.nodes),
             "models": len(view.models),
             "open_requests": dispatcher.open_count,
@@ -52,7 +52,7 @@ def operations_router(
     @router.get("/health/ready")
     async def ready(response: Response) -> dict[str, str]:
         """Whether to send requests here: 503 without the broker, or while stopping."""
-        status = "draining" if dispatcher.is_leaving else "ok" if view.is_fresh else "broker_unavailable"
+        status = "draining" if dispatcher.is_leaving else "ok" if view.is_answered else "broker_unavailable"
         response.status_code = 200 if status == "ok" else 503
         return {"status": status}
 

@@ -60,7 +60,7 @@ class Admission:
             raise ShuttingDown("this hub is stopping", retry_after_s=settings.retry_after_s)
         if open_count >= settings.max_open_requests:
             raise HubFull("this hub holds as many requests as it may", retry_after_s=settings.retry_after_s)
-        if not view.is_fresh:  # or each request would wait for its own command to time out
+        if not await view.hears():  # or each request would wait for its own command to time out
             raise BrokerAway("the broker does not answer", retry_after_s=settings.retry_after_s)
         try:
             model = await view.find(submission.model)

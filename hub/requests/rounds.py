@@ -84,9 +84,11 @@ class Rounds:
             elif (await self._stage.lanes.fetch(ticket)).fields is None:  # the index is but a hint
                 request.miss(ticket)
         self._note_pace(found)
+        steps_s = {model: self._pace.step_s(model) for model in {ticket.lane.model for _, ticket, _ in found}}
         for request, ticket, ahead in found:
             if request.place.ticket == ticket:  # else it was tried again meanwhile
-                request.place.move(ahead, self._pace.wait_s(ticket.lane.model, ahead))
+                step_s = steps_s[ticket.lane.model]
+                request.place.move(ahead, None if step_s is None else (ahead + 1) * step_s)
 
     async def look_at_slow_clients(self) -> None:
         """Ask once how much the broker holds for clients that are behind; BrokerError if there is no answer."""

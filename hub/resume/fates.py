@@ -8,20 +8,19 @@ from common.records.registry import Registry
 from common.streams.replies import ReplyStreams
 from common.streams.request_book import RequestBook
 from common.types import HubId, RequestId, RequestStatus
-from common.wire import EntryId
 from hub.errors import BrokerAway, HubLost, RequestFailed, RequestGone, plain_code
 from hub.grid.presence import hub_lease_ms
 from hub.office.requests import OPEN
+from hub.recovery.facts import is_stream
 from hub.relay.inbox import Inbox
 from hub.relay.reader import ReplyReader
+from hub.relay.retelling import retold
 from hub.settings import HubSettings
 
 ORPHAN_LEASES = 2
 """So many leases of a hub: within one it may still live, within the other somebody takes over from it."""
 RETRY_S = 1
 """When to come back to a hub that lives, s."""
-_HIGHEST = 2**63
-"""No entry has so high a number."""
 
 
 class Fates:
@@ -62,14 +61,13 @@ class Fates:
 
     async def has_failed(self, facts: Mapping[str, str]) -> bool:
         """Whether its reply says that there will be no whole answer: that is there before its hash says so."""
-        newest = await self._replies.last_id(facts["reply"]) if facts.get("reply") else None
-        if newest is None:
+        if not facts.get("reply"):
             return False
-        before = EntryId(newest.attempt, newest.n - 1) if newest.n else EntryId(newest.attempt - 1, _HIGHEST)
-        entries = (await self._replies.read({facts["reply"]: before}, 1)).get(facts["reply"], [])
-        if isinstance(entries, WireError):
+        try:
+            told = await retold(self._replies, facts["reply"], is_stream=is_stream(facts))
+        except WireError:
             return True
-        return any(entry.error is not None and not entry.error.retryable for _, entry in entries)
+        return told.failure is not None
 
     def watch(self, inbox: Inbox) -> Callable[[], Awaitable[None]]:
         """What a reader calls to whom nothing comes: raises RequestFailed once nothing will."""
