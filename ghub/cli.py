@@ -15,17 +15,17 @@ from common.errors import SettingsError
 from ghub.admin.grid import grid_app
 from ghub.admin.keys import key_app
 from ghub.admin.nodes import nodes_app
-from ghub.admin.options import with_watch_seconds
 from ghub.admin.requests import requests_app
 from ghub.admin.tokens import token_app
 from ghub.admin.usage import usage_app
 from ghub.admin.why import why_app
 from ghub.chat.command import chat_app
+from ghub.client.options import with_watch_seconds
 from ghub.connect.command import connect_app
 from ghub.doctor.command import doctor_app
 from ghub.errors import EXIT_FAILED, EXIT_REFUSED, CommandError, StartRefused
-from ghub.services.cli import service_app
-from ghub.standard_streams import LOST, bear_any_text
+from ghub.services.command import service_app
+from ghub.showing.standard_streams import LOST, bear_any_text
 from ghub.top.command import top_app
 
 app = typer.Typer(
@@ -88,7 +88,7 @@ def up(
     """Run the whole stack on this machine: broker, hub, provider and engine."""
     from common.settings import read_settings  # noqa: PLC0415
     from ghub.settings import UpSettings  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.up import run  # noqa: PLC0415
+    from ghub.up.run import run  # noqa: PLC0415
 
     given = _given(host=host, port=port, hubs=hubs, redis_url=redis_url, engine_url=engine_url, slots=slots)
     if data_dir is not None:
@@ -112,7 +112,7 @@ def hub(
 
     settings = read_settings(HubSettings, **_given(host=host, port=port, redis_url=redis_url))
     if workers > 1:
-        from ghub.workers import run_workers  # noqa: PLC0415
+        from ghub.roles.workers import run_workers  # noqa: PLC0415
 
         raise typer.Exit(run_workers(settings, workers))
     from hub.server import run  # noqa: PLC0415
@@ -203,7 +203,7 @@ def resume(*, url: ProviderUrl = None, config: ProviderConfig = None) -> None:
 
 
 def _say_to_provider(word: str, url: str | None, config: Path | None) -> None:
-    from ghub.owner_word import say  # noqa: PLC0415
+    from ghub.roles.owner_word import say  # noqa: PLC0415
     from provider.config.reading import read_configuration  # noqa: PLC0415
 
     reasons = say(word, read_configuration(config).settings, url)

@@ -2,7 +2,7 @@
 
 import typer
 
-from ghub.admin.options import HubUrl, Json, TokenFile, Watch
+from ghub.client.options import HubUrl, Json, TokenFile, Watch
 
 grid_app = typer.Typer()
 
@@ -12,9 +12,9 @@ def models(
     *, watch: Watch = None, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False
 ) -> None:
     """Show the models of the grid: how many nodes serve each, what waits and what runs."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
     from ghub.admin.listing import Listing, present  # noqa: PLC0415
-    from ghub.admin.tables import listed  # noqa: PLC0415
+    from ghub.client.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
+    from ghub.showing.tables import listed  # noqa: PLC0415
 
     hub = AdminHub.open(hub_url, admin_token_file)
 
@@ -40,10 +40,10 @@ def queues(
     *, watch: Watch = None, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False
 ) -> None:
     """Show every lane of every model, with what waits and what runs."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
     from ghub.admin.listing import Listing, present  # noqa: PLC0415
-    from ghub.figures import duration  # noqa: PLC0415
+    from ghub.client.hub import AdminHub  # noqa: PLC0415
     from ghub.live.picture import age_ms, picture_if_told  # noqa: PLC0415
+    from ghub.showing.figures import duration  # noqa: PLC0415
 
     hub = AdminHub.open(hub_url, admin_token_file)
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from ghub.admin.options import HubUrl, Json, TokenFile
-from ghub.completion import complete_tokens
+from ghub.client.completion import complete_tokens
+from ghub.client.options import HubUrl, Json, TokenFile
 
 OPENING = "start the hub with --host 0.0.0.0, or tell it by GHUB_HUB_PUBLIC_URL what they call it"
 
@@ -21,8 +21,8 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a token and print the line that starts a provider with it on another machine. It is told this once."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.admin.tables import plain, show_json  # noqa: PLC0415
+    from ghub.client.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
+    from ghub.showing.tables import plain, show_json  # noqa: PLC0415
 
     made = AdminHub.open(hub_url, admin_token_file).post("tokens", body={"name": name})
     if as_json:
@@ -39,8 +39,8 @@ def create(
 @token_app.command("list")
 def list_tokens(*, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False) -> None:
     """Show all tokens and the nodes they let in; their secrets nobody knows."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import listed, tell, when  # noqa: PLC0415
+    from ghub.client.hub import AdminHub  # noqa: PLC0415
+    from ghub.showing.tables import listed, tell, when  # noqa: PLC0415
 
     told = AdminHub.open(hub_url, admin_token_file).get("tokens")
     columns = {
@@ -63,8 +63,8 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Let nobody in with a token any more, and cut off the nodes that it let in."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import listed, plain, show_json  # noqa: PLC0415
+    from ghub.client.hub import AdminHub  # noqa: PLC0415
+    from ghub.showing.tables import listed, plain, show_json  # noqa: PLC0415
 
     told = AdminHub.open(hub_url, admin_token_file).delete("tokens", wanted)
     if as_json:

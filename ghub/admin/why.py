@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from ghub.admin.options import HubUrl, Json, TokenFile
-from ghub.completion import complete_reasoned
+from ghub.client.completion import complete_reasoned
+from ghub.client.options import HubUrl, Json, TokenFile
 
 why_app = typer.Typer()
 
@@ -21,8 +21,8 @@ def why(
     as_json: Json = False,
 ) -> None:
     """Tell why a request, a node or a model stands as it does, and what would help."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.admin.tables import plain, show_json  # noqa: PLC0415
+    from ghub.client.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
+    from ghub.showing.tables import plain, show_json  # noqa: PLC0415
 
     told = AdminHub.open(hub_url, admin_token_file).get("why", name)
     if as_json:

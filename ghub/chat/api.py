@@ -9,7 +9,7 @@ import httpx2
 
 from ghub.chat.errors import AnswerFailed
 from ghub.chat.pieces import Piece, read_pieces
-from ghub.printable import printable
+from ghub.showing.printable import printable
 
 CONNECT_TIMEOUT_S = 10.0
 SILENCE_S = 120.0

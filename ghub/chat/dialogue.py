@@ -9,7 +9,7 @@ from ghub.chat.errors import AnswerFailed
 from ghub.chat.orders import HELP, Order, orders_that_fit, read_order
 from ghub.chat.pieces import Ended, TakenOver, Text, Thought, Used, Waiting
 from ghub.chat.terminal import Terminal
-from ghub.printable import printable, printable_lines
+from ghub.showing.printable import printable, printable_lines
 
 PROMPT, MORE = "> ", ". "
 

@@ -32,9 +32,9 @@ def connect(
 ) -> None:
     """Run a front of all hubs for the clients on this machine: what a hub began, another one ends."""
     from common.settings import read_settings  # noqa: PLC0415 - `ghub --help` is quick
+    from ghub.client.secret_files import read_file  # noqa: PLC0415
     from ghub.connect.server import run  # noqa: PLC0415
     from ghub.connect.settings import ConnectSettings  # noqa: PLC0415
-    from ghub.secret_files import read_file  # noqa: PLC0415
 
     given: dict[str, object] = {"hubs": hub or None, "host": host, "port": port}
     if api_key_file is not None:

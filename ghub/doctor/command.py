@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ghub.admin.options import HubUrl, Json, TokenFile
+from ghub.client.options import HubUrl, Json, TokenFile
 
 doctor_app = typer.Typer()
 

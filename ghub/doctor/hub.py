@@ -13,7 +13,7 @@ from ghub.checking.findings import Finding
 from ghub.checking.hub import check_hub
 from ghub.doctor.surroundings import Surroundings
 from ghub.errors import StartRefused
-from ghub.printable import printable
+from ghub.showing.printable import printable
 
 SHOWN = 5
 TOKEN_ADVICE = "set GHUB_HUB_ADMIN_TOKEN, or use --admin-token-file"  # noqa: S105 - advice

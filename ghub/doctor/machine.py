@@ -16,7 +16,7 @@ from ghub import probes
 from ghub.checking.findings import Finding, Verdict
 from ghub.checking.machine import check_engine, check_file, check_gpu, check_signing
 from ghub.doctor.surroundings import Surroundings
-from ghub.printable import printable
+from ghub.showing.printable import printable
 
 GIB = 2**30
 LITTLE_BYTES, TOO_LITTLE_BYTES = 2 * GIB, GIB // 4

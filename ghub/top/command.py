@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ghub.admin.options import HubUrl, TokenFile
+from ghub.client.options import HubUrl, TokenFile
 from ghub.errors import StartRefused
 
 top_app = typer.Typer()
@@ -27,9 +27,9 @@ def top(
 
     from rich.console import Console  # noqa: PLC0415
 
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import show_json  # noqa: PLC0415
+    from ghub.client.hub import AdminHub  # noqa: PLC0415
     from ghub.live.following import Following, Seen  # noqa: PLC0415
+    from ghub.showing.tables import show_json  # noqa: PLC0415
     from ghub.top.screen import show_live, show_once  # noqa: PLC0415
 
     is_seen = sys.stdout.isatty()

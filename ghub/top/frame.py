@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ghub.admin.tables import plain
-from ghub.figures import count, latency, rate
 from ghub.live.following import Seen
 from ghub.live.picture import Picture
+from ghub.showing.figures import count, latency, rate
+from ghub.showing.tables import plain
 from ghub.top.bars import sparkline
 from ghub.top.room import shared
 from ghub.top.sections import Section, nodes_section, queues_section, requests_section

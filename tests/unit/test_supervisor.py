@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from ghub.child import Part
-from ghub.events import Died, Event, Healthy, Killed, Started
-from ghub.keeper import Limits
-from ghub.supervisor import Supervisor
+from ghub.processes.child import Part
+from ghub.processes.events import Died, Event, Healthy, Killed, Started
+from ghub.processes.keeper import Limits
+from ghub.processes.supervisor import Supervisor
 
 QUICK = Limits(backoff_first_s=0.02, backoff_most_s=0.1, probe_gap_s=0.01)
 IDLE = "import signal; print('up', flush=True); signal.pause()"
@@ -280,8 +280,8 @@ def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path, mode: str
         pytest.skip("prctl is Linux only")
     script = f"""
 import asyncio, pathlib
-from ghub import child
-from ghub.supervisor import Supervisor
+from ghub.processes import child
+from ghub.processes.supervisor import Supervisor
 child._DEATH_MODE = {mode!r}
 async def main():
     parts = [child.Part(name=name, argv=({sys.executable!r}, "-I", "-S", "-c", {STUBBORN!r})) for name in "ab"]

@@ -51,14 +51,14 @@ def _fitting(incomplete: str, names: Callable[[], Iterator[str]]) -> list[str]:
 
 
 def _ids(path: str, rows: str, field: str) -> Iterator[str]:
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
+    from ghub.client.hub import AdminHub  # noqa: PLC0415
 
     hub = AdminHub.open(None, None, timeout_s=LIMIT_S)
     yield from (str(row[field]) for row in hub.get(path)[rows])
 
 
 def _all_names(*, with_requests: bool) -> Iterator[str]:
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
+    from ghub.client.hub import AdminHub  # noqa: PLC0415
 
     overview = AdminHub.open(None, None, timeout_s=LIMIT_S).get("overview")
     for rows in ("nodes", "models", *(("running", "waiting") if with_requests else ())):
@@ -66,9 +66,9 @@ def _all_names(*, with_requests: bool) -> Iterator[str]:
 
 
 def _models() -> Iterator[str]:
-    from ghub.admin.hub import hub_root  # noqa: PLC0415
     from ghub.chat.api import ChatApi  # noqa: PLC0415
     from ghub.chat.keys import read_key  # noqa: PLC0415
+    from ghub.client.hub import hub_root  # noqa: PLC0415
 
     yield from ChatApi(hub_root(None), read_key(None), timeout_s=LIMIT_S).models()
 

@@ -12,10 +12,10 @@ from urllib.parse import quote, urlsplit
 import httpx2
 
 from common.settings import is_loopback, read_settings
+from ghub.client.secret_files import read_file, read_secret
 from ghub.errors import CommandError, StartRefused
-from ghub.printable import printable
-from ghub.secret_files import read_file, read_secret
 from ghub.settings import UpSettings
+from ghub.showing.printable import printable
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 TIMEOUT_S = 30.0

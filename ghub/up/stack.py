@@ -17,12 +17,12 @@ from pydantic import SecretStr
 
 from common.settings import SharedSettings, read_settings
 from ghub import ports, probes
-from ghub.broker import BrokerChoice, embedded_broker, running_broker
-from ghub.child import Part
-from ghub.data_dir import DataDir
-from ghub.engine_choice import EngineChoice, choose_engine
 from ghub.errors import EXIT_REFUSED
+from ghub.processes.child import Part
 from ghub.settings import UpSettings
+from ghub.up.broker import BrokerChoice, embedded_broker, running_broker
+from ghub.up.data_dir import DataDir
+from ghub.up.engine_choice import EngineChoice, choose_engine
 from hub.settings import HubSettings
 
 HUB_STOP_TURN, PROVIDER_STOP_TURN = 0, 1

@@ -15,11 +15,11 @@ import structlog
 from common.broker.broker import connect
 from common.logs import configure_logs
 from ghub import ports, probes
-from ghub.child import Part
 from ghub.errors import EXIT_REFUSED
-from ghub.events import Died, Event, Killed
-from ghub.signals import ignore_signals, on_signals
-from ghub.supervisor import Supervisor
+from ghub.processes.child import Part
+from ghub.processes.events import Died, Event, Killed
+from ghub.processes.signals import ignore_signals, on_signals
+from ghub.processes.supervisor import Supervisor
 from hub.settings import HubSettings
 
 log = structlog.get_logger()

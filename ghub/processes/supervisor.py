@@ -16,11 +16,11 @@ from itertools import groupby
 from pathlib import Path
 
 from common.tasks import wait_or_stop
-from ghub import logs
-from ghub.child import Part
 from ghub.errors import StackFailed
-from ghub.events import Event
-from ghub.keeper import Keeper, Limits, Phase
+from ghub.processes import logs
+from ghub.processes.child import Part
+from ghub.processes.events import Event
+from ghub.processes.keeper import Keeper, Limits, Phase
 
 _LOG_CHECK_S = 60.0
 

@@ -6,14 +6,14 @@ import os
 import httpx2
 
 from ghub import ports, probes
-from ghub.announcer import Announcer
-from ghub.data_dir import DataDir, locked_data_dir
 from ghub.errors import StackFailed
-from ghub.keeper import Limits
+from ghub.processes.keeper import Limits
+from ghub.processes.signals import ignore_signals, on_signals
+from ghub.processes.supervisor import Supervisor
 from ghub.settings import UpSettings
-from ghub.signals import ignore_signals, on_signals
-from ghub.stack import Stack, plan_stack
-from ghub.supervisor import Supervisor
+from ghub.up.announcer import Announcer
+from ghub.up.data_dir import DataDir, locked_data_dir
+from ghub.up.stack import Stack, plan_stack
 
 _POLL_S = 0.1
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ghub.printable import printable
-from ghub.standard_streams import writes_unicode
+from ghub.showing.printable import printable
+from ghub.showing.standard_streams import writes_unicode
 
 Column = Callable[[Mapping[str, Any]], object]
 """What of a row stands in it."""
