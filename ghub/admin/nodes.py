@@ -5,9 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
+from common.reasons import short_words_of
+from ghub.admin.listing import Listing, present
 from ghub.client.completion import complete_nodes
+from ghub.client.hub import AdminHub
 from ghub.client.options import HubUrl, Json, TokenFile, Watch
 from ghub.errors import StartRefused
+from ghub.showing.figures import gpu_in_words
+from ghub.showing.tables import listed, plain, show_json
 
 nodes_app = typer.Typer(help="Show the nodes of the grid, and give orders to them.", invoke_without_command=True)
 
@@ -28,11 +33,6 @@ def list_nodes(
         if hub_url is not None or admin_token_file is not None or as_json or watch is not None:
             raise StartRefused(f"options stand behind {context.invoked_subcommand!r}")
         return
-    from common.reasons import short_words_of  # noqa: PLC0415
-    from ghub.admin.listing import Listing, present  # noqa: PLC0415
-    from ghub.client.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.showing.figures import gpu_in_words  # noqa: PLC0415
-    from ghub.showing.tables import listed  # noqa: PLC0415
 
     hub = AdminHub.open(hub_url, admin_token_file)
     columns = {
@@ -79,17 +79,11 @@ def resume(node: Node, *, hub_url: HubUrl = None, admin_token_file: TokenFile = 
 @nodes_app.command("cut-off")
 def cut_off(node: Node, *, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False) -> None:
     """Take a node's access away at once; its jobs run elsewhere. With its token it may come back: revoke that first."""
-    from ghub.client.hub import AdminHub  # noqa: PLC0415
-    from ghub.showing.tables import show_json  # noqa: PLC0415
-
     told = AdminHub.open(hub_url, admin_token_file).delete("nodes", node)
     show_json(told) if as_json else typer.echo(f"{node} is cut off")
 
 
 def _order(node: str, word: str, hub_url: str | None, token_file: TokenFile, *, as_json: bool) -> None:
-    from ghub.client.hub import AdminHub  # noqa: PLC0415
-    from ghub.showing.tables import listed, plain, show_json  # noqa: PLC0415
-
     told = AdminHub.open(hub_url, token_file).post("nodes", node, word)
     if as_json:
         show_json(told)

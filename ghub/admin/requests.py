@@ -4,9 +4,14 @@ from typing import Annotated
 
 import typer
 
+from ghub.admin.listing import Listing, present
 from ghub.client.completion import complete_dead, complete_models, complete_requests
+from ghub.client.hub import AdminHub, HubUnmoved
 from ghub.client.options import HubUrl, Json, TokenFile, Watch
 from ghub.errors import StartRefused
+from ghub.live.picture import age_ms, picture_if_told
+from ghub.showing.figures import count, duration, rate
+from ghub.showing.tables import show_json, tell, when
 
 Entry = Annotated[
     str | None,
@@ -41,10 +46,6 @@ def list_requests(
         if hub_url is not None or admin_token_file is not None or as_json or watch is not None:
             raise StartRefused(f"options stand behind {context.invoked_subcommand!r}")
         return
-    from ghub.admin.listing import Listing, present  # noqa: PLC0415
-    from ghub.client.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.live.picture import age_ms, picture_if_told  # noqa: PLC0415
-    from ghub.showing.figures import count, duration, rate  # noqa: PLC0415
 
     hub = AdminHub.open(hub_url, admin_token_file)
 
@@ -80,9 +81,6 @@ def cancel(
     as_json: Json = False,
 ) -> None:
     """End a request, whichever hub holds it; its client is told."""
-    from ghub.client.hub import AdminHub  # noqa: PLC0415
-    from ghub.showing.tables import show_json  # noqa: PLC0415
-
     told = AdminHub.open(hub_url, admin_token_file).delete("requests", request)
     show_json(told) if as_json else typer.echo(f"{request} is being cancelled")
 
@@ -96,9 +94,6 @@ def dead(
     as_json: Json = False,
 ) -> None:
     """Show jobs that failed on every attempt or were refused by a provider, the newest first."""
-    from ghub.client.hub import AdminHub  # noqa: PLC0415
-    from ghub.showing.tables import tell, when  # noqa: PLC0415
-
     told = AdminHub.open(hub_url, admin_token_file).get("dead", limit=limit)
     columns = {
         "ID": lambda letter: letter["id"],
@@ -122,9 +117,6 @@ def retry(
     as_json: Json = False,
 ) -> None:
     """Run a dead job again, as a new request without a client; with --all every one that can be, the oldest first."""
-    from ghub.client.hub import AdminHub, HubUnmoved  # noqa: PLC0415
-    from ghub.showing.tables import show_json  # noqa: PLC0415
-
     hub = AdminHub.open(hub_url, admin_token_file)
     if _one_of(entry, every=every) is not None:
         told = hub.post("dead", str(entry), "retry")
@@ -151,9 +143,6 @@ def drop(
     as_json: Json = False,
 ) -> None:
     """Forget a dead job; with --all every one."""
-    from ghub.client.hub import AdminHub  # noqa: PLC0415
-    from ghub.showing.tables import show_json  # noqa: PLC0415
-
     hub = AdminHub.open(hub_url, admin_token_file)
     one = _one_of(entry, every=every)
     told = hub.delete("dead") if one is None else hub.delete("dead", one)

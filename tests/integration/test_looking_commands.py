@@ -140,6 +140,7 @@ class TestCompletion:
     def test_names_come_from_the_hub(self, chain: Chain) -> None:
         assert self.complete(chain.hub, "ghub nodes drain ") == [chain.node]
         assert self.complete(chain.hub, "ghub chat ti") == ["tiny:1b"]
+        assert self.complete(chain.hub, "ghub requests --model ti") == ["tiny:1b"]
         assert self.complete(chain.hub, "ghub why ") == [chain.node, "tiny:1b"]
         assert self.complete(chain.hub, "ghub nodes drain zz") == []
         assert "doctor" in self.complete(chain.hub, "ghub do")
