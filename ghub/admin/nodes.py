@@ -9,8 +9,7 @@ from common.reasons import short_words_of
 from ghub.admin.listing import Listing, present
 from ghub.client.completion import complete_nodes
 from ghub.client.hub import AdminHub
-from ghub.client.options import HubUrl, Json, TokenFile, Watch
-from ghub.errors import StartRefused
+from ghub.client.options import HubUrl, Json, TokenFile, Watch, refuse_options_before
 from ghub.showing.figures import gpu_in_words
 from ghub.showing.tables import listed, plain, show_json
 
@@ -30,8 +29,7 @@ def list_nodes(
 ) -> None:
     """Show the nodes of the grid, and give orders to them."""
     if context.invoked_subcommand is not None:
-        if hub_url is not None or admin_token_file is not None or as_json or watch is not None:
-            raise StartRefused(f"options stand behind {context.invoked_subcommand!r}")
+        refuse_options_before(context.invoked_subcommand, context)
         return
 
     hub = AdminHub.open(hub_url, admin_token_file)

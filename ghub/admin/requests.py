@@ -7,7 +7,7 @@ import typer
 from ghub.admin.listing import Listing, present
 from ghub.client.completion import complete_dead, complete_models, complete_requests
 from ghub.client.hub import AdminHub, HubUnmoved
-from ghub.client.options import HubUrl, Json, TokenFile, Watch
+from ghub.client.options import HubUrl, Json, TokenFile, Watch, refuse_options_before
 from ghub.errors import StartRefused
 from ghub.live.picture import age_ms, picture_if_told
 from ghub.showing.figures import count, duration, rate
@@ -43,8 +43,7 @@ def list_requests(
 ) -> None:
     """Show the open requests of the grid, and those that failed for good."""
     if context.invoked_subcommand is not None:
-        if hub_url is not None or admin_token_file is not None or as_json or watch is not None:
-            raise StartRefused(f"options stand behind {context.invoked_subcommand!r}")
+        refuse_options_before(context.invoked_subcommand, context)
         return
 
     hub = AdminHub.open(hub_url, admin_token_file)
