@@ -128,4 +128,4 @@ def _provider_url(up: RunningUp | None, configuration: Configuration | None) -> 
     if configuration is None:
         return "http://127.0.0.1:8081"
     server = configuration.settings.server
-    return f"http://{ports.netloc(ports.near(server.host), server.port)}"
+    return ports.near_url(server.host, server.port)

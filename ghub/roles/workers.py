@@ -57,22 +57,16 @@ async def _serve(settings: HubSettings, workers: int, metrics: str) -> None:
         supervisor = Supervisor(parts, log_dir=None, report=_tell)
         on_signals(stop, supervisor.hurry)
         supervisor.start()
-        failing = asyncio.create_task(supervisor.failed())
-        stopping = asyncio.create_task(stop.wait())
         getting_ready = asyncio.create_task(_mark_ready(supervisor))
         try:
-            await asyncio.wait([failing, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if not stopping.done():
-                raise failing.result()
+            await supervisor.until(stop)
         finally:
-            for task in (failing, stopping, getting_ready):
-                task.cancel()
+            getting_ready.cancel()
             await supervisor.stop()
             ignore_signals()
 
 
 def _worker(settings: HubSettings, number: int, metrics: str, client: httpx2.AsyncClient) -> Part:
-    near = ports.netloc(ports.near(settings.host), settings.port)
     return Part(
         name=f"hub-{number}",
         argv=(sys.executable, "-P", "-m", "hub"),
@@ -83,7 +77,7 @@ def _worker(settings: HubSettings, number: int, metrics: str, client: httpx2.Asy
             "GHUB_HUB_REUSE_PORT": "1",
             "PROMETHEUS_MULTIPROC_DIR": metrics,  # so that whichever is asked tells the sums of all
         },
-        probe=partial(probes.is_ok, client, f"http://{near}/health/live"),
+        probe=partial(probes.is_ok, client, f"{ports.near_url(settings.host, settings.port)}/health/live"),
         stop_timeout_s=settings.shutdown_delay_s + settings.shutdown_timeout_s + STOP_GRACE_S,
         fatal_exit_codes=frozenset({EXIT_REFUSED}),
     )

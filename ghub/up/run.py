@@ -45,7 +45,7 @@ async def _serve(settings: UpSettings, data_dir: DataDir) -> None:
         on_signals(stop, supervisor.hurry)
         announcer.begin(stack, data_dir.path)
         supervisor.start()
-        ending = asyncio.create_task(_end(stop, supervisor))
+        ending = asyncio.create_task(supervisor.until(stop))
         getting_ready = asyncio.create_task(_get_ready(settings, stack, supervisor, client))
         try:
             await asyncio.wait({ending, getting_ready}, return_when=asyncio.FIRST_COMPLETED)
@@ -61,19 +61,6 @@ async def _serve(settings: UpSettings, data_dir: DataDir) -> None:
             await supervisor.stop()
             announcer.stopped()
             ignore_signals()
-
-
-async def _end(stop: asyncio.Event, supervisor: Supervisor) -> None:
-    """Wait until the stack is to stop, or raise why a part was given up."""
-    stopping = asyncio.create_task(stop.wait())
-    failing = asyncio.create_task(supervisor.failed())
-    try:
-        await asyncio.wait({stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
-        if not stopping.done():
-            raise failing.result()
-    finally:
-        stopping.cancel()
-        failing.cancel()
 
 
 async def _get_ready(
