@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import psutil
 
+from bench.ground import cpu_s
 from common.broker.broker import Broker, connect
 from common.errors import ClientGone
 from common.keys import Keys
@@ -221,9 +222,3 @@ class Site:
             "hubs": sum(cpu_s(one.pid) for one in self._grid.hubs.values()),
             "farms": sum(cpu_s(one.pid) for one in self._farms),
         }
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds that a process has used."""
-    times = psutil.Process(pid).cpu_times()
-    return times.user + times.system
