@@ -73,7 +73,7 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's form
+def _show_version(*, wanted: bool) -> None:
     if wanted:
         typer.echo(f"ghub {installed_version('ghubai')}")
         raise typer.Exit

@@ -13,7 +13,7 @@ import psutil
 
 from bench.ground import cpu_s
 from common.broker.broker import Broker, connect
-from common.errors import ClientGone
+from common.errors import BrokerError, ClientGone
 from common.keys import Keys
 from common.logs import LogFormat, configure_logs
 from common.types import ModelId
@@ -204,7 +204,7 @@ class Site:
         for _ in range(times):
             await asyncio.sleep(1)
             began = time.perf_counter()
-            with suppress(Exception):
+            with suppress(BrokerError):
                 await self._view.refresh()
             took.append((time.perf_counter() - began) * 1000)
         return sorted(took)[times // 2]

@@ -23,7 +23,7 @@ LITTLE_BYTES, TOO_LITTLE_BYTES = 2 * GIB, GIB // 4
 """The embedded broker's log is rewritten from 256 MiB on, beside the former one, and logs of parts take 16 MiB each."""
 
 
-async def look_at_command(here: Surroundings) -> Finding:  # noqa: ARG001 - looks are alike
+async def look_at_command(_: Surroundings) -> Finding:
     """Which this is."""
     system = f"{platform.system()} {platform.machine()}"
     return Finding.ok(f"ghub {__version__}, Python {platform.python_version()}, {system}")

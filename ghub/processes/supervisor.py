@@ -72,6 +72,11 @@ class Supervisor:
         finally:
             stopping.cancel()
 
+    async def healthy(self) -> None:
+        """Wait until all parts are healthy at once."""
+        while late := self.unhealthy():
+            await self._keepers[late[0].name].healthy.wait()
+
     def unhealthy(self) -> list[Part]:
         """Parts that are not healthy now, in order of declaration."""
         return [keeper.part for keeper in self._keepers.values() if not keeper.healthy.is_set()]

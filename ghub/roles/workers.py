@@ -84,8 +84,7 @@ def _worker(settings: HubSettings, number: int, metrics: str, client: httpx2.Asy
 
 
 async def _mark_ready(supervisor: Supervisor) -> None:
-    while supervisor.unhealthy():  # noqa: ASYNC110 - parts tell of it one by one
-        await asyncio.sleep(0.1)
+    await supervisor.healthy()
     supervisor.mark_ready()
 
 
