@@ -1,6 +1,7 @@
 """A conversation at the keyboard: questions, answers as they come, and a few words to the program itself."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ghub.chat.api import ChatApi, Fate
@@ -36,6 +37,14 @@ class Dialogue:
         self._terminal = terminal or Terminal()
         self._models: list[str] = []
         """As last listed."""
+        self._orders: dict[str, Callable[[str], None]] = {
+            "change_model": self._change_model,
+            "list_models": self._list_models,
+            "change_system": self._change_system,
+            "clear": self._clear,
+            "help": self._help,
+            "unknown": self._unknown,
+        }
 
     def hold(self) -> None:
         """Read and answer until /quit, Ctrl-D, or Ctrl-C at the prompt."""
@@ -67,7 +76,7 @@ class Dialogue:
 
     def _obey(self, order: Order) -> None:
         try:
-            getattr(self, f"_{order.name}")(order.rest)
+            self._orders[order.name](order.rest)
         except AnswerFailed as exc:
             self._terminal.warn(str(exc))
         except KeyboardInterrupt:
@@ -80,7 +89,7 @@ class Dialogue:
     def _unknown(self, word: str) -> None:
         self._terminal.warn(f"there is no {printable(word)}; /help tells what there is")
 
-    def _list_models(self, _: str = "") -> None:
+    def _list_models(self, _: str) -> None:
         self._models = self._api.models()
         loaded = {*self._api.loaded()}
         for name in self._models:
