@@ -8,7 +8,7 @@ import typer
 from ghub.client.completion import complete_keys
 from ghub.client.hub import AdminHub
 from ghub.client.options import HubUrl, Json, TokenFile
-from ghub.showing.tables import listed, show_json, tell, when
+from ghub.showing.tables import confirm, listed, show_json, tell, when
 
 key_app = typer.Typer(help="API keys of clients.", no_args_is_help=True)
 
@@ -78,7 +78,7 @@ def revoke(
 ) -> None:
     """Let a key in no more."""
     told = AdminHub.open(hub_url, admin_token_file).delete("keys", wanted)
-    show_json(told) if as_json else typer.echo(f"the key {told['name']} is let in no more")
+    confirm(told, f"the key {told['name']} is let in no more", as_json=as_json)
 
 
 @key_app.command()

@@ -11,7 +11,7 @@ from ghub.client.completion import complete_nodes
 from ghub.client.hub import AdminHub
 from ghub.client.options import HubUrl, Json, TokenFile, Watch, refuse_options_before
 from ghub.showing.figures import gpu_in_words
-from ghub.showing.tables import listed, plain, show_json
+from ghub.showing.tables import confirm, listed
 
 nodes_app = typer.Typer(help="Show the nodes of the grid, and give orders to them.", invoke_without_command=True)
 
@@ -78,13 +78,10 @@ def resume(node: Node, *, hub_url: HubUrl = None, admin_token_file: TokenFile = 
 def cut_off(node: Node, *, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False) -> None:
     """Take a node's access away at once; its jobs run elsewhere. With its token it may come back: revoke that first."""
     told = AdminHub.open(hub_url, admin_token_file).delete("nodes", node)
-    show_json(told) if as_json else typer.echo(f"{node} is cut off")
+    confirm(told, f"{node} is cut off", as_json=as_json)
 
 
 def _order(node: str, word: str, hub_url: str | None, token_file: TokenFile, *, as_json: bool) -> None:
     told = AdminHub.open(hub_url, token_file).post("nodes", node, word)
-    if as_json:
-        show_json(told)
-        return
     reasons = f" ({listed(told['reasons'])})" if told["reasons"] else ""
-    typer.echo(f"{word} is ordered; {plain(node)} was {plain(told['state'] + reasons)}")
+    confirm(told, f"{word} is ordered; {node} was {told['state']}{reasons}", as_json=as_json)

@@ -11,7 +11,7 @@ from ghub.client.options import HubUrl, Json, TokenFile, Watch, refuse_options_b
 from ghub.errors import StartRefused
 from ghub.live.picture import age_ms, picture_if_told
 from ghub.showing.figures import count, duration, rate
-from ghub.showing.tables import show_json, tell, when
+from ghub.showing.tables import confirm, tell, when
 
 Entry = Annotated[
     str | None,
@@ -81,7 +81,7 @@ def cancel(
 ) -> None:
     """End a request, whichever hub holds it; its client is told."""
     told = AdminHub.open(hub_url, admin_token_file).delete("requests", request)
-    show_json(told) if as_json else typer.echo(f"{request} is being cancelled")
+    confirm(told, f"{request} is being cancelled", as_json=as_json)
 
 
 @requests_app.command()
@@ -119,7 +119,7 @@ def retry(
     hub = AdminHub.open(hub_url, admin_token_file)
     if _one_of(entry, every=every) is not None:
         told = hub.post("dead", str(entry), "retry")
-        show_json(told) if as_json else typer.echo(f"{entry} runs again as the request {told['request']}")
+        confirm(told, f"{entry} runs again as the request {told['request']}", as_json=as_json)
         return
     letters = reversed(hub.get("dead", limit=MOST_DEAD)["dead"])
     wanted = [one["id"] for one in letters if one["is_retryable"] and one["retried_as"] is None]
@@ -129,7 +129,7 @@ def retry(
             retried.append(hub.post("dead", one, "retry"))
         except HubUnmoved as exc:
             raise HubUnmoved(f"{len(retried)} of {len(wanted)} run again; {one}: {exc}") from exc
-    show_json({"retried": retried}) if as_json else typer.echo(f"{len(retried)} run again")
+    confirm({"retried": retried}, f"{len(retried)} run again", as_json=as_json)
 
 
 @requests_app.command()
@@ -145,10 +145,7 @@ def drop(
     hub = AdminHub.open(hub_url, admin_token_file)
     one = _one_of(entry, every=every)
     told = hub.delete("dead") if one is None else hub.delete("dead", one)
-    if as_json:
-        show_json(told)
-    else:
-        typer.echo(f"{told['dropped']} dropped" if one is None else f"{one} is dropped")
+    confirm(told, f"{told['dropped']} dropped" if one is None else f"{one} is dropped", as_json=as_json)
 
 
 def _one_of(entry: str | None, *, every: bool) -> str | None:

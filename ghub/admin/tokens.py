@@ -7,7 +7,7 @@ import typer
 from ghub.client.completion import complete_tokens
 from ghub.client.hub import AdminHub
 from ghub.client.options import HubUrl, Json, TokenFile
-from ghub.showing.tables import listed, plain, show_json, tell, when
+from ghub.showing.tables import confirm, listed, plain, show_json, tell, when
 
 OPENING = "start the hub with --host 0.0.0.0, or tell it by GHUB_HUB_PUBLIC_URL what they call it"
 
@@ -60,8 +60,5 @@ def revoke(
 ) -> None:
     """Let nobody in with a token any more, and cut off the nodes that it let in."""
     told = AdminHub.open(hub_url, admin_token_file).delete("tokens", wanted)
-    if as_json:
-        show_json(told)
-        return
-    cut = f"; cut off: {plain(listed(told['nodes']))}" if told["nodes"] else ""
-    typer.echo(f"the token {told['name']} lets nobody in any more{cut}")
+    cut = f"; cut off: {listed(told['nodes'])}" if told["nodes"] else ""
+    confirm(told, f"the token {told['name']} lets nobody in any more{cut}", as_json=as_json)

@@ -28,6 +28,11 @@ def tell(
     show_json(answer) if as_json else show(rows, columns)
 
 
+def confirm(answer: Mapping[str, Any], said: str, *, as_json: bool) -> None:
+    """Print what a hub answered to an order, as it came or in words, which are made harmless."""
+    show_json(answer) if as_json else typer.echo(printable(said))
+
+
 def show(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Column], less: Sequence[str] = ()) -> None:
     """Print a table; its heads are the columns' names."""
     console = Console(highlight=False)
