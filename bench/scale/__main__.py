@@ -102,8 +102,7 @@ def _at(one: dict[str, Any], path: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    numbers = lambda text: [int(one) for one in text.split(",")]  # noqa: E731
-    parser.add_argument("--nodes", type=numbers, default=[10, 100, 1000])
+    parser.add_argument("--nodes", type=_numbers, default=[10, 100, 1000])
     parser.add_argument("--hubs", type=int, default=4)
     parser.add_argument("--rest-s", type=float, default=20)
     parser.add_argument("--requests", type=int, default=400)
@@ -128,6 +127,10 @@ def main() -> None:
     if options.plot:
         plot(found, options.plot)
     print(table(found))
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(one) for one in text.split(",")]
 
 
 async def _until_told(options: argparse.Namespace) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import typer
 
 from common.settings import SharedSettings, read_settings
 from common.tasks import new_event_loop
-from ghub.admin.tables import show_json
 from ghub.checking.findings import Finding, Verdict
 from ghub.checking.looking import Look, lines, look
 from ghub.doctor.broker import look_at_broker
@@ -32,6 +31,7 @@ from ghub.doctor.machine import (
     look_at_stack,
 )
 from ghub.doctor.surroundings import Surroundings
+from ghub.showing.tables import show_json
 
 LOOKS: dict[str, Look[Surroundings]] = {
     "ghub": look_at_command,

@@ -22,13 +22,19 @@ from typing import Any
 
 _IMPORTS = {
     "ghub": (
-        "ghub.admin.hub",
-        "ghub.admin.listing",
+        "ghub.admin.grid",
+        "ghub.admin.keys",
+        "ghub.admin.nodes",
+        "ghub.admin.requests",
+        "ghub.admin.tokens",
+        "ghub.admin.usage",
+        "ghub.admin.why",
         "ghub.chat.command",
         "ghub.checking.run",
         "ghub.cli",
-        "ghub.doctor.examining",
-        "provider.config.reading",
+        "ghub.doctor.command",
+        "ghub.roles.provider",
+        "httpcore2",
     ),
     "ghub.connect": ("ghub.connect.server",),
     "hub": ("hub.server", "pydantic.v1"),

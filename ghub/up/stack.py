@@ -17,12 +17,12 @@ from pydantic import SecretStr
 
 from common.settings import SharedSettings, read_settings
 from ghub import ports, probes
-from ghub.broker import BrokerChoice, embedded_broker, running_broker
-from ghub.child import Part
-from ghub.data_dir import DataDir
-from ghub.engine_choice import EngineChoice, choose_engine
 from ghub.errors import EXIT_REFUSED
+from ghub.processes.child import Part
 from ghub.settings import UpSettings
+from ghub.up.broker import BrokerChoice, embedded_broker, running_broker
+from ghub.up.data_dir import DataDir
+from ghub.up.engine_choice import EngineChoice, choose_engine
 from hub.settings import HubSettings
 
 HUB_STOP_TURN, PROVIDER_STOP_TURN = 0, 1
@@ -71,7 +71,7 @@ async def plan_stack(settings: UpSettings, data_dir: DataDir, client: httpx2.Asy
     key = shared.signing_key or data_dir.signing_key()
     joint = {"GHUB_REDIS_URL": broker.url, "GHUB_SIGNING_KEY": key.get_secret_value()}
     started = tuple(part for part in (broker.part, engine.part) if part is not None)
-    base_url = f"http://{ports.netloc(ports.near(settings.host), settings.port)}"
+    base_url = ports.near_url(settings.host, settings.port)
     token = data_dir.provider_token().get_secret_value()
     admin_token = SecretStr(os.environ.get(_HUB_ADMIN_TOKEN) or data_dir.admin_token().get_secret_value())
     at_provider = {"GHUB_PROVIDER_HUB_URL": base_url, "GHUB_PROVIDER_TOKEN": token}
@@ -122,7 +122,6 @@ def _hubs(
     settings: UpSettings, joint: dict[str, str], client: httpx2.AsyncClient, needs: tuple[str, ...]
 ) -> list[Part]:
     address = ports.netloc(settings.host, settings.port)
-    near = ports.netloc(ports.near(settings.host), settings.port)
     names = [f"hub-{number}" for number in range(1, settings.hubs + 1)] if settings.hubs > 1 else ["hub"]
     return [
         Part(
@@ -137,7 +136,7 @@ def _hubs(
                 "GHUB_HUB_SHUTDOWN_TIMEOUT_S": str(settings.hub_shutdown_timeout_s),
             },
             address=address,
-            probe=partial(probes.is_ok, client, f"http://{near}/health/live"),
+            probe=partial(probes.is_ok, client, f"{ports.near_url(settings.host, settings.port)}/health/live"),
             needs=needs,
             stop_turn=HUB_STOP_TURN,
             stop_timeout_s=settings.hub_shutdown_timeout_s + settings.stop_grace_s,

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ghub.errors import StartRefused
+
 HubUrl = Annotated[
     str | None,
     typer.Option("--hub-url", help="The hub, by default http://127.0.0.1:8080. [env: GHUB_HUB_URL]", metavar="URL"),
@@ -31,6 +33,17 @@ Watch = Annotated[
     ),
 ]
 WATCH_S = "2"
+
+
+def refuse_options_before(subcommand: str, context: typer.Context) -> None:
+    """Refuse options of a group where a subcommand follows: nothing would come of them.
+
+    Raises:
+        StartRefused: there are some.
+    """
+    sources = filter(None, map(context.get_parameter_source, context.params))
+    if any(source.name == "COMMANDLINE" for source in sources):
+        raise StartRefused(f"options stand behind {subcommand!r}")
 
 
 def with_watch_seconds(words: Sequence[str]) -> list[str]:

@@ -6,14 +6,14 @@ import os
 import httpx2
 
 from ghub import ports, probes
-from ghub.announcer import Announcer
-from ghub.data_dir import DataDir, locked_data_dir
 from ghub.errors import StackFailed
-from ghub.keeper import Limits
+from ghub.processes.keeper import Limits
+from ghub.processes.signals import ignore_signals, on_signals
+from ghub.processes.supervisor import Supervisor
 from ghub.settings import UpSettings
-from ghub.signals import ignore_signals, on_signals
-from ghub.stack import Stack, plan_stack
-from ghub.supervisor import Supervisor
+from ghub.up.announcer import Announcer
+from ghub.up.data_dir import DataDir, locked_data_dir
+from ghub.up.stack import Stack, plan_stack
 
 _POLL_S = 0.1
 
@@ -45,7 +45,7 @@ async def _serve(settings: UpSettings, data_dir: DataDir) -> None:
         on_signals(stop, supervisor.hurry)
         announcer.begin(stack, data_dir.path)
         supervisor.start()
-        ending = asyncio.create_task(_end(stop, supervisor))
+        ending = asyncio.create_task(supervisor.until(stop))
         getting_ready = asyncio.create_task(_get_ready(settings, stack, supervisor, client))
         try:
             await asyncio.wait({ending, getting_ready}, return_when=asyncio.FIRST_COMPLETED)
@@ -61,19 +61,6 @@ async def _serve(settings: UpSettings, data_dir: DataDir) -> None:
             await supervisor.stop()
             announcer.stopped()
             ignore_signals()
-
-
-async def _end(stop: asyncio.Event, supervisor: Supervisor) -> None:
-    """Wait until the stack is to stop, or raise why a part was given up."""
-    stopping = asyncio.create_task(stop.wait())
-    failing = asyncio.create_task(supervisor.failed())
-    try:
-        await asyncio.wait({stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
-        if not stopping.done():
-            raise failing.result()
-    finally:
-        stopping.cancel()
-        failing.cancel()
 
 
 async def _get_ready(

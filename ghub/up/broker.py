@@ -20,10 +20,10 @@ from common.broker.facts import Concern, concerns, read_facts
 from common.broker.url import BrokerUrl
 from common.errors import BrokerError
 from ghub import ports, probes
-from ghub.child import Part
-from ghub.data_dir import BROKER_PASSWORD_FILE, DataDir
 from ghub.errors import StartRefused
+from ghub.processes.child import Part
 from ghub.settings import UpSettings
+from ghub.up.data_dir import BROKER_PASSWORD_FILE, DataDir
 
 STOP_TURN = 3
 USER = "hub"

@@ -15,11 +15,11 @@ import structlog
 from common.broker.broker import connect
 from common.logs import configure_logs
 from ghub import ports, probes
-from ghub.child import Part
 from ghub.errors import EXIT_REFUSED
-from ghub.events import Died, Event, Killed
-from ghub.signals import ignore_signals, on_signals
-from ghub.supervisor import Supervisor
+from ghub.processes.child import Part
+from ghub.processes.events import Died, Event, Killed
+from ghub.processes.signals import ignore_signals, on_signals
+from ghub.processes.supervisor import Supervisor
 from hub.settings import HubSettings
 
 log = structlog.get_logger()
@@ -57,22 +57,16 @@ async def _serve(settings: HubSettings, workers: int, metrics: str) -> None:
         supervisor = Supervisor(parts, log_dir=None, report=_tell)
         on_signals(stop, supervisor.hurry)
         supervisor.start()
-        failing = asyncio.create_task(supervisor.failed())
-        stopping = asyncio.create_task(stop.wait())
         getting_ready = asyncio.create_task(_mark_ready(supervisor))
         try:
-            await asyncio.wait([failing, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if not stopping.done():
-                raise failing.result()
+            await supervisor.until(stop)
         finally:
-            for task in (failing, stopping, getting_ready):
-                task.cancel()
+            getting_ready.cancel()
             await supervisor.stop()
             ignore_signals()
 
 
 def _worker(settings: HubSettings, number: int, metrics: str, client: httpx2.AsyncClient) -> Part:
-    near = ports.netloc(ports.near(settings.host), settings.port)
     return Part(
         name=f"hub-{number}",
         argv=(sys.executable, "-P", "-m", "hub"),
@@ -83,15 +77,14 @@ def _worker(settings: HubSettings, number: int, metrics: str, client: httpx2.Asy
             "GHUB_HUB_REUSE_PORT": "1",
             "PROMETHEUS_MULTIPROC_DIR": metrics,  # so that whichever is asked tells the sums of all
         },
-        probe=partial(probes.is_ok, client, f"http://{near}/health/live"),
+        probe=partial(probes.is_ok, client, f"{ports.near_url(settings.host, settings.port)}/health/live"),
         stop_timeout_s=settings.shutdown_delay_s + settings.shutdown_timeout_s + STOP_GRACE_S,
         fatal_exit_codes=frozenset({EXIT_REFUSED}),
     )
 
 
 async def _mark_ready(supervisor: Supervisor) -> None:
-    while supervisor.unhealthy():  # noqa: ASYNC110 - parts tell of it one by one
-        await asyncio.sleep(0.1)
+    await supervisor.healthy()
     supervisor.mark_ready()
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ghub.child import Part
+from ghub.processes.child import Part
 
 
 @dataclass(frozen=True, slots=True)

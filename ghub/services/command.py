@@ -9,7 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from common.settings import NAME_PATTERN
 from ghub.errors import EXIT_FAILED, StartRefused
+from ghub.services import service
+from ghub.services.machine import Machine
 from ghub.services.unit import ServiceUnit, is_in_home
 
 service_app = typer.Typer(help="Run the provider as a systemd service.", no_args_is_help=True)
@@ -35,9 +38,6 @@ def install(
     no_start: Annotated[bool, typer.Option("--no-start", help="Only write the unit.")] = False,
 ) -> None:
     """Write the unit, enable it and start it."""
-    from ghub.services import service  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.services.machine import Machine  # noqa: PLC0415
-
     unit = _unit(user=user, config=config, name=name)
     typer.echo("\n".join(service.install(unit, Machine(), force=force, start=not no_start)))
 
@@ -45,9 +45,6 @@ def install(
 @service_app.command()
 def uninstall(*, user: User = False) -> None:
     """Stop the service and remove its unit; settings stay."""
-    from ghub.services import service  # noqa: PLC0415
-    from ghub.services.machine import Machine  # noqa: PLC0415
-
     typer.echo("\n".join(service.uninstall(Machine(), is_user=user)))
 
 
@@ -59,9 +56,6 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Show how the service and its node stand; exit status 1 if it does not run."""
-    from ghub.services import service  # noqa: PLC0415
-    from ghub.services.machine import Machine  # noqa: PLC0415
-
     facts = service.status(Machine(), is_user=user, health_url=f"http://127.0.0.1:{port}/health")
     typer.echo(json.dumps(facts, indent=2) if as_json else "\n".join(shown(facts)))
     if not facts["active"]:
@@ -81,9 +75,6 @@ def shown(facts: dict[str, Any]) -> list[str]:
 
 
 def _unit(*, user: bool, config: Path | None, name: str | None) -> ServiceUnit:
-    from common.settings import NAME_PATTERN  # noqa: PLC0415
-    from ghub.services.machine import Machine  # noqa: PLC0415
-
     if name is not None and not re.fullmatch(NAME_PATTERN, name):
         raise StartRefused("--name: letters, digits, '.', '_' and '-', at most 64, the first a letter or digit")
     given = Machine().config(is_user=user) if config is None else config.expanduser().absolute()

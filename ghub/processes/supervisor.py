@@ -5,7 +5,7 @@
     give up  a part that ends too often before `mark_ready` takes the stack down: it never worked
     stop     turn by turn; what has not ended within its limit is killed with its whole group
 
-Every part has one keeper task. The first to break, for whatever reason, is what `failed` returns: a part that
+Every part has one keeper task. The first to break, for whatever reason, is what `until` raises: a part that
 nobody watches must not be mistaken for one that works.
 """
 
@@ -14,13 +14,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from common.tasks import wait_or_stop
-from ghub import logs
-from ghub.child import Part
 from ghub.errors import StackFailed
-from ghub.events import Event
-from ghub.keeper import Keeper, Limits, Phase
+from ghub.processes import logs
+from ghub.processes.child import Part
+from ghub.processes.events import Event
+from ghub.processes.keeper import Keeper, Limits, Phase
 
 _LOG_CHECK_S = 60.0
 
@@ -56,9 +57,25 @@ class Supervisor:
         """Declare that the stack has worked once: from now on parts are restarted for ever."""
         self._phase.was_ready = True
 
-    async def failed(self) -> StackFailed:
-        """Wait until a part is given up, and return why."""
-        return await asyncio.shield(self._failure)
+    async def until(self, stop: asyncio.Event) -> None:
+        """Wait for the event.
+
+        Raises:
+            StackFailed: a part was given up before.
+        """
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            either: set[asyncio.Future[Any]] = {stopping, self._failure}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not stopping.done():
+                raise self._failure.result()
+        finally:
+            stopping.cancel()
+
+    async def healthy(self) -> None:
+        """Wait until all parts are healthy at once."""
+        while late := self.unhealthy():
+            await self._keepers[late[0].name].healthy.wait()
 
     def unhealthy(self) -> list[Part]:
         """Parts that are not healthy now, in order of declaration."""

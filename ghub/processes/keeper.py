@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.tasks import backoff_s, wait_or_stop
-from ghub.child import Child, Part, describe_exit
 from ghub.errors import StackFailed
-from ghub.events import Died, Event, Healthy, Killed, Started
+from ghub.processes.child import Child, Part, describe_exit
+from ghub.processes.events import Died, Event, Healthy, Killed, Started
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from urllib.parse import quote, urlsplit
 import httpx2
 
 from common.settings import is_loopback, read_settings
+from ghub.client.answers import json_object, refusal
+from ghub.client.secret_files import read_file, read_secret
 from ghub.errors import CommandError, StartRefused
-from ghub.printable import printable
-from ghub.secret_files import read_file, read_secret
 from ghub.settings import UpSettings
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -84,20 +84,19 @@ class AdminHub:
                 answer = client.request(method, url, params=query, json=body)
         except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
             raise HubUnmoved(f"no hub answers at {self.url}: {str(exc) or type(exc).__name__}") from exc
-        told = _object(answer)
+        told = json_object(answer)
         if answer.is_success and told is not None:
             return told
         raise self.refusal(answer)
 
     def refusal(self, answer: httpx2.Response) -> HubUnmoved:
         """What to say of an answer, read to its end, that is none."""
-        error = (_object(answer) or {}).get("error")
-        if not isinstance(error, dict):
+        error = refusal(answer)
+        if error is None:
             text = f"what answers at {self.url} is no hub (status {answer.status_code})"
             return HubUnmoved(text, status=answer.status_code)
         advice = f" ({ADVICE})" if answer.status_code == httpx2.codes.UNAUTHORIZED else ""
-        text = f"the hub at {self.url} refuses: {printable(str(error.get('message')))}{advice}"
-        return HubUnmoved(text, status=answer.status_code)
+        return HubUnmoved(f"the hub at {self.url} refuses: {error.message}{advice}", status=answer.status_code)
 
 
 def hub_root(url: str | None) -> str:
@@ -135,11 +134,3 @@ def data_dir_of_up() -> Path:
     """The folder where `ghub up` keeps what outlives it, unless it was told another."""
     given = os.environ.get("GHUB_DATA_DIR")
     return Path(given).expanduser() if given else read_settings(UpSettings).data_dir
-
-
-def _object(answer: httpx2.Response) -> dict[str, Any] | None:
-    try:
-        found = answer.json()
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None

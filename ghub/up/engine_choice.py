@@ -7,10 +7,11 @@ from functools import partial
 
 import httpx2
 
-from ghub import engine, ports, probes
-from ghub.child import Part
+from ghub import ports, probes
 from ghub.errors import StartRefused
+from ghub.processes.child import Part
 from ghub.settings import UpSettings
+from ghub.up import engine
 from provider.settings import engine_root
 
 STOP_TURN = 2
@@ -71,7 +72,7 @@ def _built_in(settings: UpSettings, client: httpx2.AsyncClient) -> EngineChoice:
     url = f"http://127.0.0.1:{port}"
     part = Part(
         name="engine",
-        argv=(sys.executable, "-P", "-m", "ghub.engine", "--port", str(port), "--slots", str(slots)),
+        argv=(sys.executable, "-P", "-m", "ghub.up.engine", "--port", str(port), "--slots", str(slots)),
         address=f"127.0.0.1:{port}",
         probe=partial(probes.is_ok, client, f"{url}/health"),
         stop_turn=STOP_TURN,

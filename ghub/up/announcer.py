@@ -13,11 +13,11 @@ from rich.status import Status
 
 from common.settings import is_loopback
 from ghub import ports
-from ghub.child import Part
-from ghub.data_dir import DataDir
-from ghub.events import Died, Event, Healthy, Killed, Started
+from ghub.processes.child import Part
+from ghub.processes.events import Died, Event, Healthy, Killed, Started
 from ghub.settings import UpSettings
-from ghub.stack import Stack
+from ghub.up.data_dir import DataDir
+from ghub.up.stack import Stack
 
 MOST_TOKENS = 200
 """Of the answer to the line that is printed to copy: a small model doesn't know when to stop (seen: minutes)."""

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ghub.printable import printable
-from ghub.standard_streams import writes_unicode
+from ghub.showing.printable import printable
+from ghub.showing.standard_streams import writes_unicode
 
 Column = Callable[[Mapping[str, Any]], object]
 """What of a row stands in it."""
@@ -26,6 +26,11 @@ def tell(
 ) -> None:
     """Print what a hub answered, as it came or as a table of its rows."""
     show_json(answer) if as_json else show(rows, columns)
+
+
+def confirm(answer: Mapping[str, Any], said: str, *, as_json: bool) -> None:
+    """Print what a hub answered to an order, as it came or in words, which are made harmless."""
+    show_json(answer) if as_json else typer.echo(printable(said))
 
 
 def show(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Column], less: Sequence[str] = ()) -> None:

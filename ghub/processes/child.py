@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from ghub import logs
+from ghub.processes import logs
 
 Probe = Callable[[], Awaitable[bool]]
 """Says whether a part can do its work now: False for every expected failure, and quickly."""

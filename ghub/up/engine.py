@@ -1,6 +1,6 @@
 """The built-in engine: llama.cpp's server with a small model, so that a machine without anything can answer.
 
-Run as a process of its own, `python -m ghub.engine`, because it lives in C++ threads that only the end of a
+Run as a process of its own, `python -m ghub.up.engine`, because it lives in C++ threads that only the end of a
 process stops: SIGTERM ends it at once. It listens on loopback and logs to stderr.
 """
 
@@ -91,7 +91,7 @@ def _serve(model: Path, port: int, slots: int) -> object:
 
 def main() -> int:
     """Serve until a signal ends the process."""
-    parser = argparse.ArgumentParser(prog="python -m ghub.engine", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m ghub.up.engine", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--slots", type=int, default=DEFAULT_SLOTS)
     arguments = parser.parse_args()

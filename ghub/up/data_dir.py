@@ -24,11 +24,12 @@ from pydantic import SecretStr
 
 from common.errors import SettingsError
 from common.signing import SigningKeys
+from ghub.client.hub import TOKEN_FILE
 from ghub.errors import StartRefused
 from hub.access.provider_tokens import parse_tokens
 
-ADMIN_TOKEN_FILE = "admin-token"  # noqa: S105 - a file's name
-BROKER_PASSWORD_FILE = "broker-password"  # noqa: S105 - likewise
+LOCK_FILE = "lock"
+BROKER_PASSWORD_FILE = "broker-password"  # noqa: S105 - a file's name
 _MIN_CHARS = 16
 
 
@@ -73,7 +74,7 @@ class DataDir:
         Raises:
             StartRefused: what is there is too short.
         """
-        return self._secret(ADMIN_TOKEN_FILE, secrets.token_urlsafe(32), _one_word)
+        return self._secret(TOKEN_FILE, secrets.token_urlsafe(32), _one_word)
 
     def broker_password(self) -> SecretStr:
         """Read the password of the embedded broker's user, making it the first time; letters, digits, `-` and `_`.
@@ -127,7 +128,7 @@ def locked_data_dir(path: Path) -> Iterator[DataDir]:
         for inner in (data_dir.broker, data_dir.logs):  # private even where the folder itself is not
             inner.mkdir(mode=0o700, exist_ok=True)
             inner.chmod(0o700)
-        lock = (path / "lock").open("a+")
+        lock = (path / LOCK_FILE).open("a+")
     except OSError as exc:
         raise StartRefused(f"data folder {path} cannot be used: {exc.strerror or exc} (--data-dir)") from exc
     with lock:

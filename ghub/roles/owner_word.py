@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import httpx2
 
+from ghub import ports
+from ghub.client.answers import json_object, refusal
 from ghub.errors import CommandError
 from provider.settings import ProviderSettings
 
@@ -31,8 +33,7 @@ def say(word: str, settings: ProviderSettings, url: str | None = None) -> Sequen
         ProviderUnmoved: in one line, why not.
     """
     server = settings.server
-    host = "127.0.0.1" if server.host in ("0.0.0.0", "::") else server.host  # noqa: S104 - where it listens, not we
-    root = (url or f"http://{f'[{host}]' if ':' in host else host}:{server.port}").rstrip("/")
+    root = (url or ports.near_url(server.host, server.port)).rstrip("/")
     headers = dict(CONTROL_HEADER)
     if server.control_token is not None:
         headers["Authorization"] = f"Bearer {server.control_token.get_secret_value()}"
@@ -40,17 +41,9 @@ def say(word: str, settings: ProviderSettings, url: str | None = None) -> Sequen
         answer = httpx2.post(f"{root}/{word}", headers=headers, timeout=TIMEOUT_S, trust_env=False)
     except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
         raise ProviderUnmoved(f"no provider answers at {root}: {str(exc) or type(exc).__name__}") from exc
-    told = _object(answer)
+    told = json_object(answer) or {}
     if answer.status_code == 200 and isinstance(reasons := told.get("reasons"), list):
         return [str(reason) for reason in reasons]
-    if isinstance(error := told.get("error"), dict):
-        raise ProviderUnmoved(f"the provider at {root} refuses: {error.get('message')}")
+    if (error := refusal(answer)) is not None:
+        raise ProviderUnmoved(f"the provider at {root} refuses: {error.message}")
     raise ProviderUnmoved(f"what answers at {root} is no provider (status {answer.status_code})")
-
-
-def _object(answer: httpx2.Response) -> dict[str, object]:
-    try:
-        found = answer.json()
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
