@@ -17,6 +17,8 @@ from common.records.limits import Limits
 from common.records.memberships import Memberships
 from common.records.nonces import Nonces
 from common.records.registry import Registry
+from common.records.request_book import RequestBook
+from common.records.served import ServedBook
 from common.records.usage import UsageBooks
 from common.signing import SigningKeys
 from common.streams.changes import Changes
@@ -27,9 +29,7 @@ from common.streams.last_word import LastWords
 from common.streams.near_lanes import NearLanes
 from common.streams.queues import Queues
 from common.streams.replies import Doorbell, ReplyStreams
-from common.streams.request_book import RequestBook
 from common.streams.requests import Requests, RequestTtls
-from common.streams.served import ServedBook
 from common.tasks import Crew, wait_or_stop
 from common.telemetry.port import NO_TRACING, Tracing
 from common.types import HubId

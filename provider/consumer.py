@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import structlog
 
+from common.broker.shapes import Fields
 from common.errors import BrokerDenied, BrokerError, LaneMissing, WireError
 from common.reasons import NO_FREE_SLOT, Reason
 from common.streams.jobs import Delivery, JobLanes, LaneName, lanes_of
 from common.streams.replies import ReplyStreams
-from common.streams.shapes import Fields
 from common.tasks import backoff_s, wait_or_stop
 from common.types import ModelId, NodeId
 from common.wire import RELEASED_BY_RESTART, EntryId, Job, ReplyEntry

@@ -13,8 +13,8 @@ from redis import exceptions as rx
 
 from common.broker.acl import provider_rules, user_name, users_head
 from common.broker.broker import Broker, broker_errors, raise_first
+from common.broker.scripts import provider_scripts
 from common.errors import BrokerRefused
-from common.streams.scripts import provider_scripts
 from common.types import ModelId, NodeId
 
 _HINT = "with GHUB_HUB_ACL=print its operator makes them, with GHUB_HUB_ACL=off all providers share one URL"

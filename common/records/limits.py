@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from common.broker.broker import Broker, broker_errors, raise_first
 from common.broker.line import Argument, Command
+from common.broker.scripts import Script
 from common.records.credentials import ClientKey
 from common.streams.jobs import LaneName
 from common.streams.replies import DOORBELL_MAXLEN
-from common.streams.scripts import Script
 from common.types import HubId, Lane, RequestId
 
 _KEEP = Script("keep_turns")

@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from common.broker.broker import Broker, broker_errors, raise_first
+from common.broker.shapes import Fields, fields_of
 from common.records.grid import HubRecord, NodeRecord
 from common.report import HealthReport, StoredReport
-from common.streams.shapes import Fields, fields_of
 from common.types import HubId, NodeId
 
 INDEX_TTL_MS = 86_400_000

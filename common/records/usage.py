@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from common.broker.broker import Broker, broker_errors
 from common.broker.line import Argument
-from common.streams.scripts import Script
+from common.broker.scripts import Script
 from common.types import HubId, KeyId, ModelId
 from common.wire import Usage
 

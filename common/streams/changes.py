@@ -5,7 +5,7 @@ comes later: at the latest when the lease that a hub knows of has run out.
 """
 
 from common.broker.broker import Broker, broker_errors
-from common.streams.shapes import entries_of
+from common.broker.shapes import entries_of
 from common.types import NodeId
 
 MAXLEN = 4096

@@ -10,10 +10,10 @@ from redis.asyncio import Redis
 
 from common.broker.broker import BLOCK_MS, Broker, broker_errors
 from common.broker.line import Answer, Argument, Command
+from common.broker.scripts import Script
+from common.broker.shapes import Fields, entries_of, fields_of, flat
 from common.keys import GROUP, Keys
 from common.streams.missing_lanes import is_nogroup, lane_errors
-from common.streams.scripts import Script
-from common.streams.shapes import Fields, entries_of, fields_of, flat
 from common.types import Lane, ModelId, NodeId, RequestId
 from common.wire import Job
 

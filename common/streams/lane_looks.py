@@ -11,10 +11,10 @@ from typing import Any
 from redis import exceptions as rx
 
 from common.broker.broker import Broker, broker_errors
+from common.broker.scripts import Script
 from common.errors import BrokerRefused
 from common.keys import GROUP
 from common.streams.jobs import LaneName, Ticket
-from common.streams.scripts import Script
 from common.types import ModelId, NodeId, RequestId
 from common.wire import EntryId
 

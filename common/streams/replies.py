@@ -9,9 +9,9 @@ from redis import exceptions as rx
 
 from common.broker.broker import BLOCK_MS, Broker, broker_errors, raise_first
 from common.broker.line import Argument, Command, ConnectedAnewError
+from common.broker.scripts import Script
+from common.broker.shapes import Fields, entries_of, flat, is_used_up
 from common.errors import WireError
-from common.streams.scripts import Script
-from common.streams.shapes import Fields, entries_of, flat, is_used_up
 from common.succession import LoggedEntry, Succession
 from common.types import HubId, RequestId
 from common.wire import OPENING_ID, EntryId, ReplyEntry

@@ -8,13 +8,13 @@ from redis.exceptions import ResponseError
 
 from common.broker.broker import Broker, broker_errors, raise_first
 from common.broker.line import Answer, Argument, Command
+from common.broker.scripts import Script
+from common.broker.shapes import flat
 from common.keys import GROUP
 from common.orders import ControlEntry
 from common.streams.control import ControlStreams
 from common.streams.jobs import INDEX_TTL_MS, JobLanes, LaneName, Ticket, near_lane
 from common.streams.replies import ReplyStreams
-from common.streams.scripts import Script
-from common.streams.shapes import flat
 from common.types import HubId, Lane, NodeId, Order, RequestId, RequestStatus
 from common.wire import LAST_WORD, Failure, Job, ReplyEntry
 

@@ -7,10 +7,10 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common import __version__
-from common.connections import Crowd
 from common.errors import SettingsError
 from common.process import run_process
-from common.serving import FORCED_END_S, HttpServer, bind
+from common.serving.connections import Crowd
+from common.serving.server import FORCED_END_S, HttpServer, bind
 from common.settings import is_loopback
 from common.tasks import Crew
 from ghub.connect.app import Front

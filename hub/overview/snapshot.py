@@ -13,10 +13,10 @@ from common.broker.clock import BrokerClock
 from common.reasons import WORDS
 from common.records.history import STEP_S, History, Minute
 from common.records.registry import Registry
+from common.records.request_book import RequestBook, is_request_id, number_of
 from common.streams.dead import DeadLetters
 from common.streams.jobs import JobLanes, LaneName
 from common.streams.queues import LaneLoad, Queues
-from common.streams.request_book import RequestBook, is_request_id, number_of
 from common.types import HubId, Lane, RequestId
 from hub.asking import asking_broker
 from hub.grid.near_loads import with_near

@@ -2,11 +2,11 @@
 
 from common.broker.broker import Broker
 from common.broker.clock import BrokerClock
+from common.records.leftovers import Leftovers
+from common.records.request_book import RequestBook
 from common.streams.jobs import JobLanes
 from common.streams.lane_looks import LaneLooks
-from common.streams.leftovers import Leftovers
 from common.streams.near_lanes import NearLanes
-from common.streams.request_book import RequestBook
 from common.streams.requests import Requests
 from common.types import HubId
 from hub.grid.registry_view import RegistryView

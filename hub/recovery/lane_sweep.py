@@ -12,10 +12,10 @@ import structlog
 
 from common.broker.clock import BrokerClock
 from common.errors import BrokerRefused
+from common.records.request_book import RequestBook
 from common.streams.jobs import JobLanes, LaneName, near_lane
 from common.streams.lane_looks import JobGlimpse, LaneLooks, LaneStanding
 from common.streams.near_lanes import NearLanes
-from common.streams.request_book import RequestBook
 from common.types import NodeId
 from common.wire import EntryId
 from hub.grid.registry_view import RegistryView

@@ -13,9 +13,9 @@ import structlog
 from common.broker.clock import BrokerClock
 from common.errors import BrokerError, BrokerUnavailable
 from common.keys import Keys
+from common.records.leftovers import Leftovers
+from common.records.request_book import RequestBook
 from common.streams.jobs import JobLanes
-from common.streams.leftovers import Leftovers
-from common.streams.request_book import RequestBook
 from common.streams.requests import Requests
 from common.types import HubId, NodeId, RequestId, RequestStatus
 from hub.errors import BrokerAway, HubLost

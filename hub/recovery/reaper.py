@@ -8,8 +8,8 @@ import asyncio
 from typing import Protocol
 
 from common.errors import BrokerError, BrokerUnavailable
+from common.records.leftovers import Leftovers
 from common.streams.lane_looks import LaneLooks
-from common.streams.leftovers import Leftovers
 from common.types import HubId, RequestId
 from hub.grid.presence import hub_lease_ms
 from hub.grid.steadiness import Steadiness

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from common.errors import BrokerError, WireError
 from common.records.registry import Registry
+from common.records.request_book import RequestBook
 from common.streams.replies import ReplyStreams
-from common.streams.request_book import RequestBook
 from common.types import HubId, RequestId, RequestStatus
 from common.wire import EntryId
 from hub.errors import BrokerAway, HubLost, RequestFailed, RequestGone

@@ -1,7 +1,7 @@
 """Connections of clients: how many there may be, and how slowly and at what length they may say what they want.
 
 uvicorn bounds none of it: whoever opens connections and says nothing, or sends headers without end, costs it files and
-memory for ever. Bodies have limits of their own (see `common.serving.collect_body`).
+memory for ever. Bodies have limits of their own (see `common.serving.bodies.collect_body`).
 """
 
 import asyncio
