@@ -1,16 +1,14 @@
-"""Connections to the broker from a URL, and its errors as ours.
+"""Connections to the broker from a URL.
 
 redis-py's own retries are off: it repeats a command whose answer was lost, which would publish a job twice
 (pitfalls: redis-py#3554). Each caller knows what it may repeat.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
-from redis import exceptions as rx
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
@@ -25,7 +23,7 @@ from common.broker.line import Answer, ClientLine, Line, OwnLine
 from common.broker.reconnections import ClusterReconnections, CountedReconnections, Reconnections, greet
 from common.broker.sentinel import SENTINEL_TIMEOUT_S, Sentinels
 from common.broker.url import SENTINEL_PORT, Address, BrokerUrl
-from common.errors import BrokerDenied, BrokerRefused, BrokerUnavailable, SettingsError
+from common.errors import SettingsError
 from common.keys import Keys
 
 BLOCK_MS = 2000
@@ -38,11 +36,6 @@ BLOCKING_CONNECTIONS = 4
 BLOCKING_TIMEOUT_S = BLOCK_MS / 1000 + 6
 
 UserAndPassword = tuple[str, str]
-
-_AWAY = (
-    *(rx.ConnectionError, rx.TimeoutError, rx.ReadOnlyError, rx.MasterDownError),
-    *(rx.ClusterDownError, rx.TryAgainError),
-)
 
 _ALIKE: Mapping[str, Any] = {
     "driver_info": None,  # no CLIENT SETINFO: Redis 7.0 knows none, so a provider's broker user may not say it
@@ -213,25 +206,3 @@ def _sentinels(url: BrokerUrl, client_name: str, options: Mapping[str, Any]) -> 
             for address in url.addresses
         ],
     )
-
-
-def raise_first(answers: Sequence[Answer]) -> None:
-    """Raise the first refusal among the answers of a line."""
-    for answer in answers:
-        if isinstance(answer, rx.ResponseError):
-            raise answer
-
-
-@contextmanager
-def broker_errors() -> Iterator[None]:
-    """Turn what redis-py raises into BrokerUnavailable, BrokerDenied or BrokerRefused."""
-    try:
-        yield
-    except (rx.AuthenticationError, rx.AuthorizationError, rx.NoPermissionError) as exc:
-        raise BrokerDenied(f"not allowed: {exc}") from exc
-    except (*_AWAY, OSError) as exc:
-        raise BrokerUnavailable(str(exc) or type(exc).__name__) from exc
-    except rx.AskError as exc:  # that a key has moved, too
-        raise BrokerRefused("the broker is a cluster: its URL is redis+cluster://host:port,host:port") from exc
-    except rx.RedisError as exc:
-        raise BrokerRefused(str(exc)) from exc

@@ -6,7 +6,6 @@ taken over. Measured against redis-py's pipelines see docs/performance.md.
 """
 
 import asyncio
-import re
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
@@ -19,6 +18,8 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
+from common.broker.errors import is_deposed
+
 Argument = bytes | str | int | float
 """What can be a part of a command."""
 Command = Sequence[Argument]
@@ -26,8 +27,6 @@ Answer = Any
 """What the broker says to a command, in RESP2's shapes; a redis ResponseError where it refuses."""
 
 _MORE = object()
-_AWAY = re.compile(r"NOREPLICAS |UNBLOCKED .*instance state changed")
-"""The server takes no writes at present; or a blocking read ended since it became a replica."""
 
 
 class ConnectedAnewError(Exception):
@@ -229,7 +228,7 @@ class _Wire(asyncio.Protocol):
     def _take(self, answer: Answer) -> None:
         asked = self._asked[0]
         if isinstance(answer, Exception):
-            if isinstance(answer, rx.ReadOnlyError | rx.MasterDownError) or _AWAY.match(str(answer)):
+            if is_deposed(answer):
                 self.lose(rx.ConnectionError(str(answer)))  # the next one leads to whoever is the master by then
                 return
             if isinstance(answer, rx.ConnectionError) and not asked.future.done():  # it loads, or we are not let in

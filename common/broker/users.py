@@ -12,7 +12,8 @@ from typing import Any
 from redis import exceptions as rx
 
 from common.broker.acl import provider_rules, user_name, users_head
-from common.broker.broker import Broker, broker_errors, raise_first
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors, raise_first
 from common.broker.scripts import provider_scripts
 from common.errors import BrokerRefused
 from common.types import ModelId, NodeId

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import orjson
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
 from common.errors import BrokerRefused
 from common.types import KeyId, Lane, ModelId, TokenId
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
 from common.records.registry import FORGET_NODE_MS
 from common.types import HubId, RequestId
 

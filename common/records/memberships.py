@@ -6,7 +6,8 @@ from typing import Any
 
 import orjson
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
 from common.records.registry import INDEX_TTL_MS
 from common.types import ModelId, NodeId, TokenId
 

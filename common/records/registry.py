@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from common.broker.broker import Broker, broker_errors, raise_first
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors, raise_first
 from common.broker.shapes import Fields, fields_of
 from common.records.grid import HubRecord, NodeRecord
 from common.report import HealthReport, StoredReport

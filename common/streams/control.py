@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from common.broker.broker import Broker, broker_errors, raise_first
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors, raise_first
 from common.broker.line import Command
 from common.broker.shapes import entries_of, flat
 from common.errors import WireError

@@ -6,7 +6,8 @@ from typing import Any
 
 from redis import exceptions as rx
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
 from common.broker.shapes import Fields, is_used_up
 from common.streams.jobs import DEAD_MAXLEN, INDEX_TTL_MS
 

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 from redis import exceptions as rx
 from redis.asyncio import Redis
 
-from common.broker.broker import BLOCK_MS, Broker, broker_errors
+from common.broker.broker import BLOCK_MS, Broker
+from common.broker.errors import broker_errors, is_nogroup, lane_errors
 from common.broker.line import Answer, Argument, Command
 from common.broker.scripts import Script
 from common.broker.shapes import Fields, entries_of, fields_of, flat
 from common.keys import GROUP, Keys
-from common.streams.missing_lanes import is_nogroup, lane_errors
 from common.types import Lane, ModelId, NodeId, RequestId
 from common.wire import Job
 

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis import exceptions as rx
-
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors, is_passing
 from common.broker.scripts import Script
 from common.errors import BrokerRefused
 from common.keys import GROUP
@@ -169,9 +168,7 @@ def _number(raw: bytes) -> int | None:
 
 def _is_unreadable(answer: object) -> bool:
     """Whether the broker refused this one question: the key is missing, or something else than was thought."""
-    if isinstance(answer, rx.ResponseError) and not isinstance(answer, rx.ReadOnlyError | rx.OutOfMemoryError):
-        return True
-    if isinstance(answer, Exception):
+    if isinstance(answer, Exception) and is_passing(answer):
         with broker_errors():
             raise answer
-    return False
+    return isinstance(answer, Exception)

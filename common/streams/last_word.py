@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
 from common.streams.replies import DOORBELL_MAXLEN, ReplyWrite
 
 

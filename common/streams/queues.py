@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors, is_nogroup
 from common.keys import GROUP
 from common.streams.jobs import LaneName
-from common.streams.missing_lanes import is_nogroup
 from common.types import Lane, RequestId
 
 MANY_OF_A_LANE = 20

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from redis import exceptions as rx
-
-from common.broker.broker import BLOCK_MS, Broker, broker_errors, raise_first
+from common.broker.broker import BLOCK_MS, Broker
+from common.broker.errors import broker_errors, is_behind, is_passing, raise_first
 from common.broker.line import Argument, Command, ConnectedAnewError
 from common.broker.scripts import Script
 from common.broker.shapes import Fields, entries_of, flat, is_used_up
@@ -20,9 +19,6 @@ DOORBELL_MAXLEN = 1000
 ENTRIES_PER_PAGE = 256
 _RESTORE = Script("restore_reply")
 _BEFORE_ALL = b"0-0"
-_PASSING = ("MISCONF", "NOREPLICAS", "BUSY ")
-"""How errors of a whole server begin, not of one key, where redis-py has no class for them: it cannot save its data,
-lacks its replicas, …"""
 
 
 class Written(Enum):
@@ -233,24 +229,18 @@ class Doorbell:
 def _written(result: object) -> Written:
     if result is None:
         return Written.GONE
-    if isinstance(result, rx.ResponseError) and "equal or smaller" in str(result):
+    if is_behind(result):
         return Written.FENCED
     if isinstance(result, Exception):
-        _raise_if_it_passes(result)
+        if is_passing(result):
+            raise result
         return Written.REFUSED
     return Written.YES
 
 
 def _entry_of(answer: Any) -> tuple[EntryId, Fields] | None:  # noqa: ANN401 - as redis-py brings it
     if isinstance(answer, Exception):
-        _raise_if_it_passes(answer)
+        if is_passing(answer):
+            raise answer
         return None
     return (EntryId.parse(answer[0][0]), answer[0][1]) if answer else None
-
-
-def _raise_if_it_passes(error: Exception) -> None:
-    """Raise what is no answer about one key: it concerns every command, and will be over."""
-    if isinstance(error, rx.OutOfMemoryError | rx.ReadOnlyError | rx.ConnectionError | rx.ClusterDownError):
-        raise error
-    if str(error).startswith(_PASSING):
-        raise error
