@@ -14,8 +14,6 @@ from typing import Any
 import hiredis
 from redis import exceptions as rx
 from redis._parsers.base import BaseParser
-from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
 from common.broker.errors import is_deposed
@@ -166,7 +164,8 @@ class _Wire(asyncio.Protocol):
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         writer = connection._writer  # noqa: SLF001 - there is no other way to its socket
-        assert writer is not None  # noqa: S101 - it is connected
+        if writer is None:
+            raise rx.ConnectionError("the connection was lost at once")
         self._transport = writer.transport
         self._reader = hiredis.Reader(
             protocolError=rx.InvalidResponse, replyError=BaseParser.parse_error, notEnoughData=_MORE
@@ -253,25 +252,3 @@ class _Wire(asyncio.Protocol):
             self.lose(rx.TimeoutError("the broker gave no answer in time"))
         else:
             self._timer = self._loop.call_at(due_at, self._look_at_clock)
-
-
-class ClientLine(Line):
-    """A line through a client of redis-py's, for brokers that are none of ours to speak to: fakeredis."""
-
-    renewals = 1
-
-    def __init__(self, client: Redis) -> None:
-        self._client = client
-
-    async def ask(self, commands: Sequence[Command], *, since: int | None = None) -> list[Answer]:
-        """Say these one behind the other; see `Line`."""
-        if since is not None and since != self.renewals:
-            raise ConnectedAnewError
-        pipe = Pipeline(self._client.connection_pool, {}, transaction=False, shard_hint=None)
-        for command in commands:
-            pipe.execute_command(*command)
-        answers: list[Answer] = await pipe.execute(raise_on_error=False)
-        return answers
-
-    async def aclose(self) -> None:
-        """Nothing: the client is closed by its owner."""
