@@ -55,7 +55,7 @@ class ClusterClient(Redis):
         await self._line.aclose()
         await super().aclose(close_connection_pool)
 
-    async def shaped(self, name: Any, answer: Answer, options: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    async def shaped(self, name: str, answer: Answer, options: Mapping[str, Any]) -> Answer:
         """What redis-py makes of an answer; a refusal is raised."""
         return await self.parse_response(_Heard(answer), name, **options)  # type: ignore[arg-type]
 
@@ -73,7 +73,7 @@ class _LinePipeline(Pipeline):
         answers = await self._client.say([_words(args) for args, _ in stack])
         for (args, options), answer in zip(stack, answers, strict=True):
             try:
-                shaped.append(await self._client.shaped(args[0], answer, options))
+                shaped.append(await self._client.shaped(str(args[0]), answer, options))
             except rx.ResponseError as exc:
                 shaped.append(exc)
         if raise_on_error:

@@ -186,7 +186,7 @@ class _Wire(asyncio.Protocol):
             asked.future.set_exception(rx.ConnectionError("the connection was lost"))
             return asked.future
         # All of them first: one that cannot be packed must leave no answer behind that belongs to nobody.
-        packed = [hiredis.pack_command(tuple(command)) for command in commands]  # type: ignore[arg-type]  # its stub knows no bytes
+        packed = [hiredis.pack_command(tuple(command)) for command in commands]  # type: ignore[arg-type]  # its stub says one word
         if not self._unsent:
             loop.call_soon(self._send)
         self._unsent += packed

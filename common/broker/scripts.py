@@ -13,13 +13,9 @@ class Script:
     """One file of `common/lua`."""
 
     def __init__(self, name: str) -> None:
-        self._text = files("common.lua").joinpath(f"{name}.lua").read_text()
-        self._digest = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
-
-    @property
-    def text(self) -> str:
+        self.text = files("common.lua").joinpath(f"{name}.lua").read_text()
         """What SCRIPT LOAD takes."""
-        return self._text
+        self._digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def command(self, keys: Sequence[Argument], args: Sequence[Argument]) -> Command:
         """What runs it, for those who say several things at once: `mend` then reads its answer."""
@@ -34,7 +30,7 @@ class Script:
     async def mend(self, line: Line, command: Command, answer: Answer) -> Answer:
         """The answer to its command; where the broker did not know it, run now. redis-py's errors are raised."""
         if isinstance(answer, NoScriptError):
-            _, answer = await line.ask((("SCRIPT", "LOAD", self._text), command))
+            _, answer = await line.ask((("SCRIPT", "LOAD", self.text), command))
         if isinstance(answer, ResponseError):
             raise answer
         return answer

@@ -71,10 +71,6 @@ class BrokerUsers:
         names = {name.decode() for some in await self._ask("ACL", "USERS") for name in some}
         return sorted(NodeId(name.removeprefix(head)) for name in names if name.startswith(head))
 
-    async def is_allowed(self, node: NodeId, command: Sequence[str | bytes]) -> bool:
-        """Whether a node's user may run a command; the broker only says so and does nothing."""
-        return set(await self._ask("ACL", "DRYRUN", self.name(node), *command)) == {b"OK"}
-
     async def is_open_to_all(self) -> bool:
         """Whether the grid's keys can be reached without a password: then no user of its own keeps anybody out."""
         stranger = self._broker.as_stranger()

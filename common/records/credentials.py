@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
@@ -177,7 +177,7 @@ class Credentials:
         with broker_errors():
             await pipe.execute()
 
-    async def _read(self, kind: type[Kind], index: str, key_of: Any) -> list[Kind]:  # noqa: ANN401 - a bound method
+    async def _read(self, kind: type[Kind], index: str, key_of: Callable[[str], str]) -> list[Kind]:
         with broker_errors():
             digests: Any = await self._commands.smembers(index)
             pipe = self._commands.pipeline(transaction=False)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from common.broker.broker import Broker
 from common.broker.errors import broker_errors, raise_first
@@ -11,7 +11,7 @@ from common.broker.line import Argument, Command
 from common.broker.scripts import Script
 from common.records.credentials import ClientKey
 from common.streams.jobs import LaneName
-from common.streams.replies import DOORBELL_MAXLEN
+from common.streams.replies import ringing
 from common.types import HubId, Lane, RequestId
 
 _KEEP = Script("keep_turns")
@@ -151,11 +151,9 @@ class Limits:
 
         A ring is a hint: a hub also looks by itself. A provider whose reply is gone drops its job.
         """
-        commands: list[Command] = []
-        for request, hub in standing.granted:
-            if hub != self._hub:
-                bell = self._keys.doorbell(hub)
-                commands.append(("XADD", bell, "NOMKSTREAM", "MAXLEN", "~", DOORBELL_MAXLEN, "*", "ids", request))
+        commands: list[Command] = [
+            ringing(self._keys.doorbell(hub), [request]) for request, hub in standing.granted if hub != self._hub
+        ]
         with broker_errors():
             for request, hub in standing.orphans:
                 # One that can be resumed goes on under the care of another hub, and so does its reply.
@@ -170,5 +168,5 @@ def _with_hubs(found: Sequence[bytes]) -> Iterator[tuple[RequestId, HubId]]:
         yield RequestId(request.decode()), HubId(hub.decode())
 
 
-def _allowance(limit: int | None, remaining: Any, full_in_ms: Any) -> Allowance | None:  # noqa: ANN401
-    return None if limit is None else Allowance(limit, int(remaining), int(full_in_ms))
+def _allowance(limit: int | None, remaining: int, full_in_ms: int) -> Allowance | None:
+    return None if limit is None else Allowance(limit, remaining, full_in_ms)

@@ -14,11 +14,10 @@ from common.broker.errors import broker_errors, raise_first
 from common.broker.shapes import Fields, fields_of
 from common.records.grid import HubRecord, NodeRecord
 from common.report import HealthReport, StoredReport
+from common.streams.dead import DEAD_TTL_MS
 from common.types import HubId, NodeId
 
 INDEX_TTL_MS = 86_400_000
-DEAD_TTL_MS = 7 * INDEX_TTL_MS
-"""How long the dead letters outlive the last hub, ms."""
 FORGET_NODE_MS = 60_000
 """How long the index names a node after its last heartbeat, ms."""
 RENEW_NODE_MS = 15_000

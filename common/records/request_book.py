@@ -1,7 +1,7 @@
 """Reads the requests of a grid, whichever hub they belong to, without a SCAN."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from common.broker.broker import Broker
@@ -81,14 +81,10 @@ class RequestBook:
         with broker_errors():
             return bool(await looking)
 
-    async def waiting(self, lanes: Iterable[LaneName], most: int) -> list[RequestId]:
+    async def waiting(self, lanes: Sequence[LaneName], most: int) -> list[RequestId]:
         """Requests that wait in these lanes, at most so many of each, the first in each lane first."""
-        pipe = self._commands.pipeline(transaction=False)
-        for lane in lanes:
-            pipe.zrange(self._keys.waiting(*lane), 0, most - 1)
-        with broker_errors():
-            found = await pipe.execute()
-        return [RequestId(one.decode(errors="replace")) for lane in found for one in lane]
+        heads = await self.heads(lanes, most)
+        return [one.request for head in heads.values() for one in head]
 
 
 def _texts(raw: Mapping[Any, Any]) -> dict[str, str]:

@@ -14,12 +14,12 @@ from common.broker.line import Answer, Argument, Command
 from common.broker.scripts import Script
 from common.broker.shapes import Fields, entries_of, fields_of, flat
 from common.keys import GROUP, Keys
+from common.streams.dead import DEAD_MAXLEN
 from common.types import Lane, ModelId, NodeId, RequestId
 from common.wire import Job
 
 INDEX_TTL_MS = 86_400_000
 """A day: how long the set of lanes and the waiting indexes outlive their last use, ms."""
-DEAD_MAXLEN = 1000
 
 _AFTER_ALL = f"{2**64 - 1}-0"
 """No entry has a higher id. (The very highest stands for `>` inside the server: it would take jobs.)"""

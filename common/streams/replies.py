@@ -1,13 +1,13 @@
 """Replies and doorbells: one stream a request carries the answer, one stream a hub says which have news."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from common.broker.broker import BLOCK_MS, Broker
 from common.broker.errors import broker_errors, is_behind, is_passing, raise_first
-from common.broker.line import Argument, Command, ConnectedAnewError
+from common.broker.line import Answer, Argument, Command, ConnectedAnewError
 from common.broker.scripts import Script
 from common.broker.shapes import Fields, entries_of, flat, is_used_up
 from common.errors import WireError
@@ -76,13 +76,11 @@ class ReplyStreams:
                 a broker that has forgotten the end of a reply would take what comes next, and leave a hole before it.
         """
         commands: list[Command] = []
-        rings: dict[str, list[str]] = {}
+        rings: dict[str, list[RequestId]] = {}
         for write in writes:
             commands.append(("XADD", write.reply, "NOMKSTREAM", str(write.id), *flat(write.entry.to_fields())))
             rings.setdefault(write.doorbell, []).append(write.request)
-        for doorbell, requests in rings.items():
-            ids = " ".join(dict.fromkeys(requests))
-            commands.append(("XADD", doorbell, "NOMKSTREAM", "MAXLEN", "~", DOORBELL_MAXLEN, "*", "ids", ids))
+        commands += [ringing(doorbell, requests) for doorbell, requests in rings.items()]
         line_since = None if since is None else since - self._reconnections.count
         with broker_errors():
             try:
@@ -93,9 +91,8 @@ class ReplyStreams:
 
     async def last_id(self, reply: str) -> EntryId | None:
         """Id of the newest entry of a reply; None if it is gone."""
-        with broker_errors():
-            newest: Any = await self._commands.xrevrange(reply, count=1)
-        return EntryId.parse(newest[0][0]) if newest else None
+        (newest,) = await self.last_ids([reply])
+        return newest
 
     async def before(self, reply: str, attempt: int) -> list[tuple[EntryId, ReplyEntry]]:
         """What counts of all that earlier attempts said, in order.
@@ -189,6 +186,12 @@ class ReplyStreams:
         return found
 
 
+def ringing(doorbell: str, requests: Iterable[RequestId]) -> Command:
+    """The command that tells a hub which of its requests have news; one that is gone is not rung."""
+    ids = " ".join(dict.fromkeys(requests))
+    return ("XADD", doorbell, "NOMKSTREAM", "MAXLEN", "~", DOORBELL_MAXLEN, "*", "ids", ids)
+
+
 class Doorbell:
     """A hub's own doorbell, and how far it has been heard. Raises BrokerUnavailable or BrokerRefused."""
 
@@ -238,7 +241,7 @@ def _written(result: object) -> Written:
     return Written.YES
 
 
-def _entry_of(answer: Any) -> tuple[EntryId, Fields] | None:  # noqa: ANN401 - as redis-py brings it
+def _entry_of(answer: Answer) -> tuple[EntryId, Fields] | None:
     if isinstance(answer, Exception):
         if is_passing(answer):
             raise answer
