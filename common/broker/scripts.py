@@ -1,6 +1,7 @@
 """Lua scripts by name, run by their digest and loaded when the broker does not know them."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 
@@ -8,12 +9,15 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from common.broker.line import Answer, Argument, Command, Line
 
+_USES = re.compile(r"^-- Uses: (\w+)\.lua$", re.MULTILINE)
+
 
 class Script:
-    """One file of `common/lua`."""
+    """One file of `common/lua`, behind those that it says it uses."""
 
     def __init__(self, name: str) -> None:
-        self.text = files("common.lua").joinpath(f"{name}.lua").read_text()
+        own = _read(name)
+        self.text = "".join(map(_read, _USES.findall(own))) + own
         """What SCRIPT LOAD takes."""
         self._digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
@@ -34,6 +38,10 @@ class Script:
         if isinstance(answer, ResponseError):
             raise answer
         return answer
+
+
+def _read(name: str) -> str:
+    return files("common.lua").joinpath(f"{name}.lua").read_text()
 
 
 PROVIDER_SCRIPTS = ("claim_jobs", "settle_job")
