@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from common.broker.broker import Broker
-from common.broker.errors import broker_errors, raise_first
-from common.broker.shapes import Fields, fields_of
+from common.broker.errors import broker_errors
+from common.broker.shapes import Fields, hashes_of
 from common.records.grid import HubRecord, NodeRecord
 from common.report import HealthReport, StoredReport
 from common.streams.dead import DEAD_TTL_MS
@@ -101,9 +101,7 @@ class Registry:
     async def entries(self, nodes: Sequence[NodeId]) -> list[Fields]:
         """The hashes of these nodes, in this order, as they stand there; empty for one that is gone."""
         with broker_errors():
-            answers = await self._line.ask([("HGETALL", self._keys.node(name)) for name in nodes]) if nodes else []
-            raise_first(answers)
-        return [fields_of(answer) or {} for answer in answers]
+            return await hashes_of(self._line, [self._keys.node(node) for node in nodes])
 
     async def keep_indexed(self, heard: Mapping[NodeId, int], scores: Mapping[NodeId, float], now_ms: int) -> None:
         """Renew the places of nodes that live in the index, which stood there with these scores, where they are late.
@@ -176,10 +174,8 @@ class Registry:
         """
         with broker_errors():
             names: Any = await self._commands.zrange(self._keys.hubs, 0, -1)
-            pipe = self._commands.pipeline(transaction=False)
-            for name in sorted(names):
-                pipe.hgetall(self._keys.hub(HubId(name.decode(errors="replace"))))
-            hashes = await pipe.execute()
+            hubs = [HubId(name.decode(errors="replace")) for name in sorted(names)]
+            hashes = await hashes_of(self._line, [self._keys.hub(hub) for hub in hubs])
         return [record for raw in hashes if (record := HubRecord.from_hash(raw)) is not None]
 
     async def remove_hub(self, hub: HubId) -> None:

@@ -73,7 +73,7 @@ class LaneLooks:
             pipe.xlen(self._keys.lane(*lane))
             pipe.xinfo_groups(self._keys.lane(*lane))
         with broker_errors():
-            answers = await pipe.execute(raise_on_error=False) if lanes else []
+            answers = await pipe.execute(raise_on_error=False)
         found = []
         for lane, length, groups in zip(lanes, answers[::2], answers[1::2], strict=True):
             if _is_unreadable(length) or _is_unreadable(groups):
@@ -133,7 +133,7 @@ class LaneLooks:
         for reply in replies:
             pipe.xrevrange(reply, count=1)
         with broker_errors():
-            answers = await pipe.execute(raise_on_error=False) if replies else []
+            answers = await pipe.execute(raise_on_error=False)
         return [UNREADABLE if _is_unreadable(one) else EntryId.parse(one[0][0]) if one else None for one in answers]
 
     async def _lies_there(self, request: RequestId, ticket: Ticket) -> bool:
