@@ -3,8 +3,8 @@
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+from common.addresses import is_loopback
 from common.broker.url import SENTINEL_SECRETS, Address, BrokerUrl
-from common.settings import is_loopback
 
 
 def host_of(header: str) -> str | None:
