@@ -1,4 +1,4 @@
-"""What hashes and entries of streams look like on a line, and as arguments."""
+"""What hashes and streams look like on a line, and as arguments."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

@@ -143,9 +143,7 @@ class Registry:
     async def reports(self) -> dict[NodeId, StoredReport]:
         """The latest report of every node, there or gone; what cannot be read here is passed over."""
         with broker_errors():
-            pipe = self._commands.pipeline(transaction=False)
-            pipe.zrange(self._keys.reports, 0, -1)
-            (names,) = await pipe.execute()
+            names: Any = await self._commands.zrange(self._keys.reports, 0, -1)
             pipe = self._commands.pipeline(transaction=False)
             for name in names:
                 pipe.get(self._keys.report(NodeId(name.decode(errors="replace"))))

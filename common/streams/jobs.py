@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from redis import exceptions as rx
-from redis.asyncio import Redis
 
 from common.broker.broker import BLOCK_MS, Broker
 from common.broker.errors import broker_errors, is_nogroup, lane_errors
 from common.broker.line import Answer, Argument, Command
 from common.broker.scripts import Script
 from common.broker.shapes import Fields, entries_of, fields_of, flat
-from common.keys import GROUP, Keys
+from common.keys import GROUP
 from common.streams.dead import DEAD_MAXLEN
 from common.types import Lane, ModelId, NodeId, RequestId
 from common.wire import Job
@@ -80,10 +79,10 @@ class JobLanes:
     """The work queue. Raises BrokerUnavailable or BrokerRefused from every method."""
 
     def __init__(self, broker: Broker) -> None:
-        self._commands: Redis = broker.commands
+        self._commands = broker.commands
         self._line = broker.line
         self._waiting = broker.blocking_line()
-        self._keys: Keys = broker.keys
+        self._keys = broker.keys
         self._lanes_by_key: tuple[list[LaneName], dict[bytes, LaneName]] = [], {}
 
     async def ensure(self, lanes: Sequence[LaneName]) -> None:

@@ -3,8 +3,8 @@
 import structlog
 
 from common.broker.clock import BrokerClock
-from common.direct import SKEW_S, DirectCall, DirectRefused, Nonce, verify_direct
-from common.errors import BrokerError
+from common.direct import SKEW_S, DirectCall, Nonce, verify_direct
+from common.errors import BrokerError, DirectRefused
 from common.records.nonces import Nonces
 from common.signing import SigningKeys
 from common.types import DirectRefusal
