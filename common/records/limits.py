@@ -12,11 +12,10 @@ from common.broker.scripts import Script
 from common.records.credentials import ClientKey
 from common.streams.jobs import LaneName
 from common.streams.replies import ringing
-from common.types import HubId, Lane, RequestId
+from common.types import HubId, RequestId
 
 _KEEP = Script("keep_turns")
 _BOOKS = ("bucket", "turns", "unclaimed", "waiting", "leases", "requests")
-_URGENCIES = {lane: urgency for urgency, lane in enumerate(Lane)}
 GRACE_MS = 2000
 """How long a request whose lease has ended is waited for once more, and how long its provider has to end it, ms."""
 UNKNOWN_TOKENS = -1
@@ -132,8 +131,8 @@ class Limits:
         for name, share in shares.items():
             args += [str(name), share]
         for saying in sayings:
-            lane = saying.lane
-            args += [saying.verb.value, saying.request, str(lane), _URGENCIES[lane.lane], saying.tokens]
+            name = saying.lane
+            args += [saying.verb.value, saying.request, str(name), name.lane.urgency, saying.tokens]
         with broker_errors():
             answer = await _KEEP.run(self._line, [self._keys.limit(key.id, book) for book in _BOOKS], args)
         granted, orphans, places, verdict, wait_ms, *left = answer

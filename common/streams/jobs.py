@@ -42,6 +42,11 @@ class LaneName(NamedTuple):
     def __str__(self) -> str:
         return f"{self.lane}:{self.model}" if self.near is None else f"{NEAR}:{self.near}"
 
+    @property
+    def before(self) -> "list[LaneName]":
+        """The more urgent lanes of its model."""
+        return [LaneName(lane, self.model) for lane in [*Lane][: self.lane.urgency]]
+
     @classmethod
     def parse(cls, name: bytes) -> "LaneName":
         """Read `<lane>:<model>`; models may contain colons."""

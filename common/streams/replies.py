@@ -232,13 +232,13 @@ class Doorbell:
 def _written(result: object) -> Written:
     if result is None:
         return Written.GONE
+    if not isinstance(result, Exception):
+        return Written.YES
     if is_behind(result):
         return Written.FENCED
-    if isinstance(result, Exception):
-        if is_passing(result):
-            raise result
-        return Written.REFUSED
-    return Written.YES
+    if is_passing(result):
+        raise result
+    return Written.REFUSED
 
 
 def _entry_of(answer: Answer) -> tuple[EntryId, Fields] | None:
