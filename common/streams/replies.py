@@ -94,7 +94,7 @@ class ReplyStreams:
         (newest,) = await self.last_ids([reply])
         return newest
 
-    async def before(self, reply: str, attempt: int) -> list[tuple[EntryId, ReplyEntry]]:
+    async def before(self, reply: str, attempt: int) -> list[LoggedEntry]:
         """What counts of all that earlier attempts said, in order.
 
         Complete once an entry of this attempt is in: they are fenced then.
@@ -102,7 +102,7 @@ class ReplyStreams:
         Raises:
             WireError: an entry is not what it should be.
         """
-        found: list[tuple[EntryId, ReplyEntry]] = []
+        found: list[LoggedEntry] = []
         start = str(EntryId(1, 0))
         while True:
             with broker_errors():
@@ -141,7 +141,7 @@ class ReplyStreams:
         """The commands that open a reply, which lives as long as its hub renews it."""
         return [("XADD", reply, OPENING_ID, "open", "1"), ("PEXPIRE", reply, ttl_ms)]
 
-    async def restore(self, reply: str, entries: Sequence[tuple[EntryId, ReplyEntry]], ttl_ms: int) -> bool:
+    async def restore(self, reply: str, entries: Sequence[LoggedEntry], ttl_ms: int) -> bool:
         """Give the broker back what it lost of a reply; whether it had lost it altogether.
 
         In one step, so that no provider can write in between: what it says comes behind all of these entries. Those
