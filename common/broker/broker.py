@@ -168,9 +168,8 @@ def _pool(connections: int, timeout_s: float, options: Mapping[str, Any]) -> Blo
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "health_check_interval": 0,
         "redis_connect_func": greet,
-        **_ALIKE,
     }
-    return BlockingConnectionPool(**{**ours, **options})  # what the URL says counts
+    return BlockingConnectionPool(**{**ours, **options, **_ALIKE})  # what the URL says counts, but for the last
 
 
 def _cluster_broker(url: BrokerUrl, keys: Keys, options: Mapping[str, Any], stranger: Callable[[], Broker]) -> Broker:

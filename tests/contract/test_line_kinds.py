@@ -58,6 +58,18 @@ class TestKinds:
         finally:
             server.kill()
 
+    def test_a_url_that_asks_for_the_other_protocol(
+        self, tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]
+    ) -> None:
+        """Its answers have other shapes: it is not spoken."""
+        server = BrokerProcess("valkey", tmp_path)
+        try:
+            broker = connect(f"{server.url}?protocol=3", prefix="ghub:", client_name="contract")
+            with asyncio.Runner(loop_factory=loop) as runner:
+                runner.run(works(broker))
+        finally:
+            server.kill()
+
     def test_a_user_whose_password_changes(self, tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
         server = BrokerProcess("valkey", tmp_path)
         password = ["one"]
