@@ -8,9 +8,10 @@ import orjson
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from common.addresses import is_loopback, is_wildcard
 from common.broker.url import checked
 from common.registration import AclMode
-from common.settings import ProcessName, SharedSettings, is_loopback, is_wildcard
+from common.settings import ProcessName, SharedSettings
 
 
 class Auth(StrEnum):

@@ -14,7 +14,7 @@ from common.errors import BrokerDenied, BrokerUnavailable
 from common.process import run_process
 from common.reasons import Reason
 from common.registration import RegistrationRequest
-from common.serving import FORCED_END_S, HttpServer, bind
+from common.serving.server import FORCED_END_S, HttpServer, bind
 from common.signing import SigningKeys
 from common.tasks import Crew, backoff_s, wait_or_stop
 from common.telemetry.port import NO_TRACING, Tracing

@@ -16,11 +16,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from bench.scale.measurements import MODELS, Bench
 from bench.scale.plot import plot
 from bench.scale.site import Site
 from common.process import GC_THRESHOLDS
-from common.tasks import new_event_loop
 
 TOLD = 130
 """The exit status after SIGTERM or SIGINT."""
@@ -118,7 +119,7 @@ def main() -> None:
     try:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)  # as hubs do
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             found = runner.run(_until_told(options))
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(TOLD)

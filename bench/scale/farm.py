@@ -16,13 +16,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import orjson
+import uvloop
 
 from common.broker.broker import Broker, connect
 from common.endpoints import Capability
 from common.logs import LogFormat, configure_logs
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes
-from common.tasks import Crew, new_event_loop
+from common.tasks import Crew
 from common.telemetry.port import NO_TRACING
 from common.types import ModelId, NodeId
 from provider.engines.watch import EngineWatch
@@ -179,7 +180,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     configure_logs(LogFormat.CONSOLE, "ERROR")
     gc.disable()  # one pass over so many nodes would stop all of them at once, which no real node knows
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(options))
 
 

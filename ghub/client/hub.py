@@ -11,7 +11,8 @@ from urllib.parse import quote, urlsplit
 
 import httpx2
 
-from common.settings import is_loopback, read_settings
+from common.addresses import is_loopback
+from common.settings import read_settings
 from ghub.client.answers import json_object, refusal
 from ghub.client.secret_files import read_file, read_secret
 from ghub.errors import CommandError, StartRefused

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from common import __version__
-from common.settings import is_loopback
+from common.addresses import is_loopback
 from ghub import ports, probes
 from ghub.checking.findings import Finding
 from ghub.checking.hub import check_hub

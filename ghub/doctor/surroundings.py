@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from common.addresses import is_loopback
 from common.errors import SettingsError
-from common.settings import is_loopback
 from ghub import ports
 from ghub.client.hub import DEFAULT_URL, TOKEN_FILE, TOKEN_VARIABLE, AdminHub, data_dir_of_up, hub_root
 from ghub.client.secret_files import read_secret

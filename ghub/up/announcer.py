@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from common.settings import is_loopback
+from common.addresses import is_loopback
 from ghub import ports
 from ghub.processes.child import Part
 from ghub.processes.events import Died, Event, Healthy, Killed, Started

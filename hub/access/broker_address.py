@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from common.addresses import is_loopback
 from common.broker.url import SENTINEL_SECRETS, Address, BrokerUrl
-from common.settings import is_loopback
 from hub.access.this_machine import host_in
 
 

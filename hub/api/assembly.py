@@ -11,6 +11,7 @@ from common.broker.broker import Broker
 from common.records.credentials import Credentials
 from common.records.nonces import Nonces
 from common.records.registry import Registry
+from common.records.request_book import RequestBook
 from common.records.usage import UsageBooks
 from common.signing import SigningKeys
 from common.streams.control import ControlStreams
@@ -18,7 +19,6 @@ from common.streams.dead import DeadLetters
 from common.streams.last_word import LastWords
 from common.streams.queues import Queues
 from common.streams.replies import ReplyStreams
-from common.streams.request_book import RequestBook
 from hub.access.assembly import Access
 from hub.api.admin.dead import dead_router
 from hub.api.admin.grid import grid_router

@@ -8,7 +8,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from common.errors import BodyTooLong, ClientGone
-from common.serving import collect_body
+from common.serving.bodies import collect_body
 from hub.errors import BodyTimeout, BodyTooLarge, InvalidRequest
 
 Shape = TypeVar("Shape", bound=BaseModel)

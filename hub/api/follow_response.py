@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from common.errors import ClientGone
-from common.serving import Sender
+from common.serving.bodies import Sender
 from common.types import RequestId
 from hub.api.answer_head import Provenance, empty_head, missing_end, stream_head, whole_head
 from hub.api.entry_frames import END, ENTRIES_HEADER, OWN, error_mark, frame, wants_entries

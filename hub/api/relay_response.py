@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from common.errors import ClientGone
-from common.serving import Sender
+from common.serving.bodies import Sender
 from hub.api.answer_head import Provenance, missing_end, stream_head, whole_head
 from hub.api.errors import error_response
 from hub.api.shape import ApiShape, Waiting

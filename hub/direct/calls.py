@@ -1,7 +1,8 @@
 """Says whether a direct call's HMAC is good: signed with a direct key, fresh, and never used before."""
 
 from common.broker.clock import BrokerClock
-from common.direct import SKEW_S, DirectCall, DirectRefused, Nonce, verify_direct
+from common.direct import SKEW_S, DirectCall, Nonce, verify_direct
+from common.errors import DirectRefused
 from common.records.nonces import Nonces
 from common.signing import SigningKeys
 from common.types import DirectRefusal

@@ -6,10 +6,9 @@ from typing import Any
 import structlog
 from pydantic import BaseModel, ConfigDict
 
+from common.addresses import is_loopback, lan_address, with_host
 from common.broker.clock import BrokerClock
-from common.lan import lan_address, with_host
 from common.records.credentials import TOKEN_HEAD, Credentials, ProviderToken, digest_of, new_secret
-from common.settings import is_loopback
 from hub.access.credential_table import CredentialTable
 from hub.access.members import Members
 from hub.access.this_machine import host_in, is_local_name

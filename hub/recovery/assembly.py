@@ -1,9 +1,9 @@
 """Puts the reaper of a hub together."""
 
 from common.broker.broker import Broker
+from common.records.leftovers import Leftovers
+from common.records.request_book import RequestBook
 from common.streams.lane_looks import LaneLooks
-from common.streams.leftovers import Leftovers
-from common.streams.request_book import RequestBook
 from hub.grid.steadiness import Steadiness
 from hub.recovery.complaints import Complaints
 from hub.recovery.lane_sweep import LaneSweep

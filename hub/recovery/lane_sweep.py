@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from common.errors import BrokerRefused
+from common.records.request_book import RequestBook
 from common.streams.jobs import LaneName, Ticket, near_lane
 from common.streams.lane_looks import JobGlimpse, LaneLooks, LaneStanding
-from common.streams.request_book import RequestBook
 from common.types import NodeId, RequestId
 from common.wire import EntryId
 from hub.recovery.complaints import Complaints

@@ -12,8 +12,8 @@ import structlog
 
 from common.errors import BrokerError, BrokerUnavailable
 from common.keys import Keys
-from common.streams.leftovers import Leftovers
-from common.streams.request_book import RequestBook
+from common.records.leftovers import Leftovers
+from common.records.request_book import RequestBook
 from common.types import HubId, NodeId, RequestId, RequestStatus
 from hub.errors import BrokerAway, HubLost
 from hub.recovery.complaints import Complaints

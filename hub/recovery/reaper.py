@@ -8,7 +8,7 @@ import asyncio
 from typing import Protocol
 
 from common.errors import BrokerError, BrokerUnavailable
-from common.streams.leftovers import Leftovers
+from common.records.leftovers import Leftovers
 from common.types import RequestId
 from hub.grid.presence import hub_lease_ms
 from hub.grid.steadiness import Steadiness

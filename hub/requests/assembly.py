@@ -7,6 +7,7 @@ from common.broker.broker import Broker
 from common.broker.clock import BrokerClock
 from common.records.history import History
 from common.records.limits import Limits
+from common.records.served import ServedBook
 from common.records.usage import UsageBooks
 from common.signing import SigningKeys
 from common.streams.dead import DeadLetters
@@ -14,7 +15,6 @@ from common.streams.jobs import JobLanes
 from common.streams.near_lanes import NearLanes
 from common.streams.replies import Doorbell, ReplyStreams
 from common.streams.requests import Requests, RequestTtls
-from common.streams.served import ServedBook
 from common.telemetry.port import Tracing
 from common.types import HubId
 from hub.affinity.affinity import Affinity

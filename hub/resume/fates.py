@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from common.errors import BrokerError, WireError
 from common.records.registry import Registry
+from common.records.request_book import RequestBook
 from common.streams.replies import ReplyStreams
-from common.streams.request_book import RequestBook
 from common.types import HubId, RequestId, RequestStatus
 from hub.errors import BrokerAway, HubLost, RequestFailed, RequestGone, plain_code
 from hub.grid.presence import hub_lease_ms

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import structlog
 
 from common.errors import BrokerError, ClientGone
-from common.streams.idempotency import Held
+from common.records.idempotency import Held
 from common.types import RequestId
 from hub.errors import HandedOn, NobodyReads, RequestFailed, TooManyReaders
 from hub.relay.retelling import Retelling

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from common.streams.idempotency import IdempotencyKeys, key_digest
-from common.streams.request_book import RequestBook, is_request_id, number_of
+from common.records.idempotency import IdempotencyKeys, key_digest
+from common.records.request_book import RequestBook, is_request_id, number_of
 from common.types import RequestId
 from hub.access.gatekeeper import Caller, Gatekeeper
 from hub.asking import asking_broker

@@ -8,9 +8,9 @@ from common.broker.clock import BrokerClock
 from common.records.credentials import ClientKey
 from common.records.limit_looks import LimitLooks
 from common.records.registry import Registry
+from common.records.request_book import RequestBook, is_request_id
 from common.streams.jobs import LaneName, lanes_of
 from common.streams.queues import LaneLoad, Queues
-from common.streams.request_book import RequestBook, is_request_id
 from common.types import Lane, ModelId, NodeId, RequestId, RequestStatus
 from hub.access.credential_table import CredentialTable
 from hub.asking import asking_broker

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from common.streams.request_book import number_of
+from common.records.request_book import number_of
 from common.types import RequestStatus
 from hub.why.answer import Because, Why, count_of
 

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 from common.errors import ClientGone
-from common.serving import Sender
+from common.serving.bodies import Sender
 from provider.answers.stall_clock import StallClock
 from provider.api.errors import error_body, refusal
 from provider.api.intake import Intake

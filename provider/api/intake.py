@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from starlette.requests import Request
 
 from common.errors import BodyTooLong, ClientGone
-from common.serving import collect_body
+from common.serving.bodies import collect_body
 from provider.errors import CallRefused
 from provider.settings import ServerSettings
 

@@ -2,10 +2,10 @@
 
 import structlog
 
+from common.broker.shapes import Fields
 from common.errors import WireError
 from common.streams.jobs import Delivery
 from common.streams.replies import ReplyStreams
-from common.streams.shapes import Fields
 from common.wire import RELEASED_BY_RESTART, EntryId, Job, ReplyEntry
 from provider.jobs.deliveries import Deliveries
 from provider.jobs.looking_back import is_over

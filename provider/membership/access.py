@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from common.addresses import is_loopback
 from common.broker.url import BrokerUrl
 from common.errors import BrokerError, LaneMissing
-from common.settings import is_loopback
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes, LaneName, lanes_of, near_lane
 from common.types import ModelId, NodeId

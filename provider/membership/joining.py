@@ -9,8 +9,8 @@ import structlog
 from common import __version__
 from common.broker.broker import Broker, connect
 from common.errors import SettingsError
-from common.registration import Registration, RegistrationRequest
-from common.report import MAX_MODELS
+from common.registration import MAX_SLOTS, Registration, RegistrationRequest
+from common.report import MAX_MODEL_CHARS, MAX_MODELS
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes
 from common.types import ModelId, NodeId
@@ -22,9 +22,6 @@ from provider.settings import ProviderSettings
 from provider.standing import Standing
 
 log = structlog.get_logger()
-
-MAX_MODEL_CHARS, MAX_SLOTS = 256, 2**20
-"""What a registration can hold."""
 
 
 @dataclass(frozen=True, slots=True)

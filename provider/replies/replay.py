@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
+from common.broker.shapes import Fields
 from common.errors import BrokerError
 from common.streams.replies import ReplyStreams, ReplyWrite, Written
-from common.streams.shapes import Fields
 from common.tasks import backoff_s
 from common.wire import EntryId
 from provider.replies.reopening import REOPEN_S, ReopenWindow

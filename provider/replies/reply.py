@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Protocol
 
+from common.broker.shapes import Fields
 from common.streams.replies import ReplyWrite
-from common.streams.shapes import Fields
 from common.succession import LoggedEntry
 from common.wire import EntryId, Job, ReplyEntry
 

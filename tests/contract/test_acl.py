@@ -9,10 +9,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from common.broker.acl import MAX_MODELS, RulesError, nameable, provider_rules
+from common.broker.acl import MAX_MODELS, nameable, provider_rules
 from common.broker.broker import connect
 from common.broker.users import BrokerUsers
-from common.errors import BrokerRefused
+from common.errors import BrokerRefused, RulesError
 from common.keys import Keys
 from common.types import Lane, ModelId, NodeId
 from docs.security_table import BEGIN, PAGE, with_table

@@ -6,8 +6,8 @@ import pytest
 
 from common.broker.broker import Broker
 from common.records.registry import Registry
+from common.records.request_book import RequestBook
 from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite
-from common.streams.request_book import RequestBook
 from common.succession import LoggedEntry
 from common.types import RequestId
 from common.wire import LAST_WORD, EntryId, Failure, ReplyEntry, Start, Usage

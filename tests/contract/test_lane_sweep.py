@@ -8,11 +8,11 @@ import pytest
 from common.broker.broker import Broker
 from common.broker.clock import BrokerClock
 from common.records.registry import Registry
+from common.records.request_book import RequestBook
 from common.streams.jobs import JobLanes, LaneName, Ticket
 from common.streams.lane_looks import LaneLooks
 from common.streams.queues import Queues
 from common.streams.replies import ReplyStreams, ReplyWrite
-from common.streams.request_book import RequestBook
 from common.types import Lane, NodeId, RequestId
 from common.wire import EntryId, ReplyEntry
 from hub.recovery import lane_sweep

@@ -8,14 +8,14 @@ import pytest
 
 from common.broker.broker import Broker
 from common.records.registry import Registry
+from common.records.request_book import RequestBook
+from common.records.served import ServedBook
 from common.streams.control import ControlStreams
 from common.streams.jobs import Delivery, JobLanes, LaneName, Ticket, lanes_of, near_lane
 from common.streams.lane_looks import LaneLooks
 from common.streams.near_lanes import NearLanes
 from common.streams.queues import Queues
-from common.streams.request_book import RequestBook
 from common.streams.requests import Published, Requests, SetAside
-from common.streams.served import ServedBook
 from common.types import Lane, ModelId, NodeId, RequestId
 from common.wire import Job
 from hub.recovery import lane_sweep

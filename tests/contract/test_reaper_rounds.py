@@ -7,9 +7,9 @@ import structlog
 
 from common.broker.broker import Broker, connect
 from common.records.grid import HubRecord
+from common.records.leftovers import Leftovers
 from common.records.registry import Registry
 from common.streams.jobs import JobLanes
-from common.streams.leftovers import Leftovers
 from common.streams.replies import Doorbell
 from common.streams.requests import OPEN_TTL_MS, Requests
 from common.types import HubId

@@ -10,11 +10,11 @@ import pytest
 from common.broker.broker import Broker
 from common.errors import BrokerUnavailable
 from common.records.grid import HubRecord
+from common.records.leftovers import Leftovers
 from common.records.registry import Registry
+from common.records.request_book import RequestBook
 from common.streams.jobs import JobLanes
-from common.streams.leftovers import Leftovers
 from common.streams.queues import Queues
-from common.streams.request_book import RequestBook
 from common.streams.requests import Requests
 from common.types import HubId, RequestId
 from common.wire import LAST_WORD

@@ -7,7 +7,7 @@ import json
 import pytest
 from rich.console import Console
 
-from common.lan import lan_address, with_host
+from common.addresses import lan_address, with_host
 from ghub.showing.tables import as_json_text, listed, plain, table_of, when
 
 

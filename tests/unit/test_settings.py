@@ -7,8 +7,9 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 import hub
+from common.addresses import is_loopback
 from common.errors import SettingsError
-from common.settings import SharedSettings, is_loopback, read_settings
+from common.settings import SharedSettings, read_settings
 from hub.settings import Auth, HubSettings
 from provider.settings import EngineKind, EngineSettings, ProviderSettings, ServerSettings
 

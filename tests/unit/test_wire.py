@@ -15,7 +15,6 @@ from common.succession import Succession
 from common.types import ModelId, NodeId, Order, RequestId
 from common.wire import (
     LAST_WORD,
-    SIGNED_FIELDS,
     EntryId,
     Failure,
     Job,
@@ -23,7 +22,7 @@ from common.wire import (
     Start,
     Usage,
 )
-from tests.unit.strategies import CONTROL_ENTRIES, JOBS, REPLY_ENTRIES, UNKNOWN_FIELDS
+from tests.unit.strategies import CONTROL_ENTRIES, JOBS, REPLY_ENTRIES, SIGNED_FIELDS, UNKNOWN_FIELDS
 
 JOB = Job(
     id=RequestId("0" * 32),

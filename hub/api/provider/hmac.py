@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from common.direct import DirectRefused
+from common.errors import DirectRefused
 from common.types import NodeId
 from hub.access.gatekeeper import Gatekeeper
 from hub.access.members import Members

@@ -1,11 +1,12 @@
-"""What entries of streams look like on a line, and as arguments."""
+"""What hashes and streams look like on a line, and as arguments."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
 
-from common.broker.line import Answer
+from common.broker.errors import raise_first
+from common.broker.line import Answer, Line
 
 Fields = Mapping[bytes, bytes]
 _HIGHEST_ID = f"{2**64 - 1}-{2**64 - 1}".encode()
@@ -27,6 +28,13 @@ def fields_of(flat: Sequence[bytes] | None) -> Fields | None:
 def flat(fields: Fields) -> list[bytes]:
     """Fields as the arguments of XADD."""
     return [part for pair in fields.items() for part in pair]
+
+
+async def hashes_of(line: Line, keys: Sequence[str]) -> list[Fields]:
+    """The hashes under these keys, in this order; empty for one that is not there. redis-py's errors come through."""
+    answers = await line.ask([("HGETALL", key) for key in keys]) if keys else []
+    raise_first(answers)
+    return [fields_of(answer) or {} for answer in answers]
 
 
 async def is_used_up(commands: Redis, key: str) -> bool:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
 from common.records.registry import FORGET_NODE_MS
 from common.types import HubId, RequestId
 
@@ -26,7 +27,7 @@ class Leftovers:
             pipe = self._commands.pipeline(transaction=False)
             for hub in hubs:
                 pipe.exists(self._keys.hub(hub))
-            are_there = await pipe.execute() if hubs else []
+            are_there = await pipe.execute()
         return [hub for hub, is_there in zip(hubs, are_there, strict=True) if not is_there]
 
     async def open_of(self, hub: HubId, most: int | None = None) -> list[RequestId]:
@@ -43,7 +44,7 @@ class Leftovers:
         for request in requests:
             pipe.smove(self._keys.open_requests(source), self._keys.open_requests(taker), request)
         with broker_errors():
-            moved = await pipe.execute() if requests else []
+            moved = await pipe.execute()
         return [request for request, is_ours in zip(requests, moved, strict=True) if is_ours]
 
     async def forget(self, hub: HubId, now_ms: int) -> bool:

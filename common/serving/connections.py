@@ -1,7 +1,7 @@
 """Connections of clients: how many there may be, and how slowly and at what length they may say what they want.
 
 uvicorn bounds none of it: whoever opens connections and says nothing, or sends headers without end, costs it files and
-memory for ever. Bodies have limits of their own (see `common.serving.collect_body`).
+memory for ever. Bodies have limits of their own (see `common.serving.bodies.collect_body`).
 """
 
 import asyncio
@@ -10,7 +10,9 @@ from typing import Any
 
 import orjson
 from starlette.types import ASGIApp
+from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 HEAD_TIMEOUT_S = 30.0
 """For a request's line and headers, and for a new connection's first byte."""
@@ -38,10 +40,19 @@ class Crowd:
 
 
 class Connection(HttpToolsProtocol):
-    """One connection. Its further arguments are uvicorn's."""
+    """One connection. All but `door` and `crowd` are uvicorn's arguments."""
 
-    def __init__(self, *args: Any, door: Door, crowd: Crowd | None = None, **more: Any) -> None:  # noqa: ANN401 - uvicorn's
-        super().__init__(*args, **more)
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        door: Door,
+        crowd: Crowd | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
         self._door = door
         self._crowd = crowd
         self._head_bytes = 0

@@ -1,6 +1,7 @@
 """Lua scripts by name, run by their digest and loaded when the broker does not know them."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 
@@ -8,18 +9,17 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from common.broker.line import Answer, Argument, Command, Line
 
+_USES = re.compile(r"^-- Uses: (\w+)\.lua$", re.MULTILINE)
+
 
 class Script:
-    """One file of `common/lua`."""
+    """One file of `common/lua`, behind those that it says it uses."""
 
     def __init__(self, name: str) -> None:
-        self._text = files("common.lua").joinpath(f"{name}.lua").read_text()
-        self._digest = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
-
-    @property
-    def text(self) -> str:
+        own = _read(name)
+        self.text = "".join(map(_read, _USES.findall(own))) + own
         """What SCRIPT LOAD takes."""
-        return self._text
+        self._digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def command(self, keys: Sequence[Argument], args: Sequence[Argument]) -> Command:
         """What runs it, for those who say several things at once: `mend` then reads its answer."""
@@ -34,10 +34,14 @@ class Script:
     async def mend(self, line: Line, command: Command, answer: Answer) -> Answer:
         """The answer to its command; where the broker did not know it, run now. redis-py's errors are raised."""
         if isinstance(answer, NoScriptError):
-            _, answer = await line.ask((("SCRIPT", "LOAD", self._text), command))
+            _, answer = await line.ask((("SCRIPT", "LOAD", self.text), command))
         if isinstance(answer, ResponseError):
             raise answer
         return answer
+
+
+def _read(name: str) -> str:
+    return files("common.lua").joinpath(f"{name}.lua").read_text()
 
 
 PROVIDER_SCRIPTS = ("claim_jobs", "settle_job")

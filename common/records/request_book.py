@@ -1,10 +1,12 @@
 """Reads the requests of a grid, whichever hub they belong to, without a SCAN."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
+from common.broker.shapes import Fields, hashes_of
 from common.streams.jobs import LaneName
 from common.types import HubId, RequestId
 
@@ -33,15 +35,13 @@ class RequestBook:
 
     def __init__(self, broker: Broker) -> None:
         self._commands = broker.commands
+        self._line = broker.line
         self._keys = broker.keys
 
     async def read(self, requests: Sequence[RequestId]) -> dict[RequestId, Mapping[str, str]]:
         """The fields of those that the broker still knows."""
-        pipe = self._commands.pipeline(transaction=False)
-        for request in requests:
-            pipe.hgetall(self._keys.request(request))
         with broker_errors():
-            hashes = await pipe.execute() if requests else []
+            hashes = await hashes_of(self._line, [self._keys.request(request) for request in requests])
         return {request: _texts(raw) for request, raw in zip(requests, hashes, strict=True) if raw}
 
     async def read_fields(
@@ -52,7 +52,7 @@ class RequestBook:
         for request in requests:
             pipe.hmget(self._keys.request(request), [*fields])
         with broker_errors():
-            answers = await pipe.execute() if requests else []
+            answers = await pipe.execute()
         return {
             request: {
                 name: value.decode(errors="replace")
@@ -68,7 +68,7 @@ class RequestBook:
         for lane in lanes:
             pipe.zrange(self._keys.waiting(*lane), 0, most - 1, withscores=True)
         with broker_errors():
-            found = await pipe.execute() if lanes else []
+            found = await pipe.execute()
         return {
             lane: [Waiter(RequestId(name.decode(errors="replace")), int(score) // 1000) for name, score in one]
             for lane, one in zip(lanes, found, strict=True)
@@ -80,15 +80,11 @@ class RequestBook:
         with broker_errors():
             return bool(await looking)
 
-    async def waiting(self, lanes: Iterable[LaneName], most: int) -> list[RequestId]:
+    async def waiting(self, lanes: Sequence[LaneName], most: int) -> list[RequestId]:
         """Requests that wait in these lanes, at most so many of each, the first in each lane first."""
-        pipe = self._commands.pipeline(transaction=False)
-        for lane in lanes:
-            pipe.zrange(self._keys.waiting(*lane), 0, most - 1)
-        with broker_errors():
-            found = await pipe.execute()
-        return [RequestId(one.decode(errors="replace")) for lane in found for one in lane]
+        heads = await self.heads(lanes, most)
+        return [one.request for head in heads.values() for one in head]
 
 
-def _texts(raw: Mapping[Any, Any]) -> dict[str, str]:
+def _texts(raw: Fields) -> dict[str, str]:
     return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in raw.items()}

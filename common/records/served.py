@@ -6,7 +6,8 @@ A conversation goes by keyed digests of how it begins, and is forgotten after so
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
 from common.broker.line import Command
 from common.types import NodeId
 

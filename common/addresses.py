@@ -1,4 +1,4 @@
-"""What this machine is called by others."""
+"""Addresses: what this machine is called by others, and who reaches a server that is bound to one."""
 
 import ipaddress
 import socket
@@ -23,3 +23,19 @@ def with_host(url: str, host: str) -> str:
     """The same URL at another host."""
     parts = urlsplit(url)
     return parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host).geturl()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server bound to this address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def is_wildcard(host: str) -> bool:
+    """Whether a server bound to this address listens on all that its machine has, so that it is no place to go to."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return not host

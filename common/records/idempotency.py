@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from common.broker.broker import Broker, broker_errors
-from common.streams.scripts import Script
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
+from common.broker.scripts import Script
 from common.types import KeyId, RequestId
 
 _CLAIM = Script("claim_idempotency_key")
