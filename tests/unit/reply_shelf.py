@@ -1,0 +1,104 @@
+"""A broker in memory, as far as a hub's reader asks one: replies, and the hub's doorbell."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from common.errors import BrokerUnavailable, WireError
+from common.succession import LoggedEntry
+from common.types import RequestId
+from common.wire import EntryId
+from tests.unit.virtual_time import now_s
+
+OPENED = EntryId(0, 1)
+
+
+class Shelf:
+    """The replies. `is_away`: nobody reaches the broker."""
+
+    def __init__(self) -> None:
+        self.replies: dict[str, list[LoggedEntry] | WireError] = {}
+        self.is_away = False
+        self.kept: list[tuple[float, tuple[str, ...], int]] = []
+        """When which replies were renewed, and for how long (ms)."""
+        self.restored: list[str] = []
+        self.reads: list[tuple[int, int]] = []
+        """Of each read: how many replies, and how many entries of each at most."""
+
+    def say(self, reply: str, *entries: LoggedEntry) -> None:
+        """Entries come in."""
+        held = self.replies.setdefault(reply, [])
+        assert isinstance(held, list)
+        held += entries
+
+    async def keep(self, replies: Sequence[str], ttl_ms: int) -> list[bool]:
+        self._reach()
+        self.kept.append((now_s(), tuple(replies), ttl_ms))
+        return [reply in self.replies for reply in replies]
+
+    async def last_ids(self, replies: Sequence[str]) -> list[EntryId | None]:
+        self._reach()
+        return [self._last(reply) for reply in replies]
+
+    async def restore(self, reply: str, entries: Sequence[LoggedEntry], ttl_ms: int) -> bool:
+        self._reach()
+        assert ttl_ms > 0
+        was_lost = reply not in self.replies
+        self.restored.append(reply)
+        last = self._last(reply) or OPENED
+        self.say(reply, *(one for one in entries if one[0] > last))
+        return was_lost
+
+    async def read(self, after: Mapping[str, EntryId], count: int) -> dict[str, list[LoggedEntry] | WireError]:
+        self._reach()
+        self.reads.append((len(after), count))
+        found: dict[str, list[LoggedEntry] | WireError] = {}
+        for reply, last in after.items():
+            held = self.replies.get(reply, [])
+            news = held if isinstance(held, WireError) else [one for one in held if one[0] > last][:count]
+            if news:
+                found[reply] = news
+        return found
+
+    def _last(self, reply: str) -> EntryId | None:
+        held = self.replies.get(reply)
+        return held[-1][0] if isinstance(held, list) and held else None if held is None else OPENED
+
+    def _reach(self) -> None:
+        if self.is_away:
+            raise BrokerUnavailable("away")
+
+
+class Bell:
+    """The doorbell: it tells again what it told when it is heard again from its beginning."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._rung = asyncio.Condition()
+        self._told: list[RequestId] = []
+        self._heard = 0
+        self.kept_ms: list[int] = []
+
+    async def ring(self, *requests: str) -> None:
+        self._told += map(RequestId, requests)
+        async with self._rung:
+            self._rung.notify_all()
+
+    async def keep(self, ttl_ms: int) -> None:
+        if self._shelf.is_away:
+            raise BrokerUnavailable("away")
+        self.kept_ms.append(ttl_ms)
+
+    def hear_again(self) -> None:
+        self._heard = 0
+
+    async def wait(self, block_ms: int) -> set[RequestId]:
+        if self._shelf.is_away:
+            raise BrokerUnavailable("away")
+        assert block_ms > 0, "that would wait for ever"
+        try:
+            async with asyncio.timeout(block_ms / 1000), self._rung:
+                await self._rung.wait_for(lambda: len(self._told) > self._heard)
+        except TimeoutError:
+            return set()
+        news, self._heard = self._told[self._heard :], len(self._told)
+        return set(news)
