@@ -1,9 +1,11 @@
-"""A broker in memory, as far as a hub's reader asks one: replies, and the hub's doorbell."""
+"""A broker in memory, as far as both ends of replies ask one: replies, and a hub's doorbell."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
 
 from common.errors import BrokerUnavailable, WireError
+from common.streams.replies import ReplyWrite, Written
+from common.streams.shapes import Fields
 from common.succession import LoggedEntry
 from common.types import RequestId
 from common.wire import EntryId
@@ -23,6 +25,18 @@ class Shelf:
         self.restored: list[str] = []
         self.reads: list[tuple[int, int]] = []
         """Of each read: how many replies, and how many entries of each at most."""
+
+        self.renewals = 0
+        """Connections of a provider's line that were made anew."""
+        self.write_takes_s = 0.0
+        self.answers_to_lose = 0
+        """Of so many writes: what was written stays, and nobody hears of it."""
+        self.refused: set[str] = set()
+        """Replies that take nothing."""
+        self.writes: list[tuple[float, list[str]]] = []
+        """When what was written."""
+        self.looks: list[tuple[float, list[str]]] = []
+        """When which replies' newest entries were asked for."""
 
     def say(self, reply: str, *entries: LoggedEntry) -> None:
         """Entries come in."""
@@ -58,6 +72,40 @@ class Shelf:
             if news:
                 found[reply] = news
         return found
+
+    async def write(self, writes: Sequence[ReplyWrite], *, since: int | None = None) -> list[Written]:
+        self._reach()
+        if since is not None and since != self.renewals:
+            return [Written.UNSENT] * len(writes)
+        self.writes.append((now_s(), [f"{one.reply} {one.id}" for one in writes]))
+        await asyncio.sleep(self.write_takes_s)
+        written = [self._write(one) for one in writes]
+        if self.answers_to_lose:
+            self.answers_to_lose -= 1
+            raise BrokerUnavailable("the answer was lost")
+        return written
+
+    async def newest(self, replies: Sequence[str]) -> list[tuple[EntryId, Fields] | None]:
+        self._reach()
+        self.looks.append((now_s(), [*replies]))
+        return [self._newest(reply) for reply in replies]
+
+    def _write(self, write: ReplyWrite) -> Written:
+        last = self._last(write.reply)
+        if last is None:
+            return Written.GONE
+        if write.reply in self.refused:
+            return Written.REFUSED
+        if write.id <= last:
+            return Written.FENCED
+        self.say(write.reply, (write.id, write.entry))
+        return Written.YES
+
+    def _newest(self, reply: str) -> tuple[EntryId, Fields] | None:
+        held = self.replies.get(reply)
+        if not isinstance(held, list):
+            return None
+        return (held[-1][0], held[-1][1].to_fields()) if held else (OPENED, {b"open": b"1"})
 
     def _last(self, reply: str) -> EntryId | None:
         held = self.replies.get(reply)
