@@ -68,7 +68,9 @@ def test_it_knows_how_long_its_entries_are_on_average() -> None:
     """By that a hub guesses what a client that is behind has left at the broker."""
     inbox = Inbox(RequestId("r1"), REPLY, 100)
     assert inbox.entry_bytes == 0
-    inbox.deliver(entries((1, 0), (1, 1)))
+    inbox.deliver(entries((1, 0)))
+    assert inbox.entry_bytes == 1000
+    inbox.deliver(entries((1, 1)))
     inbox.deliver([(EntryId(1, 2), ReplyEntry(data=b"x" * 400))])
     inbox.take()
     assert inbox.entry_bytes == 800

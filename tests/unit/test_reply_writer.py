@@ -248,8 +248,9 @@ class TestABrokerThatIsAway:
             assert (owing.over, also.over, quiet.over) == ([ReplyState.LOST], [ReplyState.LOST], [])
             assert not node.writer.owes(owing.reply)
             node.shelf.is_away = False
+            node.shelf.replies["r2"] = []
             await quiet.say(b"c")
-            assert node.said("r2") == ["1-0 claim", "1-1 c"]
+            assert node.said("r2") == ["1-0 claim", "1-1 c"], "it looks first, as nobody knows what was forgotten"
             assert node.said("r0") == ["1-0 claim"], "an answer with a hole in it"
 
         at_work(story)
@@ -358,6 +359,20 @@ class TestWaitingForAHub:
             looks = len(node.shelf.looks)
             await asyncio.sleep(2)
             assert len(node.shelf.looks) == looks, "it is looked for no more"
+
+        at_work(story)
+
+    def test_an_end_that_came_meanwhile_is_written_as_soon_as_it_is_back(self) -> None:
+        async def story(node: Node) -> None:
+            attempt = await node.claimed()
+            node.come_back()
+            del node.shelf.replies["r1"]
+            await asyncio.sleep(LOOK_S + 0.01)
+            attempt.reply.put(ReplyEntry(end=Usage(1, 2)))
+            node.shelf.say("r1")
+            assert await asyncio.wait_for(attempt.reply.flushed(), 2 * LOOK_S) is ReplyState.OPEN
+            held = node.shelf.replies["r1"]
+            assert held == [(EntryId(1, 0), CLAIM), (EntryId(1, 1), ReplyEntry(end=Usage(1, 2)))]
 
         at_work(story)
 

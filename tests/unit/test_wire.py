@@ -16,6 +16,7 @@ from common.types import ModelId, NodeId, Order, RequestId
 from common.wire import (
     LAST_WORD,
     MAX_ATTEMPT,
+    OPENING_ID,
     SIGNED_FIELDS,
     EntryId,
     Failure,
@@ -195,10 +196,14 @@ class TestReplyEntry:
             (b"error", "retryable", "no"),
             (b"error", "param", 3),
             (b"start", "status", 100),
+            (b"start", "status", 199),
             (b"start", "status", 204),
+            (b"start", "status", 205),
             (b"start", "status", 304),
+            (b"start", "status", 600),
             (b"error", "status", 204),
-            (b"error", "status", 200),
+            (b"error", "status", 399),
+            (b"error", "status", 600),
             (b"end", "prompt_tokens", True),
             (b"end", "prompt_tokens", -1),
             (b"end", "completion_tokens", 2**31 + 1),
@@ -260,6 +265,10 @@ class TestEntryId:
     @given(st.integers(0, 2**63), st.integers(0, 2**63))
     def test_reads_what_it_writes(self, attempt: int, n: int) -> None:
         assert EntryId.parse(str(EntryId(attempt, n)).encode()) == EntryId(attempt, n)
+
+    def test_the_ids_of_a_hub_s_own_entries_are_for_ever(self) -> None:
+        """A grid is upgraded process by process: all must mean the same by them."""
+        assert (OPENING_ID, str(LAST_WORD)) == ("0-1", "2147483648-0")
 
     def test_compares_by_number_and_attempt_first(self) -> None:
         assert sorted([EntryId(2, 0), EntryId(1, 10), EntryId(1, 9), EntryId(10, 0), EntryId(0, 1)]) == [
