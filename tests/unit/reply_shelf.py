@@ -20,6 +20,8 @@ class Shelf:
     def __init__(self) -> None:
         self.replies: dict[str, list[LoggedEntry] | WireError] = {}
         self.is_away = False
+        self.tries = 0
+        """How often somebody asked while it was away."""
         self.kept: list[tuple[float, tuple[str, ...], int]] = []
         """When which replies were renewed, and for how long (ms)."""
         self.restored: list[str] = []
@@ -45,16 +47,16 @@ class Shelf:
         held += entries
 
     async def keep(self, replies: Sequence[str], ttl_ms: int) -> list[bool]:
-        self._reach()
+        self.reach()
         self.kept.append((now_s(), tuple(replies), ttl_ms))
         return [reply in self.replies for reply in replies]
 
     async def last_ids(self, replies: Sequence[str]) -> list[EntryId | None]:
-        self._reach()
+        self.reach()
         return [self._last(reply) for reply in replies]
 
     async def restore(self, reply: str, entries: Sequence[LoggedEntry], ttl_ms: int) -> bool:
-        self._reach()
+        self.reach()
         assert ttl_ms > 0
         was_lost = reply not in self.replies
         self.restored.append(reply)
@@ -63,7 +65,7 @@ class Shelf:
         return was_lost
 
     async def read(self, after: Mapping[str, EntryId], count: int) -> dict[str, list[LoggedEntry] | WireError]:
-        self._reach()
+        self.reach()
         self.reads.append((len(after), count))
         found: dict[str, list[LoggedEntry] | WireError] = {}
         for reply, last in after.items():
@@ -74,7 +76,7 @@ class Shelf:
         return found
 
     async def write(self, writes: Sequence[ReplyWrite], *, since: int | None = None) -> list[Written]:
-        self._reach()
+        self.reach()
         if since is not None and since != self.renewals:
             return [Written.UNSENT] * len(writes)
         self.writes.append((now_s(), [f"{one.reply} {one.id}" for one in writes]))
@@ -86,7 +88,7 @@ class Shelf:
         return written
 
     async def newest(self, replies: Sequence[str]) -> list[tuple[EntryId, Fields] | None]:
-        self._reach()
+        self.reach()
         self.looks.append((now_s(), [*replies]))
         return [self._newest(reply) for reply in replies]
 
@@ -111,8 +113,10 @@ class Shelf:
         held = self.replies.get(reply)
         return held[-1][0] if isinstance(held, list) and held else None if held is None else OPENED
 
-    def _reach(self) -> None:
+    def reach(self) -> None:
+        """Raise BrokerUnavailable while it is away."""
         if self.is_away:
+            self.tries += 1
             raise BrokerUnavailable("away")
 
 
@@ -125,6 +129,8 @@ class Bell:
         self._told: list[RequestId] = []
         self._heard = 0
         self.kept_ms: list[int] = []
+        self.waits = 0
+        """How often it was listened to."""
 
     async def ring(self, *requests: str) -> None:
         self._told += map(RequestId, requests)
@@ -132,16 +138,15 @@ class Bell:
             self._rung.notify_all()
 
     async def keep(self, ttl_ms: int) -> None:
-        if self._shelf.is_away:
-            raise BrokerUnavailable("away")
+        self._shelf.reach()
         self.kept_ms.append(ttl_ms)
 
     def hear_again(self) -> None:
         self._heard = 0
 
     async def wait(self, block_ms: int) -> set[RequestId]:
-        if self._shelf.is_away:
-            raise BrokerUnavailable("away")
+        self._shelf.reach()
+        self.waits += 1
         assert block_ms > 0, "that would wait for ever"
         try:
             async with asyncio.timeout(block_ms / 1000), self._rung:
