@@ -1,7 +1,7 @@
 """A broker in memory, as far as both ends of replies ask one: replies, and a hub's doorbell."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from common.errors import BrokerUnavailable, WireError
 from common.streams.replies import ReplyWrite, Written
@@ -33,6 +33,10 @@ class Shelf:
         self.write_takes_s = 0.0
         self.answers_to_lose = 0
         """Of so many writes: what was written stays, and nobody hears of it."""
+        self.on_write: Callable[[], None] | None = None
+        """Happens once, on the way of the next write."""
+        self.rung: set[tuple[str, RequestId]] = set()
+        """Which bells were rung for which requests."""
         self.refused: set[str] = set()
         """Replies that take nothing."""
         self.writes: list[tuple[float, list[str]]] = []
@@ -48,6 +52,7 @@ class Shelf:
 
     async def keep(self, replies: Sequence[str], ttl_ms: int) -> list[bool]:
         self.reach()
+        assert ttl_ms > 0
         self.kept.append((now_s(), tuple(replies), ttl_ms))
         return [reply in self.replies for reply in replies]
 
@@ -77,9 +82,13 @@ class Shelf:
 
     async def write(self, writes: Sequence[ReplyWrite], *, since: int | None = None) -> list[Written]:
         self.reach()
+        if (event := self.on_write) is not None:
+            self.on_write = None
+            event()
         if since is not None and since != self.renewals:
             return [Written.UNSENT] * len(writes)
         self.writes.append((now_s(), [f"{one.reply} {one.id}" for one in writes]))
+        self.rung |= {(one.doorbell, one.request) for one in writes}
         await asyncio.sleep(self.write_takes_s)
         written = [self._write(one) for one in writes]
         if self.answers_to_lose:
@@ -139,6 +148,7 @@ class Bell:
 
     async def keep(self, ttl_ms: int) -> None:
         self._shelf.reach()
+        assert ttl_ms > 0
         self.kept_ms.append(ttl_ms)
 
     def hear_again(self) -> None:

@@ -37,6 +37,14 @@ def test_it_is_full_at_its_limit_and_empty_after_a_take() -> None:
     assert fullness == [False, True, True, False, False, True]
 
 
+def test_a_byte_less_than_its_limit_does_not_fill_it() -> None:
+    inbox = Inbox(RequestId("r1"), REPLY, 1001)
+    for n in range(2):
+        inbox.deliver(entries((1, n)))
+        assert not inbox.is_full
+        inbox.take()
+
+
 def test_entries_without_data_fill_it_too_and_are_not_kept_without_end() -> None:
     inbox = Inbox(RequestId("r1"), REPLY, 2000)
     for n in range(100):

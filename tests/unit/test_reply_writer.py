@@ -148,6 +148,19 @@ class TestPace:
 
         at_work(story)
 
+    def test_a_short_answer_is_one_entry_and_its_hub_is_rung(self) -> None:
+        async def story(node: Node) -> None:
+            attempt = node.open()
+            assert await attempt.reply.flushed() is ReplyState.OPEN, "nothing was said yet"
+            attempt.reply.put(ReplyEntry(claim=NODE, data=b"a"))
+            attempt.reply.put_data(b"b")
+            attempt.reply.put(ReplyEntry(end=Usage(1, 2)))
+            assert await attempt.reply.flushed() is ReplyState.OPEN
+            assert node.shelf.replies["r1"] == [(EntryId(1, 0), ReplyEntry(claim=NODE, data=b"ab", end=Usage(1, 2)))]
+            assert node.shelf.rung == {("bell", RequestId("r1"))}
+
+        at_work(story)
+
 
 class TestEnds:
     def test_each_end_is_told_once_and_the_others_go_on(self) -> None:
@@ -234,6 +247,29 @@ class TestABrokerThatIsAway:
 
         at_work(story)
 
+    def test_a_short_absence_costs_hardly_more_than_it_takes(self) -> None:
+        async def story(node: Node) -> None:
+            attempt = await node.claimed()
+            node.shelf.is_away = True
+            attempt.reply.put_data(b"a")
+            await asyncio.sleep(0.1)
+            node.shelf.is_away = False
+            await asyncio.wait_for(attempt.reply.flushed(), 0.3)
+
+        at_work(story)
+
+    def test_the_grace_is_the_same_where_the_connection_broke_before_anything_was_said(self) -> None:
+        async def story(node: Node) -> None:
+            attempt, other = [await node.claimed(f"r{n}") for n in range(2)]
+            node.come_back()
+            node.shelf.is_away = True
+            attempt.reply.put_data(b"a")
+            assert await attempt.reply.flushed() is ReplyState.LOST
+            node.shelf.is_away = False
+            await other.say(b"b")
+
+        at_work(story)
+
     def test_past_it_those_are_lost_that_owe_something_and_it_works_on(self) -> None:
         async def story(node: Node) -> None:
             owing, also, quiet = [await node.claimed(f"r{n}") for n in range(3)]
@@ -280,6 +316,27 @@ class TestAConnectionMadeAnew:
             looks = len(node.shelf.looks)
             await asyncio.sleep(10)
             assert len(node.shelf.looks) == looks, "and then it is known to be whole"
+
+        at_work(story)
+
+    @pytest.mark.parametrize("lost", [0, 2])
+    def test_a_write_that_meets_it_writes_nothing_until_all_was_looked_at(self, lost: int) -> None:
+        """The broker would take what comes next, and what it forgot could never be put in its place again."""
+
+        async def story(node: Node) -> None:
+            attempt = await node.claimed()
+            await attempt.say(b"a", b"b")
+
+            def forget() -> None:
+                node.come_back()
+                node.shelf.replies["r1"] = [(EntryId(1, 0), CLAIM)]
+
+            if lost:
+                node.come_back()  # it has to be made whole, and on the way of that the connection breaks again
+                node.shelf.replies["r1"] = [(EntryId(1, 0), CLAIM), (EntryId(1, 1), ReplyEntry(data=b"a"))]
+            node.shelf.on_write = forget
+            await attempt.say(b"c")
+            assert node.said() == ["1-0 claim", "1-1 a", "1-2 b", "1-3 c"]
 
         at_work(story)
 
@@ -467,6 +524,68 @@ class TestWaitingForAHub:
             assert attempt.over == []
             node.shelf.refused.clear()
             assert await asyncio.wait_for(attempt.reply.flushed(), 1) is ReplyState.OPEN
+
+        at_work(story)
+
+    def test_one_that_began_after_the_return_and_goes_is_over_at_once(self) -> None:
+        async def story(node: Node) -> None:
+            node.come_back()
+            await asyncio.sleep(1)
+            attempt = await node.claimed()
+            del node.shelf.replies["r1"]
+            attempt.reply.put_data(b"x")
+            assert await asyncio.wait_for(attempt.reply.flushed(), 0.1) is ReplyState.GONE
+
+        at_work(story)
+
+    def test_to_see_that_it_is_missing_again_and_again_wins_it_no_time(self) -> None:
+        async def story(node: Node) -> None:
+            attempt = await node.claimed()
+            node.come_back()
+            del node.shelf.replies["r1"]
+            began_s = now_s()
+            attempt.reply.put_data(b"x")
+            while attempt.reply.state is ReplyState.OPEN:
+                await asyncio.sleep(2)
+                attempt.reply.miss()
+            assert now_s() - began_s <= REOPEN_S + 3
+
+        at_work(story)
+
+    @pytest.mark.parametrize("end", [ReplyState.FENCED, ReplyState.LOST, ReplyState.GONE])
+    def test_however_it_ends_it_is_looked_for_no_more(self, end: ReplyState) -> None:
+        async def story(node: Node) -> None:
+            attempt, other = [await node.claimed(f"r{n}") for n in range(2)]
+            node.come_back()
+            del node.shelf.replies["r0"]
+            attempt.reply.put_data(b"x")
+            await other.say(b"x")
+            if end is ReplyState.FENCED:
+                node.shelf.say("r0", (EntryId(2, 0), ReplyEntry(claim=OTHER)))
+            elif end is ReplyState.LOST:
+                node.shelf.refused.add("r0")
+                node.shelf.say("r0")
+            assert await attempt.reply.flushed() is end
+            looks = len(node.shelf.looks)
+            await asyncio.sleep(5)
+            assert len(node.shelf.looks) == looks
+
+        at_work(story)
+
+    def test_nor_when_the_broker_was_away_for_too_long_meanwhile(self) -> None:
+        async def story(node: Node) -> None:
+            attempt, other = [await node.claimed(f"r{n}") for n in range(2)]
+            node.come_back()
+            del node.shelf.replies["r0"]
+            attempt.reply.put_data(b"x")
+            await other.say(b"x")
+            node.shelf.is_away = True
+            assert await attempt.reply.flushed() is ReplyState.LOST
+            node.shelf.is_away = False
+            await other.say(b"y")
+            looks = len(node.shelf.looks)
+            await asyncio.sleep(5)
+            assert len(node.shelf.looks) == looks
 
         at_work(story)
 
