@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from common import limits as limits_module
 from common.broker.broker import Broker
+from common.records import limits as limits_module
 from common.records.credentials import ClientKey
 from common.records.limits import Limits, LimitSettings, Saying, Standing, Verb, Verdict
 from common.streams.jobs import LaneName
