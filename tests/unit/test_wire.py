@@ -145,7 +145,11 @@ class TestReplyEntry:
     def test_a_plain_token_is_one_field(self, data: bytes) -> None:
         entry = ReplyEntry(data=b"x" + data)
         assert entry.to_fields() == {b"data": b"x" + data}
-        assert ReplyEntry.from_fields({b"data": b"x" + data}) == entry
+        assert ReplyEntry.from_fields({b"data": b"x" + data}) == ReplyEntry.read([b"data", b"x" + data]) == entry
+
+    def test_what_holds_one_field_need_not_be_a_plain_token_nor_what_begins_with_data(self) -> None:
+        assert ReplyEntry.read([b"release", b"gone"]) == ReplyEntry(release="gone")
+        assert ReplyEntry.read([b"data", b"x", b"release", b"gone"]) == ReplyEntry(data=b"x", release="gone")
 
     def test_the_opening_entry_says_nothing(self) -> None:
         assert ReplyEntry.from_fields({b"open": b"1"}) == ReplyEntry()
