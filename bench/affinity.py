@@ -20,13 +20,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from bench.ending import end_when_told
+from bench.ground import empty_grid
 from common.signing import SigningKeys
 from common.types import ModelId, RequestId
 from common.wire import Job
 from hub.affinity.opening import opening_of
-from tests.support.brokers import BrokerProcess
+from tests.doubles.process import EngineProcess
 from tests.support.figures import figures, total
-from tests.support.grid import SIGNING_KEY, Grid
+from tests.support.grid import SIGNING_KEY
 from tests.support.llamacpp import MODEL, real_llamacpp
 from tests.support.pair import QUICK
 from tests.support.processes import until
@@ -94,19 +96,13 @@ def stream(hub: str, body: dict[str, Any]) -> Turn:
 @contextmanager
 def two_hubs(engines: Sequence[str], model: str, slots: int) -> Iterator[dict[str, str]]:
     """One hub that sets jobs aside and one that doesn't, over a node for each engine."""
-    with tempfile.TemporaryDirectory() as folder:
-        broker = BrokerProcess("valkey", Path(folder))
-        grid = Grid(broker, Path(folder))
-        try:
-            hubs = {"with": grid.hub(), "without": grid.hub(GHUB_HUB_AFFINITY_WAIT_MS="0")}
-            for engine in engines:
-                grid.provider(engine, **QUICK, GHUB_PROVIDER_SLOTS=str(slots))
-            for hub in hubs.values():
-                until(lambda hub=hub: total(figures(hub), "ghub_model_nodes", model=model) == len(engines), 30, "nodes")
-            yield hubs
-        finally:
-            grid.close()
-            broker.stop()
+    with empty_grid() as grid:
+        hubs = {"with": grid.hub(), "without": grid.hub(GHUB_HUB_AFFINITY_WAIT_MS="0")}
+        for engine in engines:
+            grid.provider(engine, **QUICK, GHUB_PROVIDER_SLOTS=str(slots))
+        for hub in hubs.values():
+            until(lambda hub=hub: total(figures(hub), "ghub_model_nodes", model=model) == len(engines), 30, "nodes")
+        yield hubs
 
 
 def talk(nodes: int, talks: int, turns: int, words: int, slots: int) -> None:
@@ -155,23 +151,17 @@ def cost(rounds: int) -> None:
             opening_of(job, None, signing, 2048)
             times.append(time.perf_counter() - began)
         print(f"| {size} KiB | {statistics.median(times) * 1e6:.0f} µs |")
-    with tempfile.TemporaryDirectory() as folder:
-        broker = BrokerProcess("valkey", Path(folder))
-        grid = Grid(broker, Path(folder))
-        engines = [grid.engine("tiny:1b", slots=4) for _ in range(3)]
-        try:
-            with two_hubs([engine.url for engine in engines], "tiny:1b", 4) as hubs:
-                print("\n| new conversation of | with, ms | without, ms | with / without |\n|---|---|---|---|")
-                for words in (4, 600, 10_000):
-                    times_of: dict[str, list[float]] = {way: [] for way in hubs}
-                    for _ in range(rounds):
-                        for way, hub in hubs.items():
-                            times_of[way].append(Talk(words).ask(hub, "tiny:1b").first_s)
-                    row = [statistics.median(times_of[way]) * 1000 for way in ("with", "without")]
-                    print(f"| {words} words | {row[0]:.2f} | {row[1]:.2f} | {row[0] / row[1]:.2f} |")
-        finally:
-            grid.close()
-            broker.stop()
+    with ExitStack() as stack:
+        engines = [stack.enter_context(EngineProcess(models=("tiny:1b",), slots=4)) for _ in range(3)]
+        hubs = stack.enter_context(two_hubs([engine.url for engine in engines], "tiny:1b", 4))
+        print("\n| new conversation of | with, ms | without, ms | with / without |\n|---|---|---|---|")
+        for words in (4, 600, 10_000):
+            times_of: dict[str, list[float]] = {way: [] for way in hubs}
+            for _ in range(rounds):
+                for way, hub in hubs.items():
+                    times_of[way].append(Talk(words).ask(hub, "tiny:1b").first_s)
+            row = [statistics.median(times_of[way]) * 1000 for way in ("with", "without")]
+            print(f"| {words} words | {row[0]:.2f} | {row[1]:.2f} | {row[0] / row[1]:.2f} |")
 
 
 def a_job(body: bytes) -> Job:
@@ -196,4 +186,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_when_told()
     main()

@@ -8,27 +8,19 @@ adds by itself is the difference to that. Engine and load are those of `bench.co
 """
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import NamedTuple
 
-import psutil
-
-from bench.compare.load import Figures, Task
-from bench.compare.systems import PROJECT, engine
+from bench.compare.load import Figures, Task, load
+from bench.compare.systems import engine
 from bench.compare.wire import MODEL
-from tests.support.brokers import BrokerProcess
+from bench.ending import end_when_told
+from bench.ground import cpu_s, empty_grid
 from tests.support.fronts import FrontProcess
-from tests.support.grid import Grid
 
-LIMIT_S = 120
 RESUMABLE = {"x-ghub-resumable": "1"}
 
 
@@ -48,32 +40,13 @@ class Way(NamedTuple):
     headers: dict[str, str]
 
 
-def load(task: Task) -> Figures:
-    """Run the load generator in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.compare.load"],
-        input=json.dumps(asdict(task)),
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=PROJECT,
-        timeout=LIMIT_S,
-    )
-    return Figures(**json.loads(done.stdout))
-
-
-def measure(task: Task, way: Way, hub: psutil.Process, front: psutil.Process) -> Measured:
-    """One run of a task, and what hub and front took for it."""
-    before = [_cpu_s(one) for one in (hub, front)]
+def measure(task: Task, way: Way, hub: int, front: int) -> Measured:
+    """One run of a task, and what the processes of hub and front took for it."""
+    before = [cpu_s(pid) for pid in (hub, front)]
     figures = load(replace(task, port=int(way.url.rpartition(":")[2]), headers=way.headers))
     if figures.errors or figures.lost or figures.repeated or figures.disordered:
         raise SystemExit(f"{way.name}: {figures}")
-    return Measured(figures, *(_cpu_s(one) - old for one, old in zip((hub, front), before, strict=True)))
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
+    return Measured(figures, *(cpu_s(pid) - old for pid, old in zip((hub, front), before, strict=True)))
 
 
 def report(name: str, rows: dict[str, list[Measured]]) -> None:
@@ -103,26 +76,23 @@ def main(words: Sequence[str] | None = None) -> None:
         f"{said.streams} streams, 20 ms a token": Task(port=0, streams=said.streams, events=150, pace_ms=20),
     }
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        broker = BrokerProcess("valkey", folder)
-        stack.callback(broker.stop)
-        grid = Grid(broker, folder)
-        stack.callback(grid.close)
+        grid = stack.enter_context(empty_grid())
         hub = grid.hub()
         url = f"http://127.0.0.1:{stack.enter_context(engine())}"
         grid.provider(url, GHUB_PROVIDER_SLOTS=str(said.streams))
         grid.wait_for_model(hub, MODEL)
-        front = FrontProcess([hub], folder)
+        front = FrontProcess([hub], grid.folder)
         stack.callback(front.process.kill)
         ways = [Way("hub", hub, {}), Way("resumable", hub, RESUMABLE), Way("front", front.url, {})]
-        hub_process, front_process = (psutil.Process(one.pid) for one in (grid.hubs[hub], front.process))
+        pids = (grid.hubs[hub].pid, front.process.pid)
         for name, task in tasks.items():
             rows: dict[str, list[Measured]] = {way.name: [] for way in ways}
             for turn in range(said.rounds):
                 for way in ways if turn % 2 == 0 else reversed(ways):
-                    rows[way.name].append(measure(task, way, hub_process, front_process))
+                    rows[way.name].append(measure(task, way, *pids))
             report(name, rows)
 
 
 if __name__ == "__main__":
+    end_when_told()
     main()

@@ -1,6 +1,6 @@
 """Which HTTP client carries the hop from provider to engine: CPU and delay per small event.
 
-Run: `uv run python bench/engine_hop.py` (about two minutes; add `--with httpx-aiohttp` after `uv run` for that row).
+Run: `uv run python -m bench.engine_hop` (about two minutes; add `--with httpx-aiohttp` after `uv run` for that row).
 
 A server process writes small SSE events, each in a chunk of its own, as engines do. A process per client reads many
 such streams at once on uvloop and counts its own CPU (user + system). Rounds are interleaved, so that whatever else the
@@ -20,15 +20,17 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import uvloop
+
+from bench.ending import end_when_told
 
 EVENT_PADDING = b"." * 120
 MARK = b'"t":'
 SAMPLE_EVERY = 8
 RUN_LIMIT_S = 60
+COMMAND = (sys.executable, "-m", "bench.engine_hop")
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,7 @@ async def serve() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal served
         head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(len(b"{}"))  # what is left unread when a connection closes resets it
         events, gap_ms = head.split(b" ", 2)[1].strip(b"/").split(b"/")
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         gap_s = float(gap_ms) / 1000
@@ -229,7 +232,7 @@ async def read(client: str, url: str, streams: int) -> None:
 def measure(client: str, load: Load, port: int) -> dict[str, float]:
     """One round of one client in a process of its own."""
     url = f"http://127.0.0.1:{port}/{load.events}/{load.gap_ms}"
-    command = [sys.executable, str(Path(__file__)), "--client", client, "--url", url, "--streams", str(load.streams)]
+    command = [*COMMAND, "--client", client, "--url", url, "--streams", str(load.streams)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=RUN_LIMIT_S)
     figures: dict[str, float] = json.loads(done.stdout)
     expected = load.events * load.streams
@@ -277,7 +280,7 @@ def main() -> None:
         clients = [name for name, (_, module) in CLIENTS.items() if importlib.util.find_spec(module)]
         for missing in CLIENTS.keys() - clients:
             print(f"left out, not installed: {missing}")
-        with subprocess.Popen([sys.executable, str(Path(__file__)), "--serve"], stdout=subprocess.PIPE) as server:
+        with subprocess.Popen([*COMMAND, "--serve"], stdout=subprocess.PIPE) as server:
             try:
                 assert server.stdout is not None
                 compare(clients, options.rounds, int(server.stdout.readline()))
@@ -286,4 +289,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_when_told()
     main()

@@ -9,16 +9,14 @@ ones that wait in the hub's queues, since no node has a free slot.
 
 import argparse
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import aiohttp
-import psutil
 
+from bench.ending import end_when_told
+from bench.ground import cpu_s, empty_grid
 from common.broker.broker import connect
-from tests.support.brokers import BrokerProcess
 from tests.support.crowd import NodeCrowd
 from tests.support.grid import Grid, chat
 from tests.support.processes import until
@@ -80,15 +78,15 @@ async def crowded(grid: Grid, nodes: int, queued: int) -> AsyncIterator[tuple[st
 async def measure(grid: Grid, nodes: int, queued: int, watchers: Sequence[int]) -> None:
     """Print a table: CPU of hub and broker by the number of watchers, each measured between two without any."""
     async with crowded(grid, nodes, queued) as (hub, session):
-        processes = {"hub": psutil.Process(grid.hubs[hub].pid), "broker": psutil.Process(grid.broker.process.pid)}
+        processes = {"hub": grid.hubs[hub].pid, "broker": grid.broker.process.pid}
 
         async def used(count: int) -> tuple[dict[str, float], float]:
             read = [0]
             tasks = [asyncio.create_task(watch(session, hub, read)) for _ in range(count)]
             await asyncio.sleep(SETTLE_S)
-            before, begun = {name: cpu_s(one) for name, one in processes.items()}, read[0]
+            before, begun = {name: cpu_s(pid) for name, pid in processes.items()}, read[0]
             await asyncio.sleep(MEASURE_S)
-            cpu = {name: (cpu_s(one) - before[name]) / MEASURE_S for name, one in processes.items()}
+            cpu = {name: (cpu_s(pid) - before[name]) / MEASURE_S for name, pid in processes.items()}
             for task in tasks:
                 task.cancel()
             return cpu, (read[0] - begun) / MEASURE_S / max(1, count)
@@ -112,12 +110,6 @@ async def serve(grid: Grid, nodes: int, queued: int) -> None:
         await asyncio.Event().wait()
 
 
-def cpu_s(process: psutil.Process) -> float:
-    """CPU seconds that a process has used."""
-    times = process.cpu_times()
-    return times.user + times.system
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=200)
@@ -125,20 +117,13 @@ def main() -> None:
     parser.add_argument("--watchers", type=lambda text: [int(one) for one in text.split(",")], default=[1, 5])
     parser.add_argument("--serve", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        broker = BrokerProcess("valkey", Path(folder))
-        grid = Grid(broker, Path(folder))
-        try:
-            if options.serve:
-                asyncio.run(serve(grid, options.nodes, options.queued))
-            else:
-                asyncio.run(measure(grid, options.nodes, options.queued, options.watchers))
-        except KeyboardInterrupt:
-            pass
-        finally:
-            grid.close()
-            broker.stop()
+    with empty_grid() as grid, suppress(KeyboardInterrupt):
+        if options.serve:
+            asyncio.run(serve(grid, options.nodes, options.queued))
+        else:
+            asyncio.run(measure(grid, options.nodes, options.queued, options.watchers))
 
 
 if __name__ == "__main__":
+    end_when_told()
     main()

@@ -10,7 +10,7 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from common.errors import GHubError, SignatureError
+from common.errors import DirectRefused, SignatureError
 from common.signing import SigningKeys, canonical
 from common.types import DirectRefusal
 
@@ -23,14 +23,6 @@ _FORM = re.compile(
     r"v1:(?P<key_id>[!-9;-~]{1,64}):(?P<made_at_s>[0-9]{1,12}):(?P<nonce>[A-Za-z0-9_-]{16,64}):(?P<digest>[0-9a-f]{64})",
     re.ASCII,
 )
-
-
-class DirectRefused(GHubError):
-    """A direct call's HMAC is not accepted."""
-
-    def __init__(self, code: DirectRefusal, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,12 @@ GHubError
 ├── ClientGone             nobody is there to hear anything
 ├── BodyTooLong            a request's body is longer than allowed; the rest is not read
 ├── WireError              bytes from the broker that are no job or entry of ours
-└── SignatureError         a job that nobody with our key signed
+├── SignatureError         a job that nobody with our key signed
+├── DirectRefused          a direct call's HMAC is not accepted; with the code that clients hear
+└── RulesError             no rules of a broker user allow these models and nothing else
 """
+
+from common.types import DirectRefusal
 
 
 class GHubError(Exception):
@@ -48,6 +52,18 @@ class WireError(GHubError):
 
 class SignatureError(GHubError):
     """A job's signature is missing, of an unknown key, or wrong."""
+
+
+class DirectRefused(GHubError):
+    """A direct call's HMAC is not accepted."""
+
+    def __init__(self, code: DirectRefusal, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class RulesError(GHubError):
+    """No rules can be written that allow these models and nothing else."""
 
 
 class ClientGone(GHubError):

@@ -12,7 +12,7 @@
 | `ghub:nonce:<key id>:<nonce>` | string, TTL | a direct call's HMAC that was used |
 | `ghub:{jobs}:<lane>:<model>` | stream, group `providers` | jobs waiting or running |
 | `ghub:{jobs}:near:<node>` | stream, group `providers` | jobs set aside for one node for a moment, or running there |
-| `ghub:{jobs}:waiting:<lane>:<model>` | zset, TTL | request -> published at, ms: places in the queue, a hint |
+| `ghub:{jobs}:waiting:<lane>:<model>` | zset, TTL | request -> its entry as a number: places in the queue, a hint |
 | `ghub:{jobs}:lanes` | set, TTL | every lane in use |
 | `ghub:{served}:<digest>` | string, TTL | which node has served a conversation that begins so |
 | `ghub:request:<id>` | hash, TTL | one request, for people and hubs |
@@ -90,7 +90,7 @@ class Keys:
         """Stream of the jobs of one model in one lane; of those set aside for a node, that node's for all models."""
         return f"{self.prefix}{{jobs}}:{lane}:{model}" if near is None else f"{self.prefix}{{jobs}}:near:{near}"
 
-    def waiting(self, lane: Lane, model: ModelId, near: NodeId | None = None) -> str:  # noqa: ARG002 - see below
+    def waiting(self, lane: Lane, model: ModelId, _near: NodeId | None = None) -> str:
         """Zset that orders the requests still waiting in a lane; with those that are set aside for a node."""
         return f"{self.prefix}{{jobs}}:waiting:{lane}:{model}"
 

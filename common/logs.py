@@ -118,7 +118,7 @@ def _hear_crashes() -> None:
             name = None if args.thread is None else args.thread.name
             log.error("thread_crashed", thread=name, exc_info=(args.exc_type, args.exc_value, args.exc_traceback))
 
-    def passed_over(args: Any) -> None:  # noqa: ANN401 - the type stands in no module
+    def passed_over(args: "sys.UnraisableHookArgs") -> None:
         about = args.err_msg or "an exception was passed over"
         log.error("exception_ignored", where=about, exc_info=(args.exc_type, args.exc_value, args.exc_traceback))
 
@@ -131,4 +131,4 @@ def say_failed(name: str, error: str, log_format: LogFormat) -> None:
         if log_format is LogFormat.JSON:
             log.error("process_failed", process=name, error=line)
         else:
-            print(f"{name}: {line}", file=sys.stderr)  # noqa: T201 - for the person who started it
+            sys.stderr.write(f"{name}: {line}\n")

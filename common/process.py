@@ -6,10 +6,11 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
+import uvloop
+
 from common.errors import GHubError, SettingsError
 from common.logs import LogFormat, asked_for, configure_logs, say_failed
 from common.settings import ProcessSettings, read_settings
-from common.tasks import new_event_loop
 
 Settings = TypeVar("Settings", bound=ProcessSettings)
 Setup = TypeVar("Setup")
@@ -29,7 +30,7 @@ def run_process(name: str, settings: ProcessSettings, work: Coroutine[Any, Any, 
     gc.freeze()  # what was imported stays, and need not be looked through again and again
     gc.set_threshold(*GC_THRESHOLDS)
     try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(work)
     except SettingsError as exc:
         return _told(name, exc, REFUSED, settings.log_format)

@@ -3,9 +3,9 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from common.report import MAX_MODELS, EngineReport, Text
+from common.report import MAX_MODEL_CHARS, MAX_MODELS, EngineReport, Part, Text
 from common.settings import NAME_PATTERN
 
 
@@ -20,28 +20,26 @@ class AclMode(StrEnum):
     """All providers share one URL."""
 
 
-ModelName = Annotated[str, Field(min_length=1, max_length=256)]
+MAX_SLOTS = 2**20
+
+ModelName = Annotated[str, Field(min_length=1, max_length=MAX_MODEL_CHARS)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
-
-
-class RegistrationRequest(_Part):
+class RegistrationRequest(Part):
     """A provider that joins, or renews its membership because something changed or time has passed."""
 
     name: str = Field(pattern=f"^{NAME_PATTERN}$")
     """The node it wants to be."""
     models: tuple[ModelName, ...] = Field((), max_length=MAX_MODELS)
     """Those whose jobs it wants to take; it renews when they change."""
-    slots: int = Field(1, ge=0, le=2**20)
+    slots: int = Field(1, ge=0, le=MAX_SLOTS)
     engine: EngineReport
     version: Text = ""
     instance: Annotated[str, Field(max_length=64)] = ""
     """Which process of that name: new at each start. A live node of another instance keeps its name."""
 
 
-class Registration(_Part):
+class Registration(Part):
     """What a member of the grid works with. Secrets: never to be logged or shown."""
 
     node: str

@@ -10,17 +10,20 @@ from common.types import NodeState
 MAX_TEXT_CHARS = 1024
 MAX_AMOUNT = 2**53
 MAX_MODELS = 4096
+MAX_MODEL_CHARS = 256
 
 Text = Annotated[str, Field(max_length=MAX_TEXT_CHARS)]
 Amount = Annotated[int, Field(ge=0, le=MAX_AMOUNT)]
 """A count or a size: no more than every reader of JSON can hold."""
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """What providers and hubs say to each other in JSON; members of later versions are passed over."""
+
     model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
-class GpuReport(_Part):
+class GpuReport(Part):
     """One GPU; None where it doesn't tell."""
 
     name: Text
@@ -34,7 +37,7 @@ class GpuReport(_Part):
     power_w: float | None = Field(None, ge=0)
 
 
-class ModelReport(_Part):
+class ModelReport(Part):
     """One model; what the engine doesn't tell is None or empty."""
 
     id: Text
@@ -43,7 +46,7 @@ class ModelReport(_Part):
     loaded: bool = False
 
 
-class EngineReport(_Part):
+class EngineReport(Part):
     """The engine behind a provider."""
 
     kind: Text
@@ -52,7 +55,7 @@ class EngineReport(_Part):
     capabilities: tuple[Text, ...] = Field((), max_length=64)
 
 
-class HealthReport(_Part):
+class HealthReport(Part):
     """How a provider stands."""
 
     node: str = Field(pattern=f"^{NAME_PATTERN}$")

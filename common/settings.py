@@ -1,6 +1,5 @@
 """Settings that hub and provider share, read from the environment (`GHUB_…`); reading them does nothing."""
 
-import ipaddress
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -27,22 +26,6 @@ def _checked_name(value: str) -> str:
 
 ProcessName = Annotated[str, AfterValidator(_checked_name)]
 """A name that can stand in a key and in a header."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server bound to this address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def is_wildcard(host: str) -> bool:
-    """Whether a server bound to this address listens on all that its machine has, so that it is no place to go to."""
-    try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return not host
 
 
 class ProcessSettings(BaseSettings):

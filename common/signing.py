@@ -1,6 +1,6 @@
 """Signatures of jobs: who holds `GHUB_SIGNING_KEY` may ask GPUs to work, nobody else.
 
-Canonical form: for each signed field in the order of `wire.SIGNED_FIELDS`, its name, a colon, the length of its value
+Canonical form: for each signed field in the order of docs/wire.md, its name, a colon, the length of its value
 in bytes as decimal digits, a colon, the value, a newline. The lengths make it unambiguous whatever a body contains.
 `sig` is `<key id>:<hex HMAC-SHA256>`; the id lets keys rotate: sign with the first, accept any.
 """

@@ -41,15 +41,6 @@ async def wait_or_stop(stop: asyncio.Event, timeout_s: float) -> bool:
     return True
 
 
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Uvloop's loop where it exists, else asyncio's own."""
-    try:
-        import uvloop  # noqa: PLC0415 - not there on every system
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
 CANCEL_AGAIN_S = 0.5
 
 

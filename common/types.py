@@ -24,6 +24,11 @@ class Lane(StrEnum):
     INTERACTIVE = "interactive"
     BATCH = "batch"
 
+    @property
+    def urgency(self) -> int:
+        """Its place in that order; 0 is the most urgent."""
+        return [*Lane].index(self)
+
 
 class RequestStatus(StrEnum):
     """Where a request stands, as its hash shows it."""

@@ -19,18 +19,6 @@ from common.signing import SigningKeys, canonical
 from common.types import ModelId, NodeId, RequestId
 
 VERSION = b"1"
-SIGNED_FIELDS = (
-    b"v",
-    b"id",
-    b"attempt",
-    b"model",
-    b"endpoint",
-    b"stream",
-    b"body",
-    b"reply",
-    b"deadline",
-    b"trace",
-)
 OPENING_ID = "0-1"
 MAX_ATTEMPT = 2**31
 """Far below what half a stream id holds: an id the broker refuses would fail the pipeline it travels in."""
@@ -269,7 +257,7 @@ def _known(shape: type, raw: bytes) -> dict[str, Any]:
     value = orjson.loads(raw)
     if not isinstance(value, dict):
         raise WireError(f"{shape.__name__} is no object")
-    known = {name: value[name] for name in shape.__slots__ if name in value}  # type: ignore[attr-defined]
+    known = {name: value[name] for name in _KINDS[shape] if name in value}
     for name, one in known.items():
         kind = _KINDS[shape][name]
         if not isinstance(one, kind) or (isinstance(one, bool) and kind is not bool):  # True is an int to Python

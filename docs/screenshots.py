@@ -1,14 +1,18 @@
 """Takes the pictures of the dashboard in docs/screenshots/, of a grid that isn't there.
 
-Run it as `uv run python docs/screenshots.py`; it needs chromium on PATH.
+Run it as `uv run python -m docs.screenshots`; it needs chromium on PATH.
 """
 
 import shutil
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "docs/screenshots"
+from playwright.sync_api import sync_playwright
+
+from tests.doubles.hub import HubDouble
+from tests.doubles.hub_state import grid
+
+FOLDER = Path(__file__).with_name("screenshots")
 DESKTOP, PHONE = (1280, 720), (390, 844)
 PICTURES = {
     "desktop-light": (DESKTOP, "light", "overview"),
@@ -22,12 +26,6 @@ WITHIN_MS = 10_000
 
 def main() -> str | None:
     """Take all of them; what is missing, if something is."""
-    sys.path.insert(0, str(ROOT))
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - a tool of the tests
-
-    from tests.doubles.hub import HubDouble  # noqa: PLC0415 - only the line above lets it be found
-    from tests.doubles.hub_state import grid  # noqa: PLC0415
-
     if (chromium := shutil.which("chromium")) is None:
         return "no chromium on PATH"
     FOLDER.mkdir(exist_ok=True)

@@ -1,11 +1,13 @@
 """Writes the table in docs/security.md of what a registered provider's broker user may do, as a broker tells it.
 
-Run it as `uv run python docs/security_table.py`.
+Run it as `uv run python -m docs.security_table`.
 """
 
-import sys
 import tempfile
 from pathlib import Path
+
+from tests.contract.acl_cases import table
+from tests.support.brokers import BrokerProcess
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/security.md"
@@ -13,18 +15,14 @@ BEGIN = "<!-- made by docs/security_table.py -->"
 END = "<!-- end -->"
 
 
-def with_table(page: str, table: str) -> str:
+def with_table(page: str, made: str) -> str:
     """The page with this table in place of its former one; ValueError if its marks are missing."""
     head, tail = page.index(BEGIN) + len(BEGIN), page.index(END)
-    return f"{page[:head]}\n{table}\n{page[tail:]}"
+    return f"{page[:head]}\n{made}\n{page[tail:]}"
 
 
 def main() -> None:
     """Ask a Valkey that lives just for this."""
-    sys.path.insert(0, str(ROOT))
-    from tests.contract.acl_cases import table  # noqa: PLC0415 - only the line above lets it be found
-    from tests.support.brokers import BrokerProcess  # noqa: PLC0415
-
     with tempfile.TemporaryDirectory() as folder:
         broker = BrokerProcess("valkey", Path(folder))
         try:

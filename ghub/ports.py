@@ -71,6 +71,11 @@ def near(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - listens there already
 
 
+def near_url(host: str, port: int) -> str:
+    """Return the root of a server's HTTP, as this machine reaches it, that listens on `host`."""
+    return f"http://{netloc(near(host), port)}"
+
+
 def far(host: str) -> list[str]:
     """Return the addresses under which other machines may reach a server that listens on `host`."""
     if host not in ("0.0.0.0", "::"):  # noqa: S104

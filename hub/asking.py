@@ -12,10 +12,11 @@ log = structlog.get_logger()
 
 
 @contextmanager
-def asking_broker(doing: str, retry_after_s: int) -> Iterator[None]:
-    """Turn a BrokerError into BrokerAway; `doing` is for the log."""
+def asking_broker(doing: str, retry_after_s: int, unknown: str = "") -> Iterator[None]:
+    """Turn a BrokerError into BrokerAway; `doing` is for the log, `unknown` is what cannot be told without it."""
     try:
         yield
     except BrokerError as exc:
         log.warning("broker_unavailable", doing=doing, error=str(exc))
-        raise BrokerAway("the broker does not answer", retry_after_s=retry_after_s) from exc
+        said = "the broker does not answer"
+        raise BrokerAway(f"{said}: {unknown}" if unknown else said, retry_after_s=retry_after_s) from exc

@@ -1,38 +1,33 @@
 """Errors of a hub. Each is what a client hears, in whatever API it called: a status, a stable code, a sentence.
 
 RequestFailed
-├── InvalidRequest     400  the body cannot be a request
-├── Unauthorized       401  no secret, or not one of ours
-├── ModelForbidden     403  this client's key does not allow the model
-├── LaneForbidden      403  this client's key does not allow so urgent a lane
-├── NotFound           404  nothing of that name: a node, a key, a request …
-├── Conflict           409  the name is taken, or what is asked does not go with how things stand
-├── BodyTooLarge       413
-├── BodyTimeout        408  the body did not come in time
-├── RequestGone        410  the request is over, and nothing of its answer is kept any more
-├── KeyReused          422  this Idempotency-Key stands for a request with another body
-├── ModelNotFound      404  no node ever served it
-├── ApiNotServed       404  nodes serve the model, but none of them this API
-├── QueueFull          429  the model's queue takes no more
-├── KeyQueueFull       429  as many requests of this client's key wait as may
-├── TooManyReaders     429  as many read this answer, or answers of other hubs, as may
-├── RateLimited        429  this client's key has used up its minute
-├── DeadlineExceeded   504  the time that the client gave has passed
-├── HubFull            503  this process holds as many requests as it may
-├── ModelUnavailable   503  known, but no node serves it now
-├── QueueTimeout       503  no slot came free in time
-├── BrokerAway         503
-├── ShuttingDown       503
-├── HubLost            502  the hub that looked after the request died before its job was published
-├── JobLost            502  refused by a provider, or lost by the broker, before anyone ran it
-├── ProviderLost       502  the node died or gave the job back, and no other attempt is possible
-├── AnswerTooLarge     502
-├── ClientTooSlow      502  the client left so much of its answer unread that the broker holds no more of it
-└── AttemptFailed      any  what the provider or its engine said
+├── 400  InvalidRequest
+├── 401  Unauthorized ── UnknownClient
+├── 403  Forbidden ── ModelForbidden, LaneForbidden
+├── 404  NotFound, ModelNotFound, ApiNotServed
+├── 408  BodyTimeout
+├── 409  Conflict
+├── 410  RequestGone, NobodyReads
+├── 413  BodyTooLarge
+├── 422  KeyReused
+├── 429  QueueFull, KeyQueueFull, TooManyReaders, RateLimited
+├── 502  AnswerTooLarge, ClientTooSlow, HubLost, JobLost, ProviderLost
+├── 503  BrokerAway, HandedOn, HubFull, ModelUnavailable, QueueTimeout, ShuttingDown
+├── 504  DeadlineExceeded
+└── any  AttemptFailed
 """
+
+import re
 
 from common.errors import GHubError
 from common.wire import Failure
+
+_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+
+
+def plain_code(code: str) -> str:
+    """An error's code where it must be one word: engines may say anything."""
+    return code if _CODE.fullmatch(code) else "request_failed"
 
 
 class RequestFailed(GHubError):
@@ -48,7 +43,6 @@ class RequestFailed(GHubError):
         *,
         status: int | None = None,
         code: str | None = None,
-        type: str | None = None,  # noqa: A002 - the name that APIs give it
         param: str | None = None,
         retry_after_s: int | None = None,
     ) -> None:
@@ -56,7 +50,6 @@ class RequestFailed(GHubError):
         self.message = message
         self.status = status or self.status
         self.code = code or self.code
-        self.type = type or self.type
         self.param = param
         self.retry_after_s = retry_after_s
 
@@ -77,16 +70,28 @@ class Unauthorized(RequestFailed):
     status, code, type = 401, "invalid_token", "invalid_request_error"
 
 
-class ModelForbidden(RequestFailed):
+class UnknownClient(Unauthorized):
+    """The client shows no key, or none that is good here."""
+
+    code, type = "invalid_api_key", "authentication_error"
+
+
+class Forbidden(RequestFailed):
+    """Who asks is known, and may not have this."""
+
+    status, code, type = 403, "forbidden", "permission_error"
+
+
+class ModelForbidden(Forbidden):
     """The client's key does not allow this model."""
 
-    status, code, type = 403, "model_not_allowed", "permission_error"
+    code = "model_not_allowed"
 
 
-class LaneForbidden(RequestFailed):
+class LaneForbidden(Forbidden):
     """The client's key does not allow so urgent a lane."""
 
-    status, code, type = 403, "lane_not_allowed", "permission_error"
+    code = "lane_not_allowed"
 
 
 class NotFound(RequestFailed):
@@ -99,6 +104,12 @@ class Conflict(RequestFailed):
     """What is asked does not go with how things stand."""
 
     status, code, type = 409, "conflict", "invalid_request_error"
+
+
+class NobodyReads(RequestFailed):
+    """Nobody has read the answer for too long."""
+
+    status, code, type = 410, "request_cancelled", "timeout_error"
 
 
 class RequestGone(RequestFailed):
@@ -241,7 +252,7 @@ class AttemptFailed(RequestFailed):
             failure.message,
             status=failure.status,
             code=failure.code,
-            type=failure.type,
             param=failure.param,
             retry_after_s=retry_after_s,
         )
+        self.type = failure.type or self.type

@@ -8,9 +8,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common import __version__
 from common.broker.broker import connect
-from common.connections import Crowd
 from common.process import run_process
-from common.serving import FORCED_END_S, HttpServer, bind
+from common.serving.connections import Crowd
+from common.serving.server import FORCED_END_S, HttpServer, bind
 from common.telemetry.switch import open_tracing
 from hub.access.browsers import for_browsers
 from hub.api.errors import error_response

@@ -2,15 +2,16 @@
 
 import socket
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from common.addresses import is_loopback, is_wildcard
 from common.broker.url import checked
 from common.registration import AclMode
-from common.settings import ProcessName, SharedSettings, is_loopback, is_wildcard
+from common.settings import ProcessName, SharedSettings
 
 
 class Auth(StrEnum):
@@ -20,7 +21,7 @@ class Auth(StrEnum):
     OFF = "off"
 
 
-def _as_pairs(value: Any) -> Any:  # noqa: ANN401 - what a variable or a caller gives
+def _as_pairs(value: object) -> object:
     """`alias=model,alias=model` or a JSON object as a mapping."""
     if not isinstance(value, str):
         return value
@@ -32,7 +33,7 @@ def _as_pairs(value: Any) -> Any:  # noqa: ANN401 - what a variable or a caller 
     return {name.strip(): model.strip() for name, _, model in pairs}
 
 
-def _as_names(value: Any) -> Any:  # noqa: ANN401 - what a variable or a caller gives
+def _as_names(value: object) -> object:
     """`name,name` or a JSON list as a list."""
     if not isinstance(value, str):
         return value

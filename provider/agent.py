@@ -14,7 +14,7 @@ from common.errors import BrokerDenied, BrokerUnavailable
 from common.process import run_process
 from common.reasons import Reason
 from common.registration import RegistrationRequest
-from common.serving import FORCED_END_S, HttpServer, bind
+from common.serving.server import FORCED_END_S, HttpServer, bind
 from common.signing import SigningKeys
 from common.tasks import Crew, backoff_s, wait_or_stop
 from common.telemetry.port import NO_TRACING, Tracing
@@ -29,17 +29,18 @@ from provider.gate.gpu import GpuWatch
 from provider.gate.nvml import NvmlProbe
 from provider.gate.room import ModelRoom
 from provider.gate.rounds import make_rounds
-from provider.gate.schedule import Schedule
-from provider.hub_client import HubClient
-from provider.joining import Footing, application, joined_grid, named_grid
-from provider.membership import Membership
-from provider.metrics import ProviderMetrics, registry_of
+from provider.machine import Machine
+from provider.membership.hub_client import HubClient
+from provider.membership.joining import Footing, application, joined_grid, named_grid
+from provider.membership.membership import Membership
 from provider.notify import ServiceNotifier
-from provider.reporter import Reporter
+from provider.presence.reporter import Reporter
+from provider.schedule import Schedule
 from provider.settings import ProviderSettings
 from provider.slots import Slots
 from provider.standing import Standing
-from provider.trail import Trails
+from provider.telemetry.metrics import ProviderMetrics, registry_of
+from provider.telemetry.trail import Trails
 from provider.worker import Worker
 
 log = structlog.get_logger()
@@ -54,40 +55,25 @@ class Agent:
     def __init__(
         self, settings: ProviderSettings, hub: HubClient, notifier: ServiceNotifier, tracing: Tracing = NO_TRACING
     ) -> None:
-        node = NodeId(settings.name)
-        self._node = node
+        self._node = node = NodeId(settings.name)
         self._instance = uuid4().hex[:12]
         self._settings = settings
-        self._tracing = tracing
         self._notifier = notifier
         self._signing = SigningKeys.parse(settings.signing_key)
-        self._gate = Gate()
-        self._gate.set(Reason.ENGINE_DOWN, holds=True)  # until it is seen
+        self._gate = gate = Gate()
+        gate.set(Reason.ENGINE_DOWN, holds=True)  # until it is seen
         self._engine_seen = asyncio.Event()
-        self._engine = EngineWatch(
+        self._engine = engine = EngineWatch(
             settings.engine, settings.slots, self._engine_changed, running=lambda: self._slots.taken
         )
-        self._slots = Slots(lambda: self._engine.slots)
-        self._gpu = GpuWatch(
-            NvmlProbe(),
-            settings.gate,
-            gate=self._gate,
-            slots=self._slots,
-            engine=self._engine,
-            on_owner=self._make_way,
+        self._slots = slots = Slots(lambda: engine.slots)
+        self._gpu = gpu = GpuWatch(
+            NvmlProbe(), settings.gate, gate=gate, slots=slots, engine=engine, on_owner=self._make_way
         )
-        self._room = ModelRoom(settings.gate, self._gpu, self._engine, self._gate)
+        self._machine = Machine(gate, slots, engine, gpu, ModelRoom(settings.gate, gpu, engine, gate))
         self._schedule = Schedule.parse(settings.schedule.windows, settings.schedule.timezone)
-        self._standing = Standing(node, settings, self._gate, self._slots, self._engine, self._gpu)
-        self._direct = DirectCalls(
-            node,
-            settings.server,
-            standing=self._standing,
-            slots=self._slots,
-            engine=self._engine,
-            room=self._room,
-            hub=hub,
-        )
+        self._standing = Standing(node, settings, self._machine)
+        self._direct = DirectCalls(settings.server, self._machine, self._standing, hub)
         self._reporter = Reporter(settings.report, self._standing, hub)
         metrics = ProviderMetrics(
             self._standing.health,
@@ -95,9 +81,9 @@ class Agent:
             direct_calls=self._direct.outcomes.items,
             reports=self._reporter.outcomes.items,
         )
-        trails = Trails(tracing, node, self._engine, tells_content=settings.traces_content)
+        self._trails = Trails(tracing, node, engine, tells_content=settings.traces_content)
         self._http = HttpServer(
-            make_app(settings, self._gate, self._standing, self._direct, registry_of(metrics), trails)
+            make_app(settings, gate, self._standing, self._direct, registry_of(metrics), self._trails)
         )
         self._has_moved = asyncio.Event()
         self._membership = Membership(
@@ -131,7 +117,7 @@ class Agent:
             self._crew.start("http", self._http.serve_on(listener))
             self._crew.start("engine", self._engine.run())
             self._crew.start("gpu", self._gpu.run())
-            self._crew.start("rounds", make_rounds(self._gate, self._schedule, self._room))
+            self._crew.start("rounds", make_rounds(self._gate, self._schedule, self._machine.room))
             self._crew.start("reporter", self._reporter.run())
             self._crew.start("watchdog", self._keep_alive())
             log.info("http_listening", host=host, port=port)
@@ -177,15 +163,11 @@ class Agent:
         self._broker = footing.broker
         worker = Worker(
             footing,
-            node=self._node,
-            instance=self._instance,
-            gate=self._gate,
-            slots=self._slots,
-            engine=self._engine,
-            room=self._room,
-            standing=self._standing,
+            self._machine,
+            self._standing,
+            self._instance,
+            trails=self._trails,
             on_registered=self._registered,
-            tracing=self._tracing,
         )
         for pause in backoff_s(0.2, 5):
             try:
@@ -232,7 +214,7 @@ class Agent:
         log.info("provider_started", node=self._node, version=__version__, engine=self._settings.engine.url)
 
     def _application(self) -> RegistrationRequest:
-        return application(self._settings, self._instance, self._engine, self._slots, self._standing)
+        return application(self._settings, self._instance, self._machine, self._standing)
 
     def _renewed(self) -> None:
         self._gate.set(Reason.REVOKED, holds=False)
@@ -242,9 +224,9 @@ class Agent:
         self._gate.set(Reason.REVOKED, holds=True)
         self._release_all(Reason.REVOKED)
 
-    def _engine_changed(self, is_up: bool) -> None:  # noqa: FBT001 - the one fact of a callback
+    def _engine_changed(self) -> None:
         self._engine_seen.set()
-        self._gate.set(Reason.ENGINE_DOWN, holds=not is_up)
+        self._gate.set(Reason.ENGINE_DOWN, holds=not self._engine.is_up)
         self._gate.changed.set()  # its models may have changed too
 
     def _make_way(self) -> None:

@@ -4,22 +4,21 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import cast
 from uuid import uuid4
 
 import structlog
 from pydantic import BaseModel, StrictStr, ValidationError
 
 from common.reasons import Reason
-from common.types import ModelId, NodeId
-from provider.engines.base import EngineAnswer, Question
-from provider.engines.watch import EngineWatch
+from common.types import ModelId
 from provider.errors import CallRefused, EngineDown, EngineError, EngineFull, HmacRefused, HubError, HubRefused
-from provider.gate.room import ModelRoom
-from provider.hub_client import HubClient
-from provider.outcomes import Outcomes
+from provider.machine import Machine
+from provider.membership.hub_client import HubClient
+from provider.protocol.engine import EngineAnswer, Question
 from provider.settings import ServerSettings
-from provider.slots import Slots
 from provider.standing import Standing
+from provider.telemetry.outcomes import Outcomes
 
 log = structlog.get_logger()
 
@@ -42,23 +41,10 @@ class Call:
 class DirectCalls:
     """Admits direct calls and keeps the books of those that run."""
 
-    def __init__(
-        self,
-        node: NodeId,
-        settings: ServerSettings,
-        *,
-        standing: Standing,
-        slots: Slots,
-        engine: EngineWatch,
-        room: ModelRoom,
-        hub: HubClient,
-    ) -> None:
-        self._node = node
+    def __init__(self, settings: ServerSettings, machine: Machine, standing: Standing, hub: HubClient) -> None:
         self._settings = settings
+        self._machine = machine
         self._standing = standing
-        self._slots = slots
-        self._engine = engine
-        self._room = room
         self._hub = hub
         self._running: set[asyncio.Task[object]] = set()
         self._ended: set[asyncio.Task[object]] = set()
@@ -105,21 +91,20 @@ class DirectCalls:
             EngineFailed: the engine refused.
         """
         self._refuse_if_busy()
-        if not self._room.fits(question.model):
+        if not self._machine.room.fits(question.model):
             raise self._busy((Reason.GPU_MEMORY,))
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - async code runs in tasks
-        self._slots.take()
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        self._machine.slots.take()
         self._running.add(task)
         try:
-            async with self._engine.current.ask(question) as answer:
+            async with self._machine.engine.current.ask(question) as answer:
                 yield answer
         except EngineError as exc:
-            self._engine.learn_from(exc)
+            self._machine.engine.learn_from(exc)
             if isinstance(exc, EngineDown):
                 raise self._busy((Reason.ENGINE_DOWN,)) from exc
             if isinstance(exc, EngineFull):
-                self._room.refuse(question.model)
+                self._machine.room.refuse(question.model)
             raise
         except asyncio.CancelledError:
             if task not in self._ended:
@@ -129,7 +114,7 @@ class DirectCalls:
         finally:
             self._running.discard(task)
             self._ended.discard(task)
-            self._slots.give_back()
+            self._machine.slots.give_back()
 
     def end_all(self) -> int:
         """Break off every running call: the owner wants the GPU, or time is up. How many were not ending already."""
@@ -155,7 +140,7 @@ class DirectCalls:
 
     async def _check_hmac(self, call: Call) -> None:
         try:
-            await self._hub.check_hmac(call.hmac, self._node, call.endpoint, call.body)
+            await self._hub.check_hmac(call.hmac, self._standing.node, call.endpoint, call.body)
         except HmacRefused as exc:
             raise CallRefused(401, f"hmac_{exc.code}", f"the HMAC is refused: {exc.code}") from exc
         except HubError as exc:

@@ -1,4 +1,4 @@
-"""What a service tells systemd: sd_notify(3) in plain sockets, since no maintained package does it.
+"""What a service tells systemd: sd_notify(3) in plain sockets (docs/decisions/0006 says why no package does it).
 
 Without systemd, that is without `NOTIFY_SOCKET`, every method does nothing. None raises: a service must not end
 because its supervisor did not listen.

@@ -24,7 +24,7 @@ from common.broker.url import checked
 from common.errors import SettingsError
 from common.settings import ProcessName, SharedSettings
 from common.signing import SigningKeys
-from provider.gate.schedule import Schedule
+from provider.schedule import Schedule
 
 URL_PATTERN = r"^https?://[^/\s]+(/\S*)?$"
 

@@ -3,34 +3,35 @@
 What the engine says of itself is cut to what a report may hold: an odd name of a model must not end the provider.
 """
 
+import asyncio
 from typing import Any
 
 from common import __version__
 from common.reasons import NO_FREE_SLOT, Reason
 from common.report import MAX_AMOUNT, MAX_MODELS, MAX_TEXT_CHARS, EngineReport, GpuReport, HealthReport, ModelReport
 from common.types import NodeId, NodeState
-from provider.engines.base import ModelInfo
-from provider.engines.watch import EngineWatch
-from provider.gate.gate import Gate
-from provider.gate.gpu import GpuWatch
+from provider.machine import Machine
+from provider.protocol.engine import ModelInfo
 from provider.settings import ProviderSettings
-from provider.slots import Slots
 
 
 class Standing:
     """Puts together what gate, slots, engine and GPUs say at this moment."""
 
-    def __init__(
-        self, node: NodeId, settings: ProviderSettings, gate: Gate, slots: Slots, engine: EngineWatch, gpu: GpuWatch
-    ) -> None:
-        self._node = node
+    def __init__(self, node: NodeId, settings: ProviderSettings, machine: Machine) -> None:
+        self.node = node
         self._settings = settings
-        self._gate = gate
-        self._slots = slots
-        self._engine = engine
-        self._gpu = gpu
+        self._gate = machine.gate
+        self._slots = machine.slots
+        self._engine = machine.engine
+        self._gpu = machine.gpu
         self.in_grid = False
         """Whether this node's entry stands in the broker, as far as is known; set by whoever writes it."""
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set when something of this may be different; cleared by who tells the grid of it."""
+        return self._gate.changed
 
     @property
     def state(self) -> NodeState:
@@ -90,7 +91,7 @@ class Standing:
         """The answer of `/health`, and what is reported to the hub."""
         gpus = self.gpus()
         return HealthReport(
-            node=self._node,
+            node=self.node,
             version=__version__,
             state=self.state,
             reasons=self._gate.reasons,

@@ -13,22 +13,24 @@ from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
 from common.streams.replies import ReplyStreams
 from common.tasks import Crew
-from common.telemetry.port import Tracing
-from common.types import NodeId
-from provider.consumer import Consumer
-from provider.control import Control
-from provider.deliveries import Deliveries
-from provider.engines.watch import EngineWatch
-from provider.gate.gate import Gate
-from provider.gate.room import ModelRoom
-from provider.joining import Footing
-from provider.outcomes import Outcomes
-from provider.presence import Presence
-from provider.reopening import ReopenWindow
-from provider.runner import Runner
-from provider.slots import Slots
+from provider.jobs.attempt import Attempts
+from provider.jobs.consumer import Consumer
+from provider.jobs.deliveries import Deliveries
+from provider.jobs.following import follow_replies
+from provider.jobs.former import FormerJobs
+from provider.jobs.own_lanes import OwnLanes
+from provider.jobs.runner import Runner
+from provider.machine import Machine
+from provider.membership.joining import Footing
+from provider.presence.control import Control
+from provider.presence.entry import NodeEntry
+from provider.presence.own_record import OwnRecord
+from provider.presence.presence import Presence
+from provider.replies.reopening import ReopenWindow
+from provider.replies.writer import ReplyWriter
 from provider.standing import Standing
-from provider.writer import ReplyWriter
+from provider.telemetry.outcomes import Outcomes
+from provider.telemetry.trail import Trails
 
 log = structlog.get_logger()
 
@@ -42,72 +44,36 @@ class Worker:
     def __init__(
         self,
         footing: Footing,
-        *,
-        node: NodeId,
-        instance: str,
-        gate: Gate,
-        slots: Slots,
-        engine: EngineWatch,
-        room: ModelRoom,
+        machine: Machine,
         standing: Standing,
+        instance: str,
+        *,
+        trails: Trails,
         on_registered: Callable[[], None],
-        tracing: Tracing,
     ) -> None:
         settings, broker, access = footing.settings, footing.broker, footing.access
-        lanes, replies = JobLanes(broker), ReplyStreams(broker)
         if not access.signing:
             log.warning("jobs_unsigned", hint="set GHUB_SIGNING_KEY on hubs and providers to refuse forged jobs")
-        self._node = node
+        self._node = node = standing.node
+        self._grace_s = settings.broker_grace_s
         self._clock = BrokerClock(broker)
+        self._replies = ReplyStreams(broker)
         window = ReopenWindow(broker.reconnections)
         self._writer = ReplyWriter(
-            replies, window, flush_gap_ms=settings.flush_gap_ms, broker_grace_s=settings.broker_grace_s
+            self._replies, window, flush_gap_ms=settings.flush_gap_ms, broker_grace_s=self._grace_s
         )
-        deliveries = Deliveries(lanes, broker.keys, access)
-        self._runner = Runner(
-            node=node,
-            settings=settings,
-            keys=broker.keys,
-            clock=self._clock,
-            deliveries=deliveries,
-            replies=replies,
-            writer=self._writer,
-            engine=engine,
-            slots=slots,
-            on_full=room.refuse,
-            tracing=tracing,
-        )
-        self._consumer = Consumer(
-            node=node,
-            lanes=lanes,
-            access=access,
-            replies=replies,
-            deliveries=deliveries,
-            gate=gate,
-            slots=slots,
-            runner=self._runner,
-            engine=engine,
-            room=room,
-            window=window,
-        )
-        self._presence = Presence(
-            node=node,
-            instance=instance,
-            settings=settings,
-            clock=self._clock,
-            registry=Registry(broker),
-            changes=Changes(broker),
-            access=access,
-            gate=gate,
-            slots=slots,
-            runner=self._runner,
-            engine=engine,
-            standing=standing,
-            reads_near_lane=lambda: self._consumer.near is not None,
-            on_registered=on_registered,
-        )
+        job_lanes = JobLanes(broker)
+        deliveries = Deliveries(job_lanes, broker.keys, access)
+        attempts = Attempts(node, settings, self._replies, machine)
+        self._runner = Runner(machine, deliveries, self._writer, attempts, self._clock, trails)
+        lanes = OwnLanes(node, job_lanes, access)
+        former = FormerJobs(lanes, self._replies, deliveries, self._runner, window)
+        self._consumer = Consumer(lanes, machine, self._runner, former)
+        entry = NodeEntry(node, Registry(broker), Changes(broker), settings.lease_ms)
+        record = OwnRecord(instance, machine, standing, self._runner, lanes)
+        self._presence = Presence(settings, self._clock, entry, record, access, standing, on_registered)
         self._control_streams = ControlStreams(broker)
-        self._control = Control(node, self._control_streams, gate, self._runner)
+        self._control = Control(node, self._control_streams, machine.gate, self._runner)
         self._orders_after: bytes | None = None
 
     @property
@@ -133,7 +99,7 @@ class Worker:
         crew.start("writer", self._writer.run())
         crew.start("control", self._control.run(self._orders_after or b"0-0"))
         crew.start("presence", self._presence.run())
-        crew.start("replies", self._runner.follow_replies())
+        crew.start("replies", follow_replies(self._replies, self._runner))
         crew.start("consumer", self._consumer.run())
 
     def release_all(self, reason: Reason) -> int:
@@ -146,7 +112,7 @@ class Worker:
 
     async def drain(self, limit_s: float) -> None:
         """Wait for the running jobs, then give back those that are not done."""
-        await self._runner.drain(limit_s)
+        await self._runner.drain(limit_s, self._grace_s)
 
     async def leave(self) -> None:
         """After presence has ended: take this node out of the registry."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.chaos.report import Row, notes, table
 from bench.chaos.run import Size, run
 from bench.chaos.scenarios import ALL, BY_NAME
+from bench.ending import end_when_told
 
 SHOWN_CHARACTERS = 400
 
@@ -68,4 +69,5 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    end_when_told()
     sys.exit(main())

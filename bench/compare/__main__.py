@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.compare.plots import draw
-from bench.compare.report import tables, verdict_table, verdicts
+from bench.compare.promises import verdict_table, verdicts
+from bench.compare.report import tables
 from bench.compare.run import compare, medians
 from bench.compare.systems import ALL as SYSTEMS
 from bench.compare.workloads import ALL as WORKLOADS
 from bench.compare.workloads import BY_NAME
+from bench.ending import end_when_told
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,4 +58,5 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    end_when_told()
     sys.exit(main())

@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.compare.ours import ours
 from bench.compare.run import Measured, line, measure
-from bench.compare.systems import System, engine, ours
+from bench.compare.system import System
+from bench.compare.systems import engine
 from bench.compare.workloads import BY_NAME
+from bench.ending import end_when_told
 
 PROVIDERS = (1, 2, 4)
 MODELS = (1, 10, 100)
@@ -19,12 +22,12 @@ ROUNDS = 3
 
 @contextmanager
 def _grid(providers: int, models: int) -> Iterator[System]:
-    with tempfile.TemporaryDirectory() as folder, engine(models) as port:
-        steps = ours(port, Path(folder), providers=providers)
-        try:
-            yield next(steps)
-        finally:
-            next(steps, None)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        engine(models) as port,
+        ours(port, Path(folder), providers=providers) as system,
+    ):
+        yield system
 
 
 def _row(providers: int, models: int) -> str:
@@ -57,4 +60,5 @@ def main(_: Sequence[str] = ()) -> int:
 
 
 if __name__ == "__main__":
+    end_when_told()
     sys.exit(main(sys.argv[1:]))

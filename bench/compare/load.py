@@ -7,6 +7,7 @@ import asyncio
 import json
 import re
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -74,6 +75,19 @@ class Figures:
     latency_p50_ms: float = 0.0
     latency_p99_ms: float = 0.0
     """From the engine's making of an event to its arrival."""
+
+
+def load(task: Task) -> Figures:
+    """Run a load generator in a process of its own; if that fails, it is the one error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.compare.load"],
+        input=json.dumps(asdict(task)),
+        capture_output=True,
+        text=True,
+        timeout=task.within_s + 60,
+        check=False,
+    )
+    return Figures(**json.loads(done.stdout)) if not done.returncode else Figures(errors=1, error=done.stderr[-500:])
 
 
 class Asking(asyncio.Protocol):

@@ -1,9 +1,6 @@
 """A comparison: every workload in turn, and within it every system in turn, several rounds of it."""
 
-import json
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -11,14 +8,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.compare.load import Figures, Task
-from bench.compare.systems import PROJECT, NotHere, System, engine, opened, role_of
-from bench.compare.usage import Meter
+from bench.compare.load import Figures, Task, load
+from bench.compare.system import NotHere, System
+from bench.compare.systems import ALL, engine
+from bench.compare.usage import Meter, role_of
 from bench.compare.workloads import Workload
 
 SETTLE_S = 0.4
 """Between two measurements: what the last one left to do is not the next one's."""
-WITHIN_S = 60
 BEYOND = {"LiteLLM": 200, "Portkey": 500}
 """How many paced streams a system is asked for at most: past that it only falls over, for a minute each time."""
 
@@ -80,7 +77,7 @@ def compare(
         running: list[System] = []
         for name in systems:
             try:
-                running.append(stack.enter_context(opened(name, port, folder)))
+                running.append(stack.enter_context(ALL[name](port, folder)))
                 say(f"{name} is ready")
             except NotHere as exc:
                 say(f"without {name}: {exc}")
@@ -98,29 +95,18 @@ def measure(system: System, workload: Workload, nth: int) -> Measured:
     """One system under one workload."""
     task = Task(
         port=system.port,
-        path=system.path,
         headers=system.headers,
         streams=workload.streams,
         events=workload.events,
         pace_ms=workload.pace_ms,
         is_stream=workload.is_stream,
         for_s=workload.for_s,
-        within_s=WITHIN_S,
     )
     time.sleep(SETTLE_S)
     meter = Meter(system.pids, role_of)
     meter.start()
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.compare.load"],
-        cwd=PROJECT,
-        input=json.dumps(asdict(task)),
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S + 60,
-        check=False,
-    )
+    figures = load(task)
     used = meter.stop()
-    figures = Figures(**json.loads(done.stdout)) if not done.returncode else Figures(errors=1, error=done.stderr[-500:])
     return Measured(system.name, workload.name, nth, figures, used.cpu_s, used.peak_mib, used.begin_mib)
 
 

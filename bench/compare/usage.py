@@ -3,10 +3,13 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 
 SAMPLE_EVERY_S = 0.25
+OUR_PARTS = {"hub": "hub", "provider": "provider", "ghub": "supervisor"}
+"""What a process of ours is, by its module."""
 MIB = 2**20
 
 
@@ -90,6 +93,15 @@ class Meter:
             except psutil.Error:
                 return "gone"
         return self._roles[process.pid]
+
+
+def role_of(argv: list[str]) -> str:
+    """What a process is: a part of ours by its name, else the program."""
+    module = argv[argv.index("-m") + 1] if "-m" in argv[:-1] else ""
+    if module in OUR_PARTS:
+        return OUR_PARTS[module]
+    program = Path(argv[0]).name if argv else ""
+    return "broker" if "valkey" in program or "redis" in program else program
 
 
 def _cpu_s(process: psutil.Process) -> float:

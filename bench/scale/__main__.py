@@ -16,11 +16,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from bench.scale.measurements import MODELS, Bench
 from bench.scale.plot import plot
 from bench.scale.site import Site
 from common.process import GC_THRESHOLDS
-from common.tasks import new_event_loop
 
 TOLD = 130
 """The exit status after SIGTERM or SIGINT."""
@@ -102,8 +103,7 @@ def _at(one: dict[str, Any], path: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    numbers = lambda text: [int(one) for one in text.split(",")]  # noqa: E731
-    parser.add_argument("--nodes", type=numbers, default=[10, 100, 1000])
+    parser.add_argument("--nodes", type=_numbers, default=[10, 100, 1000])
     parser.add_argument("--hubs", type=int, default=4)
     parser.add_argument("--rest-s", type=float, default=20)
     parser.add_argument("--requests", type=int, default=400)
@@ -119,7 +119,7 @@ def main() -> None:
     try:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)  # as hubs do
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             found = runner.run(_until_told(options))
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(TOLD)
@@ -128,6 +128,10 @@ def main() -> None:
     if options.plot:
         plot(found, options.plot)
     print(table(found))
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(one) for one in text.split(",")]
 
 
 async def _until_told(options: argparse.Namespace) -> dict[str, Any]:

@@ -16,26 +16,29 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import orjson
+import uvloop
 
 from common.broker.broker import Broker, connect
 from common.endpoints import Capability
 from common.logs import LogFormat, configure_logs
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes
-from common.tasks import Crew, new_event_loop
+from common.tasks import Crew
 from common.telemetry.port import NO_TRACING
 from common.types import ModelId, NodeId
-from provider.access import SharedAccess
-from provider.engines.base import EngineStatus, ModelInfo, Question
 from provider.engines.watch import EngineWatch
 from provider.gate.gate import Gate
 from provider.gate.gpu import GpuWatch
 from provider.gate.readings import GpuSnapshot
 from provider.gate.room import ModelRoom
-from provider.joining import Footing
+from provider.machine import Machine
+from provider.membership.access import SharedAccess
+from provider.membership.joining import Footing
+from provider.protocol.engine import EngineStatus, ModelInfo, Question
 from provider.settings import ProviderSettings
 from provider.slots import Slots
 from provider.standing import Standing
+from provider.telemetry.trail import Trails
 from provider.worker import Worker
 
 ENTERING_AT_ONCE = 10
@@ -46,6 +49,7 @@ class ConstantAnswer:
 
     status = 200
     content_type = "application/json"
+    usage = None
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -80,7 +84,7 @@ class ConstantWatch(EngineWatch):
     """An engine that is always there."""
 
     def __init__(self, settings: ProviderSettings, models: Sequence[ModelId], answer_s: float) -> None:
-        super().__init__(settings.engine, settings.slots, lambda _: None)
+        super().__init__(settings.engine, settings.slots, lambda: None)
         self._constant = ConstantEngine(settings.name, answer_s)
         infos = tuple(ModelInfo(model, is_loaded=True) for model in models)
         self._told = EngineStatus(
@@ -121,17 +125,14 @@ def make_node(options: argparse.Namespace, common: ProviderSettings, number: int
     broker = connect(settings.redis_url, prefix=settings.prefix, client_name=name)
     signing = SigningKeys.parse(settings.signing_key)
     access = SharedAccess(JobLanes(broker), lambda: engine.models, signing, NodeId(name))
+    machine = Machine(gate, slots, engine, gpu, ModelRoom(settings.gate, gpu, engine, gate))
     worker = Worker(
         Footing(settings, broker, access),
-        node=NodeId(name),
-        instance=f"farm-{number}",
-        gate=gate,
-        slots=slots,
-        engine=engine,
-        room=ModelRoom(settings.gate, gpu, engine, gate),
-        standing=Standing(NodeId(name), settings, gate, slots, engine, gpu),
+        machine,
+        Standing(NodeId(name), settings, machine),
+        f"farm-{number}",
+        trails=Trails(NO_TRACING, NodeId(name), engine),
         on_registered=lambda: None,
-        tracing=NO_TRACING,
     )
     return worker, broker
 
@@ -179,7 +180,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     configure_logs(LogFormat.CONSOLE, "ERROR")
     gc.disable()  # one pass over so many nodes would stop all of them at once, which no real node knows
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(options))
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 import psutil
 
+from bench.ground import cpu_s
 from common.broker.broker import Broker, connect
-from common.errors import ClientGone
+from common.errors import BrokerError, ClientGone
 from common.keys import Keys
 from common.logs import LogFormat, configure_logs
 from common.types import ModelId
@@ -203,7 +204,7 @@ class Site:
         for _ in range(times):
             await asyncio.sleep(1)
             began = time.perf_counter()
-            with suppress(Exception):
+            with suppress(BrokerError):
                 await self._view.refresh()
             took.append((time.perf_counter() - began) * 1000)
         return sorted(took)[times // 2]
@@ -221,9 +222,3 @@ class Site:
             "hubs": sum(cpu_s(one.pid) for one in self._grid.hubs.values()),
             "farms": sum(cpu_s(one.pid) for one in self._farms),
         }
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds that a process has used."""
-    times = psutil.Process(pid).cpu_times()
-    return times.user + times.system

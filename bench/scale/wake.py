@@ -16,7 +16,8 @@ from typing import Any
 
 import hiredis
 
-from bench.scale.site import cpu_s
+from bench.ending import end_when_told
+from bench.ground import cpu_s
 from tests.support.brokers import BrokerProcess
 
 CASES = ((10, 9, 20), (100, 9, 20), (1000, 9, 20), (1000, 3, 1), (1000, 60, 20))
@@ -93,4 +94,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_when_told()
     main()

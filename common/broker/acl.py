@@ -15,7 +15,7 @@ lane also add to it. Scripts run with the same rights, whoever loaded them.
 import re
 from collections.abc import Iterable, Sequence
 
-from common.errors import GHubError
+from common.errors import RulesError
 from common.keys import Keys
 from common.types import HubId, Lane, ModelId, NodeId, RequestId
 
@@ -28,10 +28,6 @@ _CLUSTER = ("+cluster|slots", "+asking")
 _GLOB = re.compile(r"[*?\[\]\\^]")
 _QUOTING = frozenset("\"'()")
 """What ends a key or a selector early when the server reads its rules again from a file: more would be allowed then."""
-
-
-class RulesError(GHubError):
-    """No rules can be written that allow these models and nothing else."""
 
 
 def user_name(keys: Keys, node: NodeId) -> str:

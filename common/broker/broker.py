@@ -1,16 +1,14 @@
-"""Connections to the broker from a URL, and its errors as ours.
+"""Connections to the broker from a URL.
 
 redis-py's own retries are off: it repeats a command whose answer was lost, which would publish a job twice
 (pitfalls: redis-py#3554). Each caller knows what it may repeat.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Protocol
 
-from redis import exceptions as rx
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
@@ -21,11 +19,11 @@ from common.broker.cluster import LOOK_TIMEOUT_S, Cluster
 from common.broker.cluster_client import ClusterClient
 from common.broker.cluster_line import ClusterLine
 from common.broker.connections import connection_class
-from common.broker.line import Answer, ClientLine, Line, OwnLine
+from common.broker.line import Answer, Line, OwnLine
 from common.broker.reconnections import ClusterReconnections, CountedReconnections, Reconnections, greet
 from common.broker.sentinel import SENTINEL_TIMEOUT_S, Sentinels
 from common.broker.url import SENTINEL_PORT, Address, BrokerUrl
-from common.errors import BrokerDenied, BrokerRefused, BrokerUnavailable, SettingsError
+from common.errors import SettingsError
 from common.keys import Keys
 
 BLOCK_MS = 2000
@@ -34,15 +32,9 @@ COMMAND_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 3.0
 COMMAND_CONNECTIONS = 4
 """A command is one round trip, so a few connections carry thousands a second."""
-BLOCKING_CONNECTIONS = 4
 BLOCKING_TIMEOUT_S = BLOCK_MS / 1000 + 6
 
 UserAndPassword = tuple[str, str]
-
-_AWAY = (
-    *(rx.ConnectionError, rx.TimeoutError, rx.ReadOnlyError, rx.MasterDownError),
-    *(rx.ClusterDownError, rx.TryAgainError),
-)
 
 _ALIKE: Mapping[str, Any] = {
     "driver_info": None,  # no CLIENT SETINFO: Redis 7.0 knows none, so a provider's broker user may not say it
@@ -51,40 +43,45 @@ _ALIKE: Mapping[str, Any] = {
 }
 
 
+class LineMaker(Protocol):
+    """Makes a line with connections of its own."""
+
+    def __call__(self, *, blocks: bool) -> Line:
+        """`blocks`: for one reader that blocks."""
+        ...
+
+
 @dataclass(frozen=True)
 class Broker:
     """The two ways to talk to the broker, and the names of its keys.
 
-    `commands` answers at once or fails within 5 s. `blocking` is for reads that block up to `BLOCK_MS`; each such
-    reader holds one connection for as long as it lives.
+    `commands` speaks in redis-py's words, a line in the broker's own. Both answer at once or fail within 5 s.
     """
 
     commands: Redis
-    blocking: Redis
     keys: Keys
+    make_line: LineMaker
+    as_stranger: "Callable[[], Broker]"
+    """Makes a broker at the same place that is told no name and no password; close it after use."""
     reconnections: Reconnections = field(default_factory=CountedReconnections)
     """Of `commands`."""
     sentinels: Sentinels | None = None
     """Who names the server, where it is not the URL."""
     cluster: Cluster | None = None
     """Who has which key, where that is not one server."""
-    make_line: Callable[[bool], Line] | None = None
-    """Makes a line with connections of its own, for a reader that blocks or not; else lines go through the clients."""
-    as_stranger: "Callable[[], Broker] | None" = None
-    """Makes a broker at the same place that is told no name and no password; close it after use."""
     _lines: list[Line] = field(default_factory=list)
 
     @cached_property
     def line(self) -> Line:
-        """For what is said on a request's way: it answers at once or fails within 5 s."""
-        return self._line(self.commands, blocks=False)
+        """For what is said on a request's way."""
+        return self._line(blocks=False)
 
     def blocking_line(self) -> Line:
-        """A line for one reader that blocks."""
-        return self._line(self.blocking, blocks=True)
+        """A line for one reader that blocks, up to `BLOCK_MS` nearly always."""
+        return self._line(blocks=True)
 
-    def _line(self, client: Redis, *, blocks: bool) -> Line:
-        line = ClientLine(client) if self.make_line is None else self.make_line(blocks)
+    def _line(self, *, blocks: bool) -> Line:
+        line = self.make_line(blocks=blocks)
         self._lines.append(line)
         return line
 
@@ -101,7 +98,6 @@ class Broker:
         """Close every connection."""
         for line in self._lines:
             await line.aclose()
-        await self.blocking.aclose()
         await self.commands.aclose()
         for guide in (self.sentinels, self.cluster):
             if guide is not None:
@@ -133,20 +129,20 @@ def connect(
             return connect(str(parsed.without_who()), prefix=prefix, client_name=client_name)
 
         if parsed.is_cluster:
-            return replace(_cluster_broker(parsed, Keys(prefix), common), as_stranger=stranger)
+            return _cluster_broker(parsed, Keys(prefix), common, stranger)
         sentinels = _sentinels(parsed, client_name, options) if parsed.has_sentinels else None
         if sentinels is not None:
             common["sentinels"] = sentinels
         reconnections = CountedReconnections()
         ours = {"health_check_interval": 15, "redis_connect_func": reconnections.note}
         commands = Redis.from_pool(_pool(COMMAND_CONNECTIONS, COMMAND_TIMEOUT_S, {**ours, **common}))
-        blocking = Redis.from_pool(_pool(BLOCKING_CONNECTIONS, BLOCKING_TIMEOUT_S, common))
 
-        def line(blocks: bool) -> Line:  # noqa: FBT001
-            client, timeout_s = (blocking, BLOCKING_TIMEOUT_S) if blocks else (commands, COMMAND_TIMEOUT_S)
-            return OwnLine(client.connection_pool, timeout_s, is_cut_by_cancel=blocks)
+        def line(*, blocks: bool) -> Line:
+            if not blocks:
+                return OwnLine(commands.connection_pool, COMMAND_TIMEOUT_S)
+            return OwnLine(_pool(1, BLOCKING_TIMEOUT_S, common), BLOCKING_TIMEOUT_S, is_cut_by_cancel=True)
 
-        return Broker(commands, blocking, Keys(prefix), reconnections, sentinels, make_line=line, as_stranger=stranger)
+        return Broker(commands, Keys(prefix), line, stranger, reconnections, sentinels)
     except ValueError as exc:
         raise SettingsError(f"broker URL: {exc}") from exc
 
@@ -172,26 +168,25 @@ def _pool(connections: int, timeout_s: float, options: Mapping[str, Any]) -> Blo
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "health_check_interval": 0,
         "redis_connect_func": greet,
-        **_ALIKE,
     }
-    return BlockingConnectionPool(**{**ours, **options})  # what the URL says counts
+    return BlockingConnectionPool(**{**ours, **options, **_ALIKE})  # what the URL says counts, but for the last
 
 
-def _cluster_broker(url: BrokerUrl, keys: Keys, options: Mapping[str, Any]) -> Broker:
+def _cluster_broker(url: BrokerUrl, keys: Keys, options: Mapping[str, Any], stranger: Callable[[], Broker]) -> Broker:
     """A broker of many servers. Its clients speak on lines too: nothing is asked of redis-py's own for clusters."""
 
     def line_to(server: Address, timeout_s: float, *, blocks: bool = False) -> OwnLine:
         there = {**options, "host": server.host, "port": server.port}
         return OwnLine(_pool(1, timeout_s, there), timeout_s, is_cut_by_cancel=blocks)
 
-    def line(blocks: bool) -> ClusterLine:  # noqa: FBT001
+    def line(*, blocks: bool) -> ClusterLine:
         timeout_s = BLOCKING_TIMEOUT_S if blocks else COMMAND_TIMEOUT_S
         return ClusterLine(cluster, partial(line_to, timeout_s=timeout_s, blocks=blocks), timeout_s)
 
     cluster = Cluster(url.addresses, partial(line_to, timeout_s=LOOK_TIMEOUT_S))
     commands = line(blocks=False)
     client = ClusterClient(commands, _pool(1, COMMAND_TIMEOUT_S, options))
-    return Broker(client, client, keys, ClusterReconnections(commands), cluster=cluster, make_line=line)
+    return Broker(client, keys, line, stranger, ClusterReconnections(commands), cluster=cluster)
 
 
 def _sentinels(url: BrokerUrl, client_name: str, options: Mapping[str, Any]) -> Sentinels:
@@ -213,25 +208,3 @@ def _sentinels(url: BrokerUrl, client_name: str, options: Mapping[str, Any]) -> 
             for address in url.addresses
         ],
     )
-
-
-def raise_first(answers: Sequence[Answer]) -> None:
-    """Raise the first refusal among the answers of a line."""
-    for answer in answers:
-        if isinstance(answer, rx.ResponseError):
-            raise answer
-
-
-@contextmanager
-def broker_errors() -> Iterator[None]:
-    """Turn what redis-py raises into BrokerUnavailable, BrokerDenied or BrokerRefused."""
-    try:
-        yield
-    except (rx.AuthenticationError, rx.AuthorizationError, rx.NoPermissionError) as exc:
-        raise BrokerDenied(f"not allowed: {exc}") from exc
-    except (*_AWAY, OSError) as exc:
-        raise BrokerUnavailable(str(exc) or type(exc).__name__) from exc
-    except rx.AskError as exc:  # that a key has moved, too
-        raise BrokerRefused("the broker is a cluster: its URL is redis+cluster://host:port,host:port") from exc
-    except rx.RedisError as exc:
-        raise BrokerRefused(str(exc)) from exc

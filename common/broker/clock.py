@@ -2,7 +2,8 @@
 
 import time
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
 
 SURE_MS = 100.0
 """A round trip that takes no longer makes a good estimate, ms."""

@@ -147,7 +147,7 @@ class Cluster:
             random.shuffle(group)
         return dict.fromkeys(chain(*groups))
 
-    def _take(self, asked: Address, told: Any) -> None:  # noqa: ANN401 - as the server says it
+    def _take(self, asked: Address, told: Answer) -> None:
         """Believe what a server says.
 
         Raises:

@@ -35,7 +35,7 @@ class ClusterClient(Redis):
     async def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - redis-py's own
         """Say one command; what redis-py makes of the answer."""
         (answer,) = await self._line.ask((_words(args),))
-        return await self.shaped(args[0], answer, options)
+        return self.shaped(args[0], answer, options)
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:  # noqa: FBT001
         """Several commands in as few round trips as may be."""
@@ -55,9 +55,13 @@ class ClusterClient(Redis):
         await self._line.aclose()
         await super().aclose(close_connection_pool)
 
-    async def shaped(self, name: Any, answer: Answer, options: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    def shaped(self, name: str, answer: Answer, options: Mapping[str, Any]) -> Answer:
         """What redis-py makes of an answer; a refusal is raised."""
-        return await self.parse_response(_Heard(answer), name, **options)  # type: ignore[arg-type]
+        if isinstance(answer, Exception):
+            raise answer
+        read = self.response_callbacks.get(name)
+        told = {option: value for option, value in options.items() if option != "keys"}  # those are for its cache
+        return answer if read is None else read(answer, **told)
 
 
 class _LinePipeline(Pipeline):
@@ -73,24 +77,12 @@ class _LinePipeline(Pipeline):
         answers = await self._client.say([_words(args) for args, _ in stack])
         for (args, options), answer in zip(stack, answers, strict=True):
             try:
-                shaped.append(await self._client.shaped(args[0], answer, options))
+                shaped.append(self._client.shaped(str(args[0]), answer, options))
             except rx.ResponseError as exc:
                 shaped.append(exc)
         if raise_on_error:
             self.raise_first_error(stack, shaped)
         return shaped
-
-
-class _Heard:
-    """A connection on which this was heard."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    async def read_response(self, **_: Any) -> Answer:  # noqa: ANN401 - as redis-py asks
-        if isinstance(self._answer, Exception):
-            raise self._answer
-        return self._answer
 
 
 def _words(args: Sequence[Any]) -> Command:

@@ -4,17 +4,14 @@ A server that was demoted, or lacks the replicas it must have, says so in answer
 is dropped here, so that the next attempt goes where the broker's address, or its sentinels, lead by then.
 """
 
-import re
 from typing import Any
 
 from redis import exceptions as rx
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 
+from common.broker.errors import is_deposed
 from common.broker.sentinel import Sentinels
 from common.broker.url import Address
-
-_AWAY = re.compile(r"(-?NOREPLICAS |-?UNBLOCKED .*instance state changed)")
-"""It takes no writes at present; or a blocking read ended since its server became a replica."""
 
 
 class _Steady(AbstractConnection):
@@ -23,17 +20,11 @@ class _Steady(AbstractConnection):
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - redis-py's own
         try:
             return await super().read_response(*args, **kwargs)
-        except (rx.ReadOnlyError, rx.MasterDownError) as exc:
-            await self._give_up(exc)
         except rx.ResponseError as exc:
-            if not _AWAY.match(str(exc)):
+            if not is_deposed(exc):
                 raise
-            await self._give_up(exc)
-
-    async def _give_up(self, error: rx.ResponseError) -> None:
-        """Drop it, and raise what redis-py raises for a connection that was lost."""
-        await self.disconnect(nowait=True)
-        raise rx.ConnectionError(str(error)) from error
+            await self.disconnect(nowait=True)
+            raise rx.ConnectionError(str(exc)) from exc
 
 
 class _Following(_Steady, Connection):

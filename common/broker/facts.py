@@ -6,7 +6,8 @@ from typing import Any
 
 from redis import exceptions as rx
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
 
 _SAVE, _MIN_REPLICAS, _NO_EVICTION = "save", "min-replicas-to-write", "noeviction"
 

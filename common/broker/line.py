@@ -6,7 +6,6 @@ taken over. Measured against redis-py's pipelines see docs/performance.md.
 """
 
 import asyncio
-import re
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
@@ -15,9 +14,9 @@ from typing import Any
 import hiredis
 from redis import exceptions as rx
 from redis._parsers.base import BaseParser
-from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
+
+from common.broker.errors import is_deposed
 
 Argument = bytes | str | int | float
 """What can be a part of a command."""
@@ -26,8 +25,6 @@ Answer = Any
 """What the broker says to a command, in RESP2's shapes; a redis ResponseError where it refuses."""
 
 _MORE = object()
-_AWAY = re.compile(r"NOREPLICAS |UNBLOCKED .*instance state changed")
-"""The server takes no writes at present; or a blocking read ended since it became a replica."""
 
 
 class ConnectedAnewError(Exception):
@@ -167,7 +164,8 @@ class _Wire(asyncio.Protocol):
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         writer = connection._writer  # noqa: SLF001 - there is no other way to its socket
-        assert writer is not None  # noqa: S101 - it is connected
+        if writer is None:
+            raise rx.ConnectionError("the connection was lost at once")
         self._transport = writer.transport
         self._reader = hiredis.Reader(
             protocolError=rx.InvalidResponse, replyError=BaseParser.parse_error, notEnoughData=_MORE
@@ -188,7 +186,7 @@ class _Wire(asyncio.Protocol):
             asked.future.set_exception(rx.ConnectionError("the connection was lost"))
             return asked.future
         # All of them first: one that cannot be packed must leave no answer behind that belongs to nobody.
-        packed = [hiredis.pack_command(tuple(command)) for command in commands]  # type: ignore[arg-type]  # its stub knows no bytes
+        packed = [hiredis.pack_command(tuple(command)) for command in commands]  # type: ignore[arg-type]  # its stub says one word
         if not self._unsent:
             loop.call_soon(self._send)
         self._unsent += packed
@@ -229,7 +227,7 @@ class _Wire(asyncio.Protocol):
     def _take(self, answer: Answer) -> None:
         asked = self._asked[0]
         if isinstance(answer, Exception):
-            if isinstance(answer, rx.ReadOnlyError | rx.MasterDownError) or _AWAY.match(str(answer)):
+            if is_deposed(answer):
                 self.lose(rx.ConnectionError(str(answer)))  # the next one leads to whoever is the master by then
                 return
             if isinstance(answer, rx.ConnectionError) and not asked.future.done():  # it loads, or we are not let in
@@ -254,25 +252,3 @@ class _Wire(asyncio.Protocol):
             self.lose(rx.TimeoutError("the broker gave no answer in time"))
         else:
             self._timer = self._loop.call_at(due_at, self._look_at_clock)
-
-
-class ClientLine(Line):
-    """A line through a client of redis-py's, for brokers that are none of ours to speak to: fakeredis."""
-
-    renewals = 1
-
-    def __init__(self, client: Redis) -> None:
-        self._client = client
-
-    async def ask(self, commands: Sequence[Command], *, since: int | None = None) -> list[Answer]:
-        """Say these one behind the other; see `Line`."""
-        if since is not None and since != self.renewals:
-            raise ConnectedAnewError
-        pipe = Pipeline(self._client.connection_pool, {}, transaction=False, shard_hint=None)
-        for command in commands:
-            pipe.execute_command(*command)
-        answers: list[Answer] = await pipe.execute(raise_on_error=False)
-        return answers
-
-    async def aclose(self) -> None:
-        """Nothing: the client is closed by its owner."""

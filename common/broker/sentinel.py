@@ -147,7 +147,7 @@ def _is_disputed(words: Sequence[Word]) -> bool:
     return len({word.is_down for word in _newest(words)}) > 1
 
 
-def _word(named: Any, told: Any) -> Word:  # noqa: ANN401 - redis-py's own
+def _word(named: Sequence[bytes], told: Sequence[bytes]) -> Word:
     """Read the answers of a sentinel; ValueError, LookupError, TypeError or AttributeError if none answers so."""
     facts = {name.decode(): value.decode() for name, value in zip(told[::2], told[1::2], strict=True)}
     master = Address(named[0].decode(), int(named[1]))

@@ -12,9 +12,10 @@ from typing import Any
 from redis import exceptions as rx
 
 from common.broker.acl import provider_rules, user_name, users_head
-from common.broker.broker import Broker, broker_errors, raise_first
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors, raise_first
+from common.broker.scripts import provider_scripts
 from common.errors import BrokerRefused
-from common.streams.scripts import provider_scripts
 from common.types import ModelId, NodeId
 
 _HINT = "with GHUB_HUB_ACL=print its operator makes them, with GHUB_HUB_ACL=off all providers share one URL"
@@ -70,13 +71,8 @@ class BrokerUsers:
         names = {name.decode() for some in await self._ask("ACL", "USERS") for name in some}
         return sorted(NodeId(name.removeprefix(head)) for name in names if name.startswith(head))
 
-    async def is_allowed(self, node: NodeId, command: Sequence[str | bytes]) -> bool:
-        """Whether a node's user may run a command; the broker only says so and does nothing."""
-        return set(await self._ask("ACL", "DRYRUN", self.name(node), *command)) == {b"OK"}
-
     async def is_open_to_all(self) -> bool:
         """Whether the grid's keys can be reached without a password: then no user of its own keeps anybody out."""
-        assert self._broker.as_stranger is not None  # noqa: S101 - every real broker has it
         stranger = self._broker.as_stranger()
         try:
             with broker_errors():

@@ -1,1 +1,1 @@
-"""Scripts that the broker runs, one atomic step each."""
+"""Scripts that the broker runs, one atomic step each, and what several of them share."""

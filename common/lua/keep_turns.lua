@@ -8,7 +8,8 @@
 --   6 requests  hash   request -> hub, marks, tokens set aside, lane: all of both kinds
 -- ARGV: 1 requests a minute, 2 tokens a minute, 3 most turns at once (-1: no limit, of each),
 --       4 most unclaimed jobs in one lane, 5 most that wait, 6 lease (ms), 7 grace (ms), 8 TTL (ms), 9 hub that asks,
---       10 how many lanes may have room for more, then each with how many it has room for, then of each thing that happened: verb, request, lane, urgency of the lane (0 is the most urgent), tokens.
+--       10 how many lanes may have room for more, then each with how many it has room for, then of each thing that
+--       happened: verb, request, lane, urgency of the lane (0 is the most urgent), tokens.
 --   reserve  a new request, for which so many tokens are set aside
 --   wait     it still waits     queue  it has its turn and is not claimed     run  it has its turn and is claimed
 --   end      it is over, and used so many tokens (-1: nobody knows; then what was set aside was used)

@@ -8,8 +8,8 @@
 -- full. One whose answer was lost may be repeated: a job that is there already is not added once more.
 -- A job is set aside for its node only where nobody waits for the model whom it would overtake, and the node's lane
 -- is there to be read. It stands in the index of the lane that it goes to if the node doesn't take it.
--- Atomic because two hubs that look before they add would both take the last place. The index is in the order of the
--- entry ids, as the lane is: no clock of a hub could tell it (score: ms of the id and three digits of its number).
+-- Atomic because two hubs that look before they add would both take the last place.
+-- Uses: lane_index.lua
 local group, room = ARGV[1], tonumber(ARGV[6])
 local lanes, own = #KEYS, nil
 if room > 0 then lanes, own = #KEYS - 1, KEYS[#KEYS] end
@@ -20,21 +20,9 @@ local function waiting_in(lane)
   if pending.err then return here, true end
   return here - pending[1]
 end
--- Two lanes may both have an entry of this id.
-local function holds(lane, entry)
-  local found = redis.call('XRANGE', lane, entry, entry)
-  local fields = #found > 0 and found[1][2] or {}
-  for at = 1, #fields, 2 do
-    if fields[at] == 'id' then return fields[at + 1] == ARGV[3] end
-  end
-  return false
-end
-local place = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[3]) or 0)
-local old = string.format('%.0f-%.0f', math.floor(place / 1000), place % 1000)
-if place % 1000 < 999 then
-  if holds(KEYS[1], old) then return {old, 0, 0} end
-  if own and holds(own, old) then return {old, 0, 1} end
-end
+local old = indexed(KEYS[2], ARGV[3])
+if holds(KEYS[1], old, ARGV[3]) then return {old, 0, 0} end
+if own and holds(own, old, ARGV[3]) then return {old, 0, 1} end
 local waiting, ahead, passed = 0, 0, false
 for i = 4, lanes do
   local here = waiting_in(KEYS[i])
@@ -48,11 +36,4 @@ if own and waiting == 0 and redis.call('EXISTS', own) == 1 then
   local here, has_no_group = waiting_in(own)
   if here < room and not has_no_group then lane, is_own = own, 1 end
 end
-if redis.call('EXISTS', lane) == 0 then redis.call('XGROUP', 'CREATE', lane, group, '0', 'MKSTREAM') end
-local id = redis.call('XADD', lane, '*', unpack(ARGV, 7))
-local ms, number = string.match(id, '(%d+)-(%d+)')
-redis.call('ZADD', KEYS[2], ms .. string.format('%03d', math.min(number, 999)), ARGV[3])
-redis.call('PEXPIRE', KEYS[2], ARGV[4])
-redis.call('SADD', KEYS[3], ARGV[5])
-redis.call('PEXPIRE', KEYS[3], ARGV[4])
-return {id, ahead, is_own}
+return {join(lane, KEYS[2], KEYS[3], ARGV[5], group, ARGV[3], ARGV[4], unpack(ARGV, 7)), ahead, is_own}

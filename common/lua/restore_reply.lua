@@ -1,4 +1,3 @@
--- restore_reply
 -- Give back what was lost of a reply.
 -- KEYS: 1 reply
 -- ARGV: 1 id of the entry that opens it, 2 its TTL (ms), then of each entry: its id, how many words follow, its

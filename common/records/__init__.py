@@ -1,1 +1,1 @@
-"""What the broker keeps of nodes, keys, tokens, limits and use: hashes and counters that people may look at."""
+"""What the broker keeps of nodes, requests, keys, tokens, limits and use: hashes, sets and counters to look at."""

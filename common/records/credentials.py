@@ -2,14 +2,16 @@
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 import orjson
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
+from common.broker.shapes import hashes_of
 from common.errors import BrokerRefused
 from common.types import KeyId, Lane, ModelId, TokenId
 
@@ -125,6 +127,7 @@ class Credentials:
 
     def __init__(self, broker: Broker) -> None:
         self._commands = broker.commands
+        self._line = broker.line
         self._keys = broker.keys
 
     async def version(self) -> int:
@@ -176,13 +179,10 @@ class Credentials:
         with broker_errors():
             await pipe.execute()
 
-    async def _read(self, kind: type[Kind], index: str, key_of: Any) -> list[Kind]:  # noqa: ANN401 - a bound method
+    async def _read(self, kind: type[Kind], index: str, key_of: Callable[[str], str]) -> list[Kind]:
         with broker_errors():
             digests: Any = await self._commands.smembers(index)
-            pipe = self._commands.pipeline(transaction=False)
-            for digest in sorted(digests):
-                pipe.hgetall(key_of(digest.decode(errors="replace")))
-            hashes: Sequence[Any] = await pipe.execute() if digests else []
+            hashes = await hashes_of(self._line, [key_of(one.decode(errors="replace")) for one in sorted(digests)])
         return [record for raw in hashes if (record := kind.from_hash(raw)) is not None]
 
     async def _write(self, key: str, index: str, record: ClientKey | ProviderToken) -> None:

@@ -9,12 +9,11 @@ from typing import Any
 
 import orjson
 
-from common.report import MAX_AMOUNT, MAX_MODELS, MAX_TEXT_CHARS
+from common.report import MAX_AMOUNT, MAX_MODEL_CHARS, MAX_MODELS, MAX_TEXT_CHARS
 from common.types import HubId, ModelId, NodeId, NodeState, RequestId
 
 MAX_FIELD_BYTES = 2 * 2**20
 """Of a node's hash; 4,096 models with long names fit. A node writes its entry itself, and every hub reads it."""
-MAX_MODEL_CHARS = 256
 MAX_TIME_MS = 253_402_300_799_000
 """The end of the year 9999, behind which there are no dates."""
 PASSING: Mapping[str, Any] = {"heartbeat_at": 0, "gpus": (), "running": ()}

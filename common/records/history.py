@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
+from common.broker.shapes import hashes_of
 
 STEP_S = 60
 KEPT_STEPS = 60
@@ -46,6 +48,7 @@ class History:
 
     def __init__(self, broker: Broker) -> None:
         self._commands = broker.commands
+        self._line = broker.line
         self._keys = broker.keys
 
     async def add(self, additions: Mapping[int, Additions]) -> None:
@@ -63,11 +66,8 @@ class History:
         """The last hour's minutes, the first one first; those without anything are left out."""
         last = minute_of(now_ms)
         minutes = [last - step * STEP_S * 1000 for step in reversed(range(KEPT_STEPS))]
-        pipe = self._commands.pipeline(transaction=False)
-        for began_at in minutes:
-            pipe.hgetall(self._keys.history(began_at))
         with broker_errors():
-            hashes = await pipe.execute()
+            hashes = await hashes_of(self._line, [self._keys.history(began_at) for began_at in minutes])
         return [_minute(began_at, raw) for began_at, raw in zip(minutes, hashes, strict=True) if raw]
 
 

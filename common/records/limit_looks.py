@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
 from common.records.credentials import ClientKey
 from common.types import RequestId
 

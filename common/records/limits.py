@@ -3,19 +3,19 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from common.broker.broker import Broker, broker_errors, raise_first
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors, raise_first
 from common.broker.line import Argument, Command
+from common.broker.scripts import Script
 from common.records.credentials import ClientKey
 from common.streams.jobs import LaneName
-from common.streams.replies import DOORBELL_MAXLEN
-from common.streams.scripts import Script
-from common.types import HubId, Lane, RequestId
+from common.streams.replies import ringing
+from common.types import HubId, RequestId
 
 _KEEP = Script("keep_turns")
 _BOOKS = ("bucket", "turns", "unclaimed", "waiting", "leases", "requests")
-_URGENCIES = {lane: urgency for urgency, lane in enumerate(Lane)}
 GRACE_MS = 2000
 """How long a request whose lease has ended is waited for once more, and how long its provider has to end it, ms."""
 UNKNOWN_TOKENS = -1
@@ -131,8 +131,8 @@ class Limits:
         for name, share in shares.items():
             args += [str(name), share]
         for saying in sayings:
-            lane = saying.lane
-            args += [saying.verb.value, saying.request, str(lane), _URGENCIES[lane.lane], saying.tokens]
+            name = saying.lane
+            args += [saying.verb.value, saying.request, str(name), name.lane.urgency, saying.tokens]
         with broker_errors():
             answer = await _KEEP.run(self._line, [self._keys.limit(key.id, book) for book in _BOOKS], args)
         granted, orphans, places, verdict, wait_ms, *left = answer
@@ -150,11 +150,9 @@ class Limits:
 
         A ring is a hint: a hub also looks by itself. A provider whose reply is gone drops its job.
         """
-        commands: list[Command] = []
-        for request, hub in standing.granted:
-            if hub != self._hub:
-                bell = self._keys.doorbell(hub)
-                commands.append(("XADD", bell, "NOMKSTREAM", "MAXLEN", "~", DOORBELL_MAXLEN, "*", "ids", request))
+        commands: list[Command] = [
+            ringing(self._keys.doorbell(hub), [request]) for request, hub in standing.granted if hub != self._hub
+        ]
         with broker_errors():
             for request, hub in standing.orphans:
                 # One that can be resumed goes on under the care of another hub, and so does its reply.
@@ -169,5 +167,5 @@ def _with_hubs(found: Sequence[bytes]) -> Iterator[tuple[RequestId, HubId]]:
         yield RequestId(request.decode()), HubId(hub.decode())
 
 
-def _allowance(limit: int | None, remaining: Any, full_in_ms: Any) -> Allowance | None:  # noqa: ANN401
-    return None if limit is None else Allowance(limit, int(remaining), int(full_in_ms))
+def _allowance(limit: int | None, remaining: int, full_in_ms: int) -> Allowance | None:
+    return None if limit is None else Allowance(limit, remaining, full_in_ms)

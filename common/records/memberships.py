@@ -6,7 +6,9 @@ from typing import Any
 
 import orjson
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
+from common.broker.shapes import hashes_of
 from common.records.registry import INDEX_TTL_MS
 from common.types import ModelId, NodeId, TokenId
 
@@ -56,6 +58,7 @@ class Memberships:
 
     def __init__(self, broker: Broker) -> None:
         self._commands = broker.commands
+        self._line = broker.line
         self._keys = broker.keys
         self._index = broker.keys.members
 
@@ -68,10 +71,8 @@ class Memberships:
         """Every member, in name order."""
         with broker_errors():
             names: Any = await self._commands.zrange(self._index, 0, -1)
-            pipe = self._commands.pipeline(transaction=False)
-            for name in sorted(names):
-                pipe.hgetall(self._keys.member(NodeId(name.decode(errors="replace"))))
-            hashes: Any = await pipe.execute() if names else []
+            nodes = [NodeId(name.decode(errors="replace")) for name in sorted(names)]
+            hashes = await hashes_of(self._line, [self._keys.member(node) for node in nodes])
         return [member for raw in hashes if (member := Member.from_hash(raw)) is not None]
 
     async def count(self) -> int:

@@ -1,6 +1,7 @@
 """Nonces of direct calls: each is good once in the whole grid, whichever hub is asked."""
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
 
 
 class Nonces:

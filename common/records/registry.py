@@ -9,15 +9,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from common.broker.broker import Broker, broker_errors, raise_first
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
+from common.broker.shapes import Fields, hashes_of
 from common.records.grid import HubRecord, NodeRecord
 from common.report import HealthReport, StoredReport
-from common.streams.shapes import Fields, fields_of
+from common.streams.dead import DEAD_TTL_MS
 from common.types import HubId, NodeId
 
 INDEX_TTL_MS = 86_400_000
-DEAD_TTL_MS = 7 * INDEX_TTL_MS
-"""How long the dead letters outlive the last hub, ms."""
 FORGET_NODE_MS = 60_000
 """How long the index names a node after its last heartbeat, ms."""
 RENEW_NODE_MS = 15_000
@@ -101,9 +101,7 @@ class Registry:
     async def entries(self, nodes: Sequence[NodeId]) -> list[Fields]:
         """The hashes of these nodes, in this order, as they stand there; empty for one that is gone."""
         with broker_errors():
-            answers = await self._line.ask([("HGETALL", self._keys.node(name)) for name in nodes]) if nodes else []
-            raise_first(answers)
-        return [fields_of(answer) or {} for answer in answers]
+            return await hashes_of(self._line, [self._keys.node(node) for node in nodes])
 
     async def keep_indexed(self, heard: Mapping[NodeId, int], scores: Mapping[NodeId, float], now_ms: int) -> None:
         """Renew the places of nodes that live in the index, which stood there with these scores, where they are late.
@@ -145,9 +143,7 @@ class Registry:
     async def reports(self) -> dict[NodeId, StoredReport]:
         """The latest report of every node, there or gone; what cannot be read here is passed over."""
         with broker_errors():
-            pipe = self._commands.pipeline(transaction=False)
-            pipe.zrange(self._keys.reports, 0, -1)
-            (names,) = await pipe.execute()
+            names: Any = await self._commands.zrange(self._keys.reports, 0, -1)
             pipe = self._commands.pipeline(transaction=False)
             for name in names:
                 pipe.get(self._keys.report(NodeId(name.decode(errors="replace"))))
@@ -176,10 +172,8 @@ class Registry:
         """
         with broker_errors():
             names: Any = await self._commands.zrange(self._keys.hubs, 0, -1)
-            pipe = self._commands.pipeline(transaction=False)
-            for name in sorted(names):
-                pipe.hgetall(self._keys.hub(HubId(name.decode(errors="replace"))))
-            hashes = await pipe.execute()
+            hubs = [HubId(name.decode(errors="replace")) for name in sorted(names)]
+            hashes = await hashes_of(self._line, [self._keys.hub(hub) for hub in hubs])
         return [record for raw in hashes if (record := HubRecord.from_hash(raw)) is not None]
 
     async def remove_hub(self, hub: HubId) -> None:

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
 from common.broker.line import Argument
-from common.streams.scripts import Script
+from common.broker.scripts import Script
+from common.broker.shapes import hashes_of
 from common.types import HubId, KeyId, ModelId
 from common.wire import Usage
 
@@ -53,7 +55,6 @@ class UsageBooks:
     """The books on what keys used. Raises BrokerUnavailable or BrokerRefused from every method."""
 
     def __init__(self, broker: Broker) -> None:
-        self._commands = broker.commands
         self._line = broker.line
         self._keys = broker.keys
 
@@ -77,11 +78,8 @@ class UsageBooks:
 
     async def read(self, key: KeyId, days: Sequence[str]) -> dict[str, dict[ModelId, ModelUsage]]:
         """What a key used on these days, by day and model; a day without use is empty."""
-        pipe = self._commands.pipeline(transaction=False)
-        for day in days:
-            pipe.hgetall(self._keys.usage(key, day))
         with broker_errors():
-            hashes = await pipe.execute()
+            hashes = await hashes_of(self._line, [self._keys.usage(key, day) for day in days])
         return {day: _by_model(raw) for day, raw in zip(days, hashes, strict=True)}
 
 

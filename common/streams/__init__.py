@@ -1,1 +1,1 @@
-"""The broker's verbs: every stream command of the project stands in this package, with its reply shapes."""
+"""Jobs in their lanes, replies, orders, dead letters, hints: every stream command stands here or in `common/lua`."""

@@ -4,8 +4,9 @@ Whoever writes an entry tells afterwards. A hint that is lost, trimmed or untrue
 comes later: at the latest when the lease that a hub knows of has run out.
 """
 
-from common.broker.broker import Broker, broker_errors
-from common.streams.shapes import entries_of
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
+from common.broker.shapes import entries_of
 from common.types import NodeId
 
 MAXLEN = 4096

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from common.broker.broker import Broker, broker_errors, raise_first
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors, raise_first
 from common.broker.line import Command
+from common.broker.shapes import entries_of, flat
 from common.errors import WireError
 from common.orders import ControlEntry
-from common.streams.shapes import entries_of, flat
 from common.types import NodeId
 
 MAXLEN = 1000

@@ -6,10 +6,13 @@ from typing import Any
 
 from redis import exceptions as rx
 
-from common.broker.broker import Broker, broker_errors
-from common.streams.jobs import DEAD_MAXLEN, INDEX_TTL_MS
-from common.streams.shapes import Fields, is_used_up
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
+from common.broker.shapes import Fields, is_used_up
 
+DEAD_MAXLEN = 1000
+DEAD_TTL_MS = 7 * 86_400_000
+"""How long the dead letters outlive the last of them, and the last hub, ms."""
 MAX_ENTRY_PART = 2**64
 
 
@@ -61,7 +64,7 @@ class DeadLetters:
                     raise
                 await self._commands.delete(self._key)
                 await self._commands.xadd(self._key, entry, maxlen=DEAD_MAXLEN, approximate=True)
-            await self._commands.pexpire(self._key, 7 * INDEX_TTL_MS)
+            await self._commands.pexpire(self._key, DEAD_TTL_MS)
 
     async def newest(self, count: int, before: str | None = None) -> Sequence[DeadLetter]:
         """The last letters, or the last before an entry, the newest first."""

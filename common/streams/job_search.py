@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
+from common.broker.shapes import Fields
 from common.errors import GHubError
 from common.signing import SigningKeys
 from common.streams.jobs import JobLanes, LaneName, Ticket, lanes_of
-from common.streams.shapes import Fields
 from common.types import Lane, ModelId, NodeId, RequestId
 from common.wire import Job
 

@@ -6,20 +6,19 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from redis import exceptions as rx
-from redis.asyncio import Redis
 
-from common.broker.broker import BLOCK_MS, Broker, broker_errors
+from common.broker.broker import BLOCK_MS, Broker
+from common.broker.errors import broker_errors, is_nogroup, lane_errors
 from common.broker.line import Answer, Argument, Command
-from common.keys import GROUP, Keys
-from common.streams.missing_lanes import is_nogroup, lane_errors
-from common.streams.scripts import Script
-from common.streams.shapes import Fields, entries_of, fields_of, flat
+from common.broker.scripts import Script
+from common.broker.shapes import Fields, entries_of, fields_of, flat
+from common.keys import GROUP
+from common.streams.dead import DEAD_MAXLEN
 from common.types import Lane, ModelId, NodeId, RequestId
 from common.wire import Job
 
 INDEX_TTL_MS = 86_400_000
 """A day: how long the set of lanes and the waiting indexes outlive their last use, ms."""
-DEAD_MAXLEN = 1000
 
 _AFTER_ALL = f"{2**64 - 1}-0"
 """No entry has a higher id. (The very highest stands for `>` inside the server: it would take jobs.)"""
@@ -42,6 +41,11 @@ class LaneName(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.lane}:{self.model}" if self.near is None else f"{NEAR}:{self.near}"
+
+    @property
+    def before(self) -> "list[LaneName]":
+        """The more urgent lanes of its model."""
+        return [LaneName(lane, self.model) for lane in [*Lane][: self.lane.urgency]]
 
     @classmethod
     def parse(cls, name: bytes) -> "LaneName":
@@ -80,10 +84,10 @@ class JobLanes:
     """The work queue. Raises BrokerUnavailable or BrokerRefused from every method."""
 
     def __init__(self, broker: Broker) -> None:
-        self._commands: Redis = broker.commands
+        self._commands = broker.commands
         self._line = broker.line
         self._waiting = broker.blocking_line()
-        self._keys: Keys = broker.keys
+        self._keys = broker.keys
         self._lanes_by_key: tuple[list[LaneName], dict[bytes, LaneName]] = [], {}
 
     async def ensure(self, lanes: Sequence[LaneName]) -> None:

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis import exceptions as rx
-
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors, is_passing
+from common.broker.scripts import Script
 from common.errors import BrokerRefused
 from common.keys import GROUP
 from common.streams.jobs import LaneName, Ticket
-from common.streams.scripts import Script
 from common.types import ModelId, NodeId, RequestId
 from common.wire import EntryId
 
@@ -74,7 +73,7 @@ class LaneLooks:
             pipe.xlen(self._keys.lane(*lane))
             pipe.xinfo_groups(self._keys.lane(*lane))
         with broker_errors():
-            answers = await pipe.execute(raise_on_error=False) if lanes else []
+            answers = await pipe.execute(raise_on_error=False)
         found = []
         for lane, length, groups in zip(lanes, answers[::2], answers[1::2], strict=True):
             if _is_unreadable(length) or _is_unreadable(groups):
@@ -134,7 +133,7 @@ class LaneLooks:
         for reply in replies:
             pipe.xrevrange(reply, count=1)
         with broker_errors():
-            answers = await pipe.execute(raise_on_error=False) if replies else []
+            answers = await pipe.execute(raise_on_error=False)
         return [UNREADABLE if _is_unreadable(one) else EntryId.parse(one[0][0]) if one else None for one in answers]
 
     async def _lies_there(self, request: RequestId, ticket: Ticket) -> bool:
@@ -169,9 +168,7 @@ def _number(raw: bytes) -> int | None:
 
 def _is_unreadable(answer: object) -> bool:
     """Whether the broker refused this one question: the key is missing, or something else than was thought."""
-    if isinstance(answer, rx.ResponseError) and not isinstance(answer, rx.ReadOnlyError | rx.OutOfMemoryError):
-        return True
-    if isinstance(answer, Exception):
+    if isinstance(answer, Exception) and is_passing(answer):
         with broker_errors():
             raise answer
-    return False
+    return isinstance(answer, Exception)

@@ -6,10 +6,11 @@ job is not handed to whoever has been waiting longest; if it doesn't take the jo
 
 from typing import Any
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors
+from common.broker.scripts import Script
 from common.keys import GROUP
 from common.streams.jobs import INDEX_TTL_MS, NEAR, LaneName, Ticket, near_lane
-from common.streams.scripts import Script
 from common.types import NodeId, RequestId
 
 _MOVE = Script("move_job")

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from common.broker.broker import Broker, broker_errors
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors, is_nogroup
 from common.keys import GROUP
 from common.streams.jobs import LaneName
-from common.streams.missing_lanes import is_nogroup
-from common.types import Lane, RequestId
+from common.types import RequestId
 
 MANY_OF_A_LANE = 20
 """Where so many requests are asked for, their whole lane's index is read at once instead of each one's rank."""
@@ -33,9 +33,9 @@ class Queues:
 
         None for one that does not wait, as far as the index knows: its job may be claimed, refused or lost.
         """
-        lanes, urgencies = Counter(name for _, name in tickets), list(Lane)
+        lanes = Counter(name for _, name in tickets)
         crowded = [name for name, count in lanes.items() if count >= MANY_OF_A_LANE]
-        before = {LaneName(urgent, name.model) for name in lanes for urgent in urgencies[: urgencies.index(name.lane)]}
+        before = {urgent for name in lanes for urgent in name.before}
         alone = [ticket for ticket in tickets if lanes[ticket[1]] < MANY_OF_A_LANE]
         pipe = self._commands.pipeline(transaction=False)
         for name in crowded:
@@ -54,8 +54,7 @@ class Queues:
         places: list[int | None] = []
         for ticket in tickets:
             rank, name = ranks.get(ticket), ticket[1]
-            ahead = sum(held[LaneName(urgent, name.model)] for urgent in urgencies[: urgencies.index(name.lane)])
-            places.append(None if rank is None else rank + ahead)
+            places.append(None if rank is None else rank + sum(held[urgent] for urgent in name.before))
         return places
 
     async def loads(self, lanes: Sequence[LaneName]) -> dict[LaneName, LaneLoad]:

@@ -1,17 +1,16 @@
 """Replies and doorbells: one stream a request carries the answer, one stream a hub says which have news."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from redis import exceptions as rx
-
-from common.broker.broker import BLOCK_MS, Broker, broker_errors, raise_first
-from common.broker.line import Argument, Command, ConnectedAnewError
+from common.broker.broker import BLOCK_MS, Broker
+from common.broker.errors import broker_errors, is_behind, is_passing, raise_first
+from common.broker.line import Answer, Argument, Command, ConnectedAnewError
+from common.broker.scripts import Script
+from common.broker.shapes import Fields, entries_of, flat, is_used_up
 from common.errors import WireError
-from common.streams.scripts import Script
-from common.streams.shapes import Fields, entries_of, flat, is_used_up
 from common.succession import LoggedEntry, Succession
 from common.types import HubId, RequestId
 from common.wire import OPENING_ID, EntryId, ReplyEntry
@@ -20,9 +19,6 @@ DOORBELL_MAXLEN = 1000
 ENTRIES_PER_PAGE = 256
 _RESTORE = Script("restore_reply")
 _BEFORE_ALL = b"0-0"
-_PASSING = ("MISCONF", "NOREPLICAS", "BUSY ")
-"""How errors of a whole server begin, not of one key, where redis-py has no class for them: it cannot save its data,
-lacks its replicas, …"""
 
 
 class Written(Enum):
@@ -80,13 +76,11 @@ class ReplyStreams:
                 a broker that has forgotten the end of a reply would take what comes next, and leave a hole before it.
         """
         commands: list[Command] = []
-        rings: dict[str, list[str]] = {}
+        rings: dict[str, list[RequestId]] = {}
         for write in writes:
             commands.append(("XADD", write.reply, "NOMKSTREAM", str(write.id), *flat(write.entry.to_fields())))
             rings.setdefault(write.doorbell, []).append(write.request)
-        for doorbell, requests in rings.items():
-            ids = " ".join(dict.fromkeys(requests))
-            commands.append(("XADD", doorbell, "NOMKSTREAM", "MAXLEN", "~", DOORBELL_MAXLEN, "*", "ids", ids))
+        commands += [ringing(doorbell, requests) for doorbell, requests in rings.items()]
         line_since = None if since is None else since - self._reconnections.count
         with broker_errors():
             try:
@@ -97,11 +91,10 @@ class ReplyStreams:
 
     async def last_id(self, reply: str) -> EntryId | None:
         """Id of the newest entry of a reply; None if it is gone."""
-        with broker_errors():
-            newest: Any = await self._commands.xrevrange(reply, count=1)
-        return EntryId.parse(newest[0][0]) if newest else None
+        (newest,) = await self.last_ids([reply])
+        return newest
 
-    async def before(self, reply: str, attempt: int) -> list[tuple[EntryId, ReplyEntry]]:
+    async def before(self, reply: str, attempt: int) -> list[LoggedEntry]:
         """What counts of all that earlier attempts said, in order.
 
         Complete once an entry of this attempt is in: they are fenced then.
@@ -109,7 +102,7 @@ class ReplyStreams:
         Raises:
             WireError: an entry is not what it should be.
         """
-        found: list[tuple[EntryId, ReplyEntry]] = []
+        found: list[LoggedEntry] = []
         start = str(EntryId(1, 0))
         while True:
             with broker_errors():
@@ -148,7 +141,7 @@ class ReplyStreams:
         """The commands that open a reply, which lives as long as its hub renews it."""
         return [("XADD", reply, OPENING_ID, "open", "1"), ("PEXPIRE", reply, ttl_ms)]
 
-    async def restore(self, reply: str, entries: Sequence[tuple[EntryId, ReplyEntry]], ttl_ms: int) -> bool:
+    async def restore(self, reply: str, entries: Sequence[LoggedEntry], ttl_ms: int) -> bool:
         """Give the broker back what it lost of a reply; whether it had lost it altogether.
 
         In one step, so that no provider can write in between: what it says comes behind all of these entries. Those
@@ -193,6 +186,12 @@ class ReplyStreams:
         return found
 
 
+def ringing(doorbell: str, requests: Iterable[RequestId]) -> Command:
+    """The command that tells a hub which of its requests have news; one that is gone is not rung."""
+    ids = " ".join(dict.fromkeys(requests))
+    return ("XADD", doorbell, "NOMKSTREAM", "MAXLEN", "~", DOORBELL_MAXLEN, "*", "ids", ids)
+
+
 class Doorbell:
     """A hub's own doorbell, and how far it has been heard. Raises BrokerUnavailable or BrokerRefused."""
 
@@ -233,24 +232,18 @@ class Doorbell:
 def _written(result: object) -> Written:
     if result is None:
         return Written.GONE
-    if isinstance(result, rx.ResponseError) and "equal or smaller" in str(result):
+    if not isinstance(result, Exception):
+        return Written.YES
+    if is_behind(result):
         return Written.FENCED
-    if isinstance(result, Exception):
-        _raise_if_it_passes(result)
-        return Written.REFUSED
-    return Written.YES
+    if is_passing(result):
+        raise result
+    return Written.REFUSED
 
 
-def _entry_of(answer: Any) -> tuple[EntryId, Fields] | None:  # noqa: ANN401 - as redis-py brings it
+def _entry_of(answer: Answer) -> tuple[EntryId, Fields] | None:
     if isinstance(answer, Exception):
-        _raise_if_it_passes(answer)
+        if is_passing(answer):
+            raise answer
         return None
     return (EntryId.parse(answer[0][0]), answer[0][1]) if answer else None
-
-
-def _raise_if_it_passes(error: Exception) -> None:
-    """Raise what is no answer about one key: it concerns every command, and will be over."""
-    if isinstance(error, rx.OutOfMemoryError | rx.ReadOnlyError | rx.ConnectionError | rx.ClusterDownError):
-        raise error
-    if str(error).startswith(_PASSING):
-        raise error

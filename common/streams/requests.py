@@ -4,17 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import ResponseError
-
-from common.broker.broker import Broker, broker_errors, raise_first
-from common.broker.line import Answer, Argument, Command
+from common.broker.broker import Broker
+from common.broker.errors import broker_errors, is_behind, raise_first
+from common.broker.line import Argument, Command
+from common.broker.scripts import Script
+from common.broker.shapes import flat
 from common.keys import GROUP
 from common.orders import ControlEntry
 from common.streams.control import ControlStreams
 from common.streams.jobs import INDEX_TTL_MS, JobLanes, LaneName, Ticket, near_lane
 from common.streams.replies import ReplyStreams
-from common.streams.scripts import Script
-from common.streams.shapes import flat
 from common.types import HubId, Lane, NodeId, Order, RequestId, RequestStatus
 from common.wire import LAST_WORD, Failure, Job, ReplyEntry
 
@@ -106,7 +105,7 @@ class Requests:
         ]
         with broker_errors():
             *before, answer = await self._line.ask_in_turn(first, [publish])
-            raise_first([one for one in before if not _is_there(one)])
+            raise_first([one for one in before if not is_behind(one)])
             entry, count, is_near = await _PUBLISH.mend(self._line, publish, answer)
             if not entry:
                 raise_first(
@@ -178,7 +177,7 @@ class Requests:
         said: Command = ("XADD", reply, "NOMKSTREAM", str(LAST_WORD), *fields)
         with broker_errors():
             answers = await self._line.ask([said, ("PEXPIRE", reply, keep_ms)])
-            raise_first([answer for answer in answers if not _is_there(answer)])
+            raise_first([answer for answer in answers if not is_behind(answer)])
 
     async def held_bytes(self, replies: Sequence[tuple[str, int]]) -> list[int]:
         """How much memory the broker holds for each of these replies.
@@ -228,8 +227,3 @@ class Requests:
 
 def _hset(key: str, facts: Facts) -> Command:
     return ("HSET", key, *(part for pair in facts.items() for part in pair))
-
-
-def _is_there(answer: Answer) -> bool:
-    """Whether a reply refused an entry since it holds it, or says already how it ends."""
-    return isinstance(answer, ResponseError) and "equal or smaller" in str(answer)

@@ -102,11 +102,11 @@ class OtelSpan:
         self._span.set_attribute("error.type", code)
         self._span.set_status(Status(StatusCode.ERROR, code))
 
-    def end(self, at_ns: int | None = None) -> None:
+    def end(self) -> None:
         """It is over; may be said twice."""
         if not self._is_over:
             self._is_over = True
-            self._span.end(at_ns)
+            self._span.end()
 
 
 class OtelTracing:
@@ -138,9 +138,7 @@ class OtelTracing:
         waiting = None if "OTEL_BSP_MAX_QUEUE_SIZE" in os.environ else MAX_WAITING_SPANS
         return cls(service, instance, BatchSpanProcessor(OTLPSpanExporter(url), max_queue_size=waiting), ratio)
 
-    def begin(
-        self, name: str, kind: port.SpanKind, *, traceparent: str = "", tracestate: str = "", at_ns: int | None = None
-    ) -> port.Span | None:
+    def begin(self, name: str, kind: port.SpanKind, *, traceparent: str = "", tracestate: str = "") -> port.Span | None:
         """A span under a caller's, or the first of a trace of its own."""
         parent = _NOWHERE
         if traceparent:
@@ -148,7 +146,7 @@ class OtelTracing:
             if tracestate and len(tracestate) <= MAX_TRACESTATE_CHARS:
                 sent["tracestate"] = tracestate
             parent = _CONTEXTS.extract(sent, _NOWHERE)
-        return OtelSpan(self._tracer, self._tracer.start_span(name, parent, kind=_KINDS[kind], start_time=at_ns))
+        return OtelSpan(self._tracer, self._tracer.start_span(name, parent, kind=_KINDS[kind]))
 
     async def aclose(self) -> None:
         """Send what was not sent yet, within a limit."""

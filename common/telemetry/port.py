@@ -68,7 +68,7 @@ class Span(Protocol):
         """It comes to no good end; `code` is one of the project's own, and goes into `error.type`."""
         ...
 
-    def end(self, at_ns: int | None = None) -> None:
+    def end(self) -> None:
         """It is over; may be said twice."""
         ...
 
@@ -81,9 +81,7 @@ class Tracing(Protocol):
         """Whether `begin` gives spans."""
         ...
 
-    def begin(
-        self, name: str, kind: SpanKind, *, traceparent: str = "", tracestate: str = "", at_ns: int | None = None
-    ) -> Span | None:
+    def begin(self, name: str, kind: SpanKind, *, traceparent: str = "", tracestate: str = "") -> Span | None:
         """A span under a caller's, or the first of a trace of its own; None where traces are off.
 
         Args:
@@ -91,7 +89,6 @@ class Tracing(Protocol):
             kind: which side of what it is.
             traceparent: as the caller sent it; what is none counts as none.
             tracestate: the caller's, too.
-            at_ns: when it began.
         """
         ...
 
@@ -105,9 +102,7 @@ class NoTracing:
 
     is_on = False
 
-    def begin(
-        self, name: str, kind: SpanKind, *, traceparent: str = "", tracestate: str = "", at_ns: int | None = None
-    ) -> Span | None:
+    def begin(self, name: str, kind: SpanKind, *, traceparent: str = "", tracestate: str = "") -> Span | None:
         """None."""
 
     async def aclose(self) -> None:

@@ -1,21 +1,17 @@
 """`ghub models` and `ghub queues`: what the grid serves, and what waits."""
 
-import typer
+from ghub.admin.listing import Listing, present
+from ghub.client.hub import AdminHub
+from ghub.client.options import HubUrl, Json, TokenFile, Watch
+from ghub.live.picture import age_ms, picture_if_told
+from ghub.showing.figures import duration
+from ghub.showing.tables import listed
 
-from ghub.admin.options import HubUrl, Json, TokenFile, Watch
 
-grid_app = typer.Typer()
-
-
-@grid_app.command()
 def models(
     *, watch: Watch = None, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False
 ) -> None:
     """Show the models of the grid: how many nodes serve each, what waits and what runs."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.admin.listing import Listing, present  # noqa: PLC0415
-    from ghub.admin.tables import listed  # noqa: PLC0415
-
     hub = AdminHub.open(hub_url, admin_token_file)
 
     def look() -> Listing:
@@ -35,16 +31,10 @@ def models(
     present(look, as_json=as_json, every_s=watch)
 
 
-@grid_app.command()
 def queues(
     *, watch: Watch = None, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False
 ) -> None:
     """Show every lane of every model, with what waits and what runs."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.listing import Listing, present  # noqa: PLC0415
-    from ghub.figures import duration  # noqa: PLC0415
-    from ghub.live.picture import age_ms, picture_if_told  # noqa: PLC0415
-
     hub = AdminHub.open(hub_url, admin_token_file)
 
     def look() -> Listing:

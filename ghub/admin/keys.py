@@ -5,8 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ghub.admin.options import HubUrl, Json, TokenFile
-from ghub.completion import complete_keys
+from ghub.client.completion import complete_keys
+from ghub.client.hub import AdminHub
+from ghub.client.options import HubUrl, Json, TokenFile
+from ghub.showing.tables import confirm, listed, show_json, tell, when
 
 key_app = typer.Typer(help="API keys of clients.", no_args_is_help=True)
 
@@ -39,9 +41,6 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a key and print it. It is told this once."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.admin.tables import show_json  # noqa: PLC0415
-
     limits = {"rpm": rpm, "tpm": tpm, "concurrency": concurrency, "expires": expires}
     wish: dict[str, Any] = {"name": name, "lane": lane.value}
     wish |= {field: value for field, value in limits.items() if value is not None}
@@ -58,9 +57,6 @@ def create(
 @key_app.command("list")
 def list_keys(*, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False) -> None:
     """Show all keys; their secrets nobody knows."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import listed, tell, when  # noqa: PLC0415
-
     told = AdminHub.open(hub_url, admin_token_file).get("keys")
     columns = {
         "NAME": lambda key: key["name"],
@@ -81,11 +77,8 @@ def revoke(
     wanted: Wanted, *, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False
 ) -> None:
     """Let a key in no more."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import show_json  # noqa: PLC0415
-
     told = AdminHub.open(hub_url, admin_token_file).delete("keys", wanted)
-    show_json(told) if as_json else typer.echo(f"the key {told['name']} is let in no more")
+    confirm(told, f"the key {told['name']} is let in no more", as_json=as_json)
 
 
 @key_app.command()
@@ -98,9 +91,6 @@ def usage(
     as_json: Json = False,
 ) -> None:
     """Show what a key used, by day and model."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import tell  # noqa: PLC0415
-
     told = AdminHub.open(hub_url, admin_token_file).get("keys", wanted, "usage", days=days)
     rows = [{"day": day["day"], **model} for day in told["days"] for model in day["models"]]
     columns = {

@@ -11,8 +11,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from ghub.admin.hub import HubUnmoved
-from ghub.admin.tables import Column, as_json_text, show, show_json, table_of
+from ghub.client.hub import HubUnmoved
+from ghub.showing.tables import Column, as_json_text, show, show_json, table_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from ghub.admin.options import HubUrl, Json, TokenFile, Watch
-from ghub.completion import complete_nodes
-from ghub.errors import StartRefused
+from common.reasons import short_words_of
+from ghub.admin.listing import Listing, present
+from ghub.client.completion import complete_nodes
+from ghub.client.hub import AdminHub
+from ghub.client.options import HubUrl, Json, TokenFile, Watch, refuse_options_before
+from ghub.showing.figures import gpu_in_words
+from ghub.showing.tables import confirm, listed
 
 nodes_app = typer.Typer(help="Show the nodes of the grid, and give orders to them.", invoke_without_command=True)
 
@@ -25,14 +29,8 @@ def list_nodes(
 ) -> None:
     """Show the nodes of the grid, and give orders to them."""
     if context.invoked_subcommand is not None:
-        if hub_url is not None or admin_token_file is not None or as_json or watch is not None:
-            raise StartRefused(f"options stand behind {context.invoked_subcommand!r}")
+        refuse_options_before(context.invoked_subcommand, context)
         return
-    from common.reasons import short_words_of  # noqa: PLC0415
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.admin.listing import Listing, present  # noqa: PLC0415
-    from ghub.admin.tables import listed  # noqa: PLC0415
-    from ghub.figures import gpu_in_words  # noqa: PLC0415
 
     hub = AdminHub.open(hub_url, admin_token_file)
     columns = {
@@ -79,20 +77,11 @@ def resume(node: Node, *, hub_url: HubUrl = None, admin_token_file: TokenFile = 
 @nodes_app.command("cut-off")
 def cut_off(node: Node, *, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False) -> None:
     """Take a node's access away at once; its jobs run elsewhere. With its token it may come back: revoke that first."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import show_json  # noqa: PLC0415
-
     told = AdminHub.open(hub_url, admin_token_file).delete("nodes", node)
-    show_json(told) if as_json else typer.echo(f"{node} is cut off")
+    confirm(told, f"{node} is cut off", as_json=as_json)
 
 
 def _order(node: str, word: str, hub_url: str | None, token_file: TokenFile, *, as_json: bool) -> None:
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import listed, plain, show_json  # noqa: PLC0415
-
     told = AdminHub.open(hub_url, token_file).post("nodes", node, word)
-    if as_json:
-        show_json(told)
-        return
     reasons = f" ({listed(told['reasons'])})" if told["reasons"] else ""
-    typer.echo(f"{word} is ordered; {plain(node)} was {plain(told['state'] + reasons)}")
+    confirm(told, f"{word} is ordered; {node} was {told['state']}{reasons}", as_json=as_json)

@@ -4,9 +4,14 @@ from typing import Annotated
 
 import typer
 
-from ghub.admin.options import HubUrl, Json, TokenFile, Watch
-from ghub.completion import complete_dead, complete_models, complete_requests
+from ghub.admin.listing import Listing, present
+from ghub.client.completion import complete_dead, complete_models, complete_requests
+from ghub.client.hub import AdminHub, HubUnmoved
+from ghub.client.options import HubUrl, Json, TokenFile, Watch, refuse_options_before
 from ghub.errors import StartRefused
+from ghub.live.picture import age_ms, picture_if_told
+from ghub.showing.figures import count, duration, rate
+from ghub.showing.tables import confirm, tell, when
 
 Entry = Annotated[
     str | None,
@@ -38,13 +43,8 @@ def list_requests(
 ) -> None:
     """Show the open requests of the grid, and those that failed for good."""
     if context.invoked_subcommand is not None:
-        if hub_url is not None or admin_token_file is not None or as_json or watch is not None:
-            raise StartRefused(f"options stand behind {context.invoked_subcommand!r}")
+        refuse_options_before(context.invoked_subcommand, context)
         return
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.admin.listing import Listing, present  # noqa: PLC0415
-    from ghub.figures import count, duration, rate  # noqa: PLC0415
-    from ghub.live.picture import age_ms, picture_if_told  # noqa: PLC0415
 
     hub = AdminHub.open(hub_url, admin_token_file)
 
@@ -80,11 +80,8 @@ def cancel(
     as_json: Json = False,
 ) -> None:
     """End a request, whichever hub holds it; its client is told."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import show_json  # noqa: PLC0415
-
     told = AdminHub.open(hub_url, admin_token_file).delete("requests", request)
-    show_json(told) if as_json else typer.echo(f"{request} is being cancelled")
+    confirm(told, f"{request} is being cancelled", as_json=as_json)
 
 
 @requests_app.command()
@@ -96,9 +93,6 @@ def dead(
     as_json: Json = False,
 ) -> None:
     """Show jobs that failed on every attempt or were refused by a provider, the newest first."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import tell, when  # noqa: PLC0415
-
     told = AdminHub.open(hub_url, admin_token_file).get("dead", limit=limit)
     columns = {
         "ID": lambda letter: letter["id"],
@@ -122,13 +116,10 @@ def retry(
     as_json: Json = False,
 ) -> None:
     """Run a dead job again, as a new request without a client; with --all every one that can be, the oldest first."""
-    from ghub.admin.hub import AdminHub, HubUnmoved  # noqa: PLC0415
-    from ghub.admin.tables import show_json  # noqa: PLC0415
-
     hub = AdminHub.open(hub_url, admin_token_file)
     if _one_of(entry, every=every) is not None:
         told = hub.post("dead", str(entry), "retry")
-        show_json(told) if as_json else typer.echo(f"{entry} runs again as the request {told['request']}")
+        confirm(told, f"{entry} runs again as the request {told['request']}", as_json=as_json)
         return
     letters = reversed(hub.get("dead", limit=MOST_DEAD)["dead"])
     wanted = [one["id"] for one in letters if one["is_retryable"] and one["retried_as"] is None]
@@ -138,7 +129,7 @@ def retry(
             retried.append(hub.post("dead", one, "retry"))
         except HubUnmoved as exc:
             raise HubUnmoved(f"{len(retried)} of {len(wanted)} run again; {one}: {exc}") from exc
-    show_json({"retried": retried}) if as_json else typer.echo(f"{len(retried)} run again")
+    confirm({"retried": retried}, f"{len(retried)} run again", as_json=as_json)
 
 
 @requests_app.command()
@@ -151,16 +142,10 @@ def drop(
     as_json: Json = False,
 ) -> None:
     """Forget a dead job; with --all every one."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import show_json  # noqa: PLC0415
-
     hub = AdminHub.open(hub_url, admin_token_file)
     one = _one_of(entry, every=every)
     told = hub.delete("dead") if one is None else hub.delete("dead", one)
-    if as_json:
-        show_json(told)
-    else:
-        typer.echo(f"{told['dropped']} dropped" if one is None else f"{one} is dropped")
+    confirm(told, f"{told['dropped']} dropped" if one is None else f"{one} is dropped", as_json=as_json)
 
 
 def _one_of(entry: str | None, *, every: bool) -> str | None:

@@ -4,8 +4,10 @@ from typing import Annotated
 
 import typer
 
-from ghub.admin.options import HubUrl, Json, TokenFile
-from ghub.completion import complete_tokens
+from ghub.client.completion import complete_tokens
+from ghub.client.hub import AdminHub
+from ghub.client.options import HubUrl, Json, TokenFile
+from ghub.showing.tables import confirm, listed, plain, show_json, tell, when
 
 OPENING = "start the hub with --host 0.0.0.0, or tell it by GHUB_HUB_PUBLIC_URL what they call it"
 
@@ -21,9 +23,6 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a token and print the line that starts a provider with it on another machine. It is told this once."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.admin.tables import plain, show_json  # noqa: PLC0415
-
     made = AdminHub.open(hub_url, admin_token_file).post("tokens", body={"name": name})
     if as_json:
         show_json(made)
@@ -39,9 +38,6 @@ def create(
 @token_app.command("list")
 def list_tokens(*, hub_url: HubUrl = None, admin_token_file: TokenFile = None, as_json: Json = False) -> None:
     """Show all tokens and the nodes they let in; their secrets nobody knows."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import listed, tell, when  # noqa: PLC0415
-
     told = AdminHub.open(hub_url, admin_token_file).get("tokens")
     columns = {
         "NAME": lambda token: token["name"],
@@ -63,12 +59,6 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Let nobody in with a token any more, and cut off the nodes that it let in."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import listed, plain, show_json  # noqa: PLC0415
-
     told = AdminHub.open(hub_url, admin_token_file).delete("tokens", wanted)
-    if as_json:
-        show_json(told)
-        return
-    cut = f"; cut off: {plain(listed(told['nodes']))}" if told["nodes"] else ""
-    typer.echo(f"the token {told['name']} lets nobody in any more{cut}")
+    cut = f"; cut off: {listed(told['nodes'])}" if told["nodes"] else ""
+    confirm(told, f"the token {told['name']} lets nobody in any more{cut}", as_json=as_json)

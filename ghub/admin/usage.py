@@ -5,14 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from ghub.admin.options import HubUrl, Json, TokenFile
-from ghub.completion import complete_keys
+from ghub.client.completion import complete_keys
+from ghub.client.hub import AdminHub, HubUnmoved
+from ghub.client.options import HubUrl, Json, TokenFile
+from ghub.showing.figures import count
+from ghub.showing.tables import Column, show, show_json
 
-usage_app = typer.Typer()
 FIGURES = ("requests", "prompt_tokens", "completion_tokens", "estimated")
 
 
-@usage_app.command()
 def usage(
     *,
     days: Annotated[int, typer.Option(help="How many days back, in UTC.", min=1, max=366)] = 30,
@@ -25,10 +26,6 @@ def usage(
     as_json: Json = False,
 ) -> None:
     """Show what each key used of which model, and the sum."""
-    from ghub.admin.hub import AdminHub, HubUnmoved  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.admin.tables import Column, show, show_json  # noqa: PLC0415
-    from ghub.figures import count  # noqa: PLC0415
-
     told = AdminHub.open(hub_url, admin_token_file).get("usage", days=days)
     rows = [row for row in told["usage"] if key is None or key in (row["name"], row["key"])]
     if key is not None and not rows and not _is_key(hub_url, admin_token_file, key):
@@ -71,7 +68,5 @@ def summed(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _is_key(hub_url: str | None, token_file: TokenFile, wanted: str) -> bool:
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
-
     keys = AdminHub.open(hub_url, token_file).get("keys")["keys"]
     return any(wanted in (key["name"], key["id"]) for key in keys)

@@ -4,13 +4,12 @@ from typing import Annotated
 
 import typer
 
-from ghub.admin.options import HubUrl, Json, TokenFile
-from ghub.completion import complete_reasoned
+from ghub.client.completion import complete_reasoned
+from ghub.client.hub import AdminHub
+from ghub.client.options import HubUrl, Json, TokenFile
+from ghub.showing.tables import plain, show_json
 
-why_app = typer.Typer()
 
-
-@why_app.command()
 def why(
     name: Annotated[
         str, typer.Argument(help="A request's id, a node, a model or an alias.", autocompletion=complete_reasoned)
@@ -21,9 +20,6 @@ def why(
     as_json: Json = False,
 ) -> None:
     """Tell why a request, a node or a model stands as it does, and what would help."""
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.admin.tables import plain, show_json  # noqa: PLC0415
-
     told = AdminHub.open(hub_url, admin_token_file).get("why", name)
     if as_json:
         show_json(told)

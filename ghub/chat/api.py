@@ -9,7 +9,7 @@ import httpx2
 
 from ghub.chat.errors import AnswerFailed
 from ghub.chat.pieces import Piece, read_pieces
-from ghub.printable import printable
+from ghub.client.answers import json_object, refusal
 
 CONNECT_TIMEOUT_S = 10.0
 SILENCE_S = 120.0
@@ -91,30 +91,18 @@ class ChatApi:
             raise self._lost(exc) from exc
         if not answer.is_success:
             raise self._refusal(answer)
-        told = _object(answer).get(name)
+        told = (json_object(answer) or {}).get(name)
         return [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
 
     def _refusal(self, answer: httpx2.Response) -> AnswerFailed:
-        error = _object(answer).get("error")
-        if isinstance(error, str):
-            error = {"message": error}
-        if not isinstance(error, dict):
+        error = refusal(answer)
+        if error is None:
             return AnswerFailed(f"what answers at {self.url} is no hub (status {answer.status_code})")
         advice = f" ({ADVICE})" if answer.status_code == httpx2.codes.UNAUTHORIZED else ""
-        return AnswerFailed(f"the hub refuses: {printable(str(error.get('message')))}{advice}")
+        return AnswerFailed(f"the hub refuses: {error.message}{advice}")
 
     def _lost(self, exc: Exception) -> AnswerFailed:
         why = str(exc) or type(exc).__name__
-        if isinstance(
-            exc, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.InvalidURL | httpx2.UnsupportedProtocol
-        ):
+        if isinstance(exc, _NOBODY_THERE):
             return AnswerFailed(f"no hub answers at {self.url}: {why}")
         return AnswerFailed(f"the hub at {self.url} is gone in the middle of it: {why}")
-
-
-def _object(answer: httpx2.Response) -> dict[str, Any]:
-    try:
-        found = answer.json()
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}

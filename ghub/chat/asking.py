@@ -7,7 +7,7 @@ import typer
 from ghub.chat.api import ChatApi
 from ghub.chat.conversation import Conversation
 from ghub.chat.pieces import Ended, TakenOver, Text
-from ghub.printable import printable, printable_lines
+from ghub.showing.printable import printable, printable_lines
 
 
 def answer_once(api: ChatApi, conversation: Conversation, question: str) -> None:

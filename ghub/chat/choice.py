@@ -2,7 +2,7 @@
 
 from ghub.chat.api import ChatApi
 from ghub.chat.errors import AnswerFailed
-from ghub.printable import printable
+from ghub.showing.printable import printable
 
 
 def choose_model(api: ChatApi, wanted: str | None) -> tuple[str, str]:

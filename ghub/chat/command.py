@@ -6,14 +6,18 @@ from typing import Annotated
 
 import typer
 
-from ghub.admin.options import HubUrl
-from ghub.completion import complete_models
+from ghub.chat.api import ChatApi
+from ghub.chat.asking import answer_once
+from ghub.chat.choice import choose_model
+from ghub.chat.completion import complete_models
+from ghub.chat.conversation import Conversation
+from ghub.chat.dialogue import Dialogue
+from ghub.chat.keys import read_key
+from ghub.client.hub import hub_root
+from ghub.client.options import HubUrl
 from ghub.errors import StartRefused
 
-chat_app = typer.Typer()
 
-
-@chat_app.command()
 def chat(
     model: Annotated[
         str | None,
@@ -36,14 +40,6 @@ def chat(
     hub_url: HubUrl = None,
 ) -> None:
     """Talk to a model of the grid. Through a pipe: the whole of standard input is the question."""
-    from ghub.admin.hub import hub_root  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.chat.api import ChatApi  # noqa: PLC0415
-    from ghub.chat.asking import answer_once  # noqa: PLC0415
-    from ghub.chat.choice import choose_model  # noqa: PLC0415
-    from ghub.chat.conversation import Conversation  # noqa: PLC0415
-    from ghub.chat.dialogue import Dialogue  # noqa: PLC0415
-    from ghub.chat.keys import read_key  # noqa: PLC0415
-
     api = ChatApi(hub_root(hub_url), read_key(api_key_file))
     is_dialogue = sys.stdin is not None and sys.stdin.isatty()
     question = "" if is_dialogue else _question()

@@ -1,6 +1,7 @@
 """A conversation at the keyboard: questions, answers as they come, and a few words to the program itself."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ghub.chat.api import ChatApi, Fate
@@ -9,7 +10,7 @@ from ghub.chat.errors import AnswerFailed
 from ghub.chat.orders import HELP, Order, orders_that_fit, read_order
 from ghub.chat.pieces import Ended, TakenOver, Text, Thought, Used, Waiting
 from ghub.chat.terminal import Terminal
-from ghub.printable import printable, printable_lines
+from ghub.showing.printable import printable, printable_lines
 
 PROMPT, MORE = "> ", ". "
 
@@ -36,6 +37,14 @@ class Dialogue:
         self._terminal = terminal or Terminal()
         self._models: list[str] = []
         """As last listed."""
+        self._orders: dict[str, Callable[[str], None]] = {
+            "change_model": self._change_model,
+            "list_models": self._list_models,
+            "change_system": self._change_system,
+            "clear": self._clear,
+            "help": self._help,
+            "unknown": self._unknown,
+        }
 
     def hold(self) -> None:
         """Read and answer until /quit, Ctrl-D, or Ctrl-C at the prompt."""
@@ -67,7 +76,7 @@ class Dialogue:
 
     def _obey(self, order: Order) -> None:
         try:
-            getattr(self, f"_{order.name}")(order.rest)
+            self._orders[order.name](order.rest)
         except AnswerFailed as exc:
             self._terminal.warn(str(exc))
         except KeyboardInterrupt:
@@ -80,7 +89,7 @@ class Dialogue:
     def _unknown(self, word: str) -> None:
         self._terminal.warn(f"there is no {printable(word)}; /help tells what there is")
 
-    def _list_models(self, _: str = "") -> None:
+    def _list_models(self, _: str) -> None:
         self._models = self._api.models()
         loaded = {*self._api.loaded()}
         for name in self._models:

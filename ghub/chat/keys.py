@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ghub.secret_files import read_secret
+from ghub.client.secret_files import read_secret
 
 VARIABLES = ("GHUB_API_KEY", "OPENAI_API_KEY")
 

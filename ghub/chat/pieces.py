@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 
 from ghub.chat.errors import AnswerFailed
-from ghub.event_stream import StreamComment, read_stream
-from ghub.printable import printable
+from ghub.client.event_stream import StreamComment, read_stream
+from ghub.showing.printable import printable
 
 TAKEN_OVER = "continued by "
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from ghub.chat.wrapping import Wrapping
-from ghub.printable import printable
+from ghub.showing.printable import printable
 
 DIM, BOLD, RED, PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[31m", "\x1b[0m"
 ERASE_LINE = "\r\x1b[2K"

@@ -1,7 +1,5 @@
 """Looks at what a provider talks to: its hub and its broker."""
 
-from typing import Any
-
 import httpx2
 
 from common.broker.broker import connect
@@ -9,9 +7,10 @@ from common.broker.facts import concerns, read_facts
 from common.errors import BrokerError, SettingsError
 from ghub import probes
 from ghub.checking.findings import Finding
-from provider.access import is_bare
+from ghub.client.answers import json_object, refusal
 from provider.config.reading import Configuration
 from provider.config.words import without_password
+from provider.membership.access import is_bare
 from provider.settings import ProviderSettings
 
 NO_TOKEN = "invalid_token"  # noqa: S105 - the code of a refusal
@@ -68,14 +67,9 @@ def _judged(url: str, settings: ProviderSettings, answer: httpx2.Response) -> Fi
 
 
 def _code(answer: httpx2.Response) -> str:
-    try:
-        found: Any = answer.json()
-    except ValueError:
-        return ""
-    code = found.get("code") if isinstance(found, dict) else None
-    if code is None and isinstance(error := found.get("error") if isinstance(found, dict) else None, dict):
-        code = error.get("code")
-    return code if isinstance(code, str) else ""
+    """That of an error, or why an HMAC is none."""
+    error = refusal(answer)
+    return error.code if error is not None else str((json_object(answer) or {}).get("code") or "")
 
 
 def _bare(settings: ProviderSettings) -> Finding:

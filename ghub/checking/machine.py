@@ -21,7 +21,7 @@ from provider.gate.attribution import chosen_gpus, missing_gpus
 from provider.gate.nvml import NvmlProbe
 from provider.gate.policy import resolve_unknown
 from provider.gate.readings import GpuSnapshot
-from provider.gate.schedule import Schedule
+from provider.schedule import Schedule
 from provider.settings import GateSettings, ProviderSettings
 
 PREFIX = "GHUB_PROVIDER_"
@@ -143,16 +143,17 @@ async def check_port(configuration: Configuration) -> Finding:
     try:
         ports.check_free(server.host, server.port)
     except StartRefused as exc:
-        if await _is_us(configuration.settings, address):
+        if await _is_us(configuration.settings):
             return Finding.ok(f"{address}: this provider runs there already")
         return Finding.fail(str(exc), "or set server.port")
     return Finding.ok(f"{address} is free")
 
 
-async def _is_us(settings: ProviderSettings, address: str) -> bool:
+async def _is_us(settings: ProviderSettings) -> bool:
+    url = ports.near_url(settings.server.host, settings.server.port)
     async with probes.http_client() as client:
         try:
-            answer = await client.get(f"http://{address}/health")
+            answer = await client.get(f"{url}/health")
             return bool(answer.json()["node"] == settings.name)
         except (httpx2.HTTPError, ValueError, KeyError, TypeError):
             return False

@@ -5,8 +5,8 @@ import json
 from dataclasses import asdict
 
 import typer
+import uvloop
 
-from common.tasks import new_event_loop
 from ghub.checking.effective import effective_settings, effective_yaml, sources
 from ghub.checking.findings import Finding, Verdict
 from ghub.checking.hub import check_broker, check_hub
@@ -28,7 +28,7 @@ PROBES: dict[str, Look[Configuration]] = {
 
 def run_check(configuration: Configuration, *, as_json: bool) -> int:
     """Print the effective configuration and what was found; 1 if something failed, else 0."""
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         if not as_json:
             typer.echo(effective_yaml(configuration))
         findings = runner.run(look(configuration, PROBES))

@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
-connect_app = typer.Typer()
+from common.settings import read_settings
+from ghub.client.secret_files import read_file
+from ghub.connect.server import run
+from ghub.connect.settings import ConnectSettings
+from ghub.options import given
 
 
-@connect_app.command()
 def connect(
     *,
     hub: Annotated[
@@ -31,13 +34,6 @@ def connect(
     ] = None,
 ) -> None:
     """Run a front of all hubs for the clients on this machine: what a hub began, another one ends."""
-    from common.settings import read_settings  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.connect.server import run  # noqa: PLC0415
-    from ghub.connect.settings import ConnectSettings  # noqa: PLC0415
-    from ghub.secret_files import read_file  # noqa: PLC0415
-
-    given: dict[str, object] = {"hubs": hub or None, "host": host, "port": port}
-    if api_key_file is not None:
-        given["api_key"] = read_file("API key", api_key_file)
-    told = {name: value for name, value in given.items() if value is not None}
-    raise typer.Exit(run(read_settings(ConnectSettings, **told)))
+    api_key = None if api_key_file is None else read_file("API key", api_key_file)
+    options = given(hubs=hub or None, host=host, port=port, api_key=api_key)
+    raise typer.Exit(run(read_settings(ConnectSettings, **options)))

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from common.errors import BodyTooLong, ClientGone
-from common.serving import Sender, collect_body
+from common.serving.bodies import Sender, collect_body
 from ghub.connect.call import LOOKS, Call, make_call
 from ghub.connect.client import HubClient, leave
 from ghub.connect.errors import LEAVING, AnswerBroken, FrontStopping, HubFailed, NoHub

@@ -7,11 +7,11 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common import __version__
-from common.connections import Crowd
+from common.addresses import is_loopback
 from common.errors import SettingsError
 from common.process import run_process
-from common.serving import FORCED_END_S, HttpServer, bind
-from common.settings import is_loopback
+from common.serving.connections import Crowd
+from common.serving.server import FORCED_END_S, HttpServer, bind
 from common.tasks import Crew
 from ghub.connect.app import Front
 from ghub.connect.client import HubClient

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import aiohttp
 
-from common.serving import Sender
+from common.serving.bodies import Sender
 from common.types import RequestId
 from ghub.connect.call import Call
 from ghub.connect.client import read_at_most, read_some

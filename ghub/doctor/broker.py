@@ -7,10 +7,10 @@ from common.broker.clock import BrokerClock
 from common.broker.facts import BrokerFacts, read_facts
 from common.broker.users import BrokerUsers
 from common.errors import BrokerDenied, BrokerError, BrokerRefused, SettingsError
-from ghub.broker import without_password
 from ghub.checking.findings import Finding
 from ghub.checking.looking import bounded
 from ghub.doctor.surroundings import Surroundings
+from ghub.up.broker import without_password
 
 CLOCKS_APART_S = 5.0
 """Deadlines are in the broker's time, so clocks may differ; but HMACs of direct calls 30 s in the future are refused,

@@ -5,12 +5,11 @@ from typing import Annotated
 
 import typer
 
-from ghub.admin.options import HubUrl, Json, TokenFile
+from ghub.client.options import HubUrl, Json, TokenFile
+from ghub.doctor.examining import examine
+from ghub.doctor.surroundings import survey
 
-doctor_app = typer.Typer()
 
-
-@doctor_app.command()
 def doctor(
     *,
     data_dir: Annotated[
@@ -24,7 +23,4 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Look at all that a grid needs, and tell what to do where it is not well. Changes nothing."""
-    from ghub.doctor.examining import examine  # noqa: PLC0415 - `ghub --help` is quick
-    from ghub.doctor.surroundings import survey  # noqa: PLC0415
-
     raise typer.Exit(examine(survey(hub_url, admin_token_file, data_dir, config), as_json=as_json))

@@ -6,10 +6,9 @@ import sys
 from dataclasses import asdict
 
 import typer
+import uvloop
 
 from common.settings import SharedSettings, read_settings
-from common.tasks import new_event_loop
-from ghub.admin.tables import show_json
 from ghub.checking.findings import Finding, Verdict
 from ghub.checking.looking import Look, lines, look
 from ghub.doctor.broker import look_at_broker
@@ -32,6 +31,7 @@ from ghub.doctor.machine import (
     look_at_stack,
 )
 from ghub.doctor.surroundings import Surroundings
+from ghub.showing.tables import show_json
 
 LOOKS: dict[str, Look[Surroundings]] = {
     "ghub": look_at_command,
@@ -55,7 +55,7 @@ BROKER_LIMIT_S = 20.0
 
 def examine(here: Surroundings, *, as_json: bool) -> int:
     """Print every finding; 1 if something failed, else 0."""
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         findings = runner.run(_find(here))
     failed = sum(finding.verdict is Verdict.FAIL for finding in findings.values())
     warned = sum(finding.verdict is Verdict.WARN for finding in findings.values())

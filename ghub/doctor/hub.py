@@ -1,22 +1,22 @@
 """Looks at the hub: is it ready, does it know its operator, who may ask it, and does anybody work for it."""
 
-import json
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 
 from common import __version__
-from common.settings import is_loopback
+from common.addresses import is_loopback
 from ghub import ports, probes
 from ghub.checking.findings import Finding
 from ghub.checking.hub import check_hub
+from ghub.client.answers import json_object, refusal
+from ghub.client.hub import ADVICE
 from ghub.doctor.surroundings import Surroundings
 from ghub.errors import StartRefused
-from ghub.printable import printable
+from ghub.showing.printable import printable
 
 SHOWN = 5
-TOKEN_ADVICE = "set GHUB_HUB_ADMIN_TOKEN, or use --admin-token-file"  # noqa: S105 - advice
 
 
 async def look_at_hub(here: Surroundings) -> Finding:
@@ -60,7 +60,8 @@ async def look_at_operator(here: Surroundings) -> Finding:
         answer, _ = await _get(here, "/api/queues", **here.hub.headers)
     except (httpx2.HTTPError, httpx2.InvalidURL):
         return Finding.skip("no hub to ask")
-    code = _code(answer)
+    error = refusal(answer)
+    code = "" if error is None else error.code
     if answer.is_success:
         return Finding.ok(
             "the admin token is accepted" if here.has_token else "this machine may operate it without a token"
@@ -70,9 +71,9 @@ async def look_at_operator(here: Surroundings) -> Finding:
             "the hub has no admin token, so nobody operates it from afar", "set GHUB_HUB_ADMIN_TOKEN there"
         )
     if code == "invalid_token" and not here.has_token:
-        return Finding.skip(f"no admin token here: {TOKEN_ADVICE} if this is the operator's machine")
+        return Finding.skip(f"no admin token here: {ADVICE} if this is the operator's machine")
     if code == "invalid_token":
-        return Finding.fail("the hub does not take this admin token", TOKEN_ADVICE)
+        return Finding.fail("the hub does not take this admin token", ADVICE)
     return Finding.skip("no hub to ask")
 
 
@@ -151,15 +152,4 @@ async def look_at_membership(here: Surroundings) -> Finding:
 async def _get(here: Surroundings, path: str, **headers: str) -> tuple[httpx2.Response, dict[str, Any]]:
     async with probes.http_client() as client:
         answer = await client.get(here.hub.url + path, headers=headers)
-    try:
-        told = answer.json()
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        told = {}
-    return answer, told if isinstance(told, dict) else {}
-
-
-def _code(answer: httpx2.Response) -> str:
-    try:
-        return str(answer.json()["error"]["code"])
-    except (ValueError, KeyError, TypeError):
-        return ""
+    return answer, json_object(answer) or {}

@@ -16,14 +16,14 @@ from ghub import probes
 from ghub.checking.findings import Finding, Verdict
 from ghub.checking.machine import check_engine, check_file, check_gpu, check_signing
 from ghub.doctor.surroundings import Surroundings
-from ghub.printable import printable
+from ghub.showing.printable import printable
 
 GIB = 2**30
 LITTLE_BYTES, TOO_LITTLE_BYTES = 2 * GIB, GIB // 4
 """The embedded broker's log is rewritten from 256 MiB on, beside the former one, and logs of parts take 16 MiB each."""
 
 
-async def look_at_command(here: Surroundings) -> Finding:  # noqa: ARG001 - looks are alike
+async def look_at_command(_: Surroundings) -> Finding:
     """Which this is."""
     system = f"{platform.system()} {platform.machine()}"
     return Finding.ok(f"ghub {__version__}, Python {platform.python_version()}, {system}")

@@ -7,8 +7,7 @@ from pathlib import Path
 import psutil
 
 from ghub import ports
-
-LOCK_FILE = "lock"
+from ghub.up.data_dir import LOCK_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ class RunningUp:
         """Where this machine reaches its hubs."""
         if not (port := self.hub.get("GHUB_HUB_PORT")):
             return None
-        return f"http://{ports.netloc(ports.near(self.hub.get('GHUB_HUB_HOST', '127.0.0.1')), int(port))}"
+        return ports.near_url(self.hub.get("GHUB_HUB_HOST", "127.0.0.1"), int(port))
 
     @property
     def broker_url(self) -> str | None:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from common.addresses import is_loopback
 from common.errors import SettingsError
-from common.settings import is_loopback
 from ghub import ports
-from ghub.admin.hub import DEFAULT_URL, TOKEN_FILE, TOKEN_VARIABLE, AdminHub, data_dir_of_up, hub_root
+from ghub.client.hub import DEFAULT_URL, TOKEN_FILE, TOKEN_VARIABLE, AdminHub, data_dir_of_up, hub_root
+from ghub.client.secret_files import read_secret
 from ghub.doctor.running_up import RunningUp, find_up
-from ghub.secret_files import read_secret
 from provider.config.reading import Configuration, read_configuration
 
 
@@ -128,4 +128,4 @@ def _provider_url(up: RunningUp | None, configuration: Configuration | None) -> 
     if configuration is None:
         return "http://127.0.0.1:8081"
     server = configuration.settings.server
-    return f"http://{ports.netloc(ports.near(server.host), server.port)}"
+    return ports.near_url(server.host, server.port)

@@ -9,9 +9,9 @@ from typing import Any
 import httpx2
 import orjson
 
-from ghub.admin.hub import AdminHub, HubUnmoved
+from ghub.client.event_stream import StreamComment, StreamEvent, read_stream
+from ghub.client.hub import AdminHub, HubUnmoved
 from ghub.errors import CommandError
-from ghub.event_stream import StreamComment, StreamEvent, read_stream
 from ghub.live.picture import Picture, merged
 
 SILENCE_S = 35.0

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx2
 
-from ghub.admin.hub import AdminHub, HubUnmoved
+from ghub.client.hub import AdminHub, HubUnmoved
 
 Picture = Mapping[str, Any]
 """What `GET /api/overview` answers: objects by id, without nulls; see docs/operations.md."""

@@ -2,19 +2,23 @@
 
 import os
 import sys
+import time
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from ghub.admin.options import HubUrl, TokenFile
+from ghub.client.hub import AdminHub
+from ghub.client.options import HubUrl, TokenFile
 from ghub.errors import StartRefused
+from ghub.live.following import Following, Seen
+from ghub.showing.tables import show_json
+from ghub.top.screen import show_live, show_once
 
-top_app = typer.Typer()
 PIPE_COLUMNS = 120
 """Where nobody says how wide the screen is."""
 
 
-@top_app.command()
 def top(
     *,
     once: Annotated[bool, typer.Option("--once", help="Print one frame and leave.")] = False,
@@ -23,15 +27,6 @@ def top(
     admin_token_file: TokenFile = None,
 ) -> None:
     """Show the grid live on one screen: GPUs, queues, what runs and how fast. q leaves."""
-    import time  # noqa: PLC0415 - `ghub --help` is quick
-
-    from rich.console import Console  # noqa: PLC0415
-
-    from ghub.admin.hub import AdminHub  # noqa: PLC0415
-    from ghub.admin.tables import show_json  # noqa: PLC0415
-    from ghub.live.following import Following, Seen  # noqa: PLC0415
-    from ghub.top.screen import show_live, show_once  # noqa: PLC0415
-
     is_seen = sys.stdout.isatty()
     if not (once or as_json or is_seen):
         raise StartRefused("standard output is no terminal: use --once or --json")

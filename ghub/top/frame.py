@@ -8,13 +8,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ghub.admin.tables import plain
-from ghub.figures import count, latency, rate
 from ghub.live.following import Seen
 from ghub.live.picture import Picture
+from ghub.showing.figures import count, latency, rate
+from ghub.showing.tables import plain
 from ghub.top.bars import sparkline
 from ghub.top.room import shared
-from ghub.top.sections import Section, nodes_section, queues_section, requests_section
+from ghub.top.sections import STATES, Section, nodes_section, queues_section, requests_section
 from ghub.top.view import WIDE, View
 
 HOUR_MIN = 60
@@ -75,7 +75,7 @@ def _head(seen: Seen, view: View) -> list[Text]:
 def _totals(totals: Mapping[str, Any], dot: str, width: int) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(_many(totals.get("nodes", 0), "node"))
-    for state, style in (("idle", "green"), ("busy", "cyan"), ("draining", "yellow"), ("paused", "magenta")):
+    for state, style in STATES.items():
         if number := totals.get(state):
             line.append(dot, "dim").append(f"{number} {state}", style)
     line.append(dot, "dim").append(f"{totals.get('running', 0)} of {totals.get('slots', 0)} slots run")

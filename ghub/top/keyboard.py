@@ -3,7 +3,9 @@
 import os
 import select
 import sys
+import termios
 import time
+import tty
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -18,10 +20,7 @@ class Keyboard:
 
     def __enter__(self) -> Self:
         if sys.stdin is not None and sys.stdin.isatty():
-            with suppress(ImportError, OSError):  # not every system has these, and a terminal may be gone
-                import termios  # noqa: PLC0415
-                import tty  # noqa: PLC0415
-
+            with suppress(OSError, termios.error):  # it may be gone
                 number = sys.stdin.fileno()
                 self._before = termios.tcgetattr(number)
                 tty.setcbreak(number)
@@ -32,8 +31,6 @@ class Keyboard:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._number is not None:
-            import termios  # noqa: PLC0415
-
             with suppress(OSError, termios.error):
                 termios.tcsetattr(self._number, termios.TCSADRAIN, self._before)
 

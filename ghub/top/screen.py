@@ -46,7 +46,7 @@ def show_live(following: Following, console: Console) -> None:
         return
 
 
-def _end(number: int, frame: object) -> None:  # noqa: ARG001 - a signal handler's form
+def _end(number: int, _: object) -> None:
     sys.exit(128 + number)
 
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 from rich.text import Text
 
 from common.reasons import NO_FREE_SLOT, Reason, short_words_of
-from ghub.admin.tables import plain
-from ghub.figures import count, duration, memory, rate, short_gpu_name
 from ghub.live.following import Seen
+from ghub.showing.figures import count, duration, memory, rate, short_gpu_name
+from ghub.showing.tables import plain
 from ghub.top.bars import bar
 from ghub.top.view import WIDE, WIDEST, View
 

@@ -1,18 +1,15 @@
 """Where a provider finds the broker: the URL that a hub tells it."""
 
 from dataclasses import replace
-from urllib.parse import urlsplit
 
+from common.addresses import is_loopback
 from common.broker.url import SENTINEL_SECRETS, Address, BrokerUrl
-from common.settings import is_loopback
+from hub.access.this_machine import host_in
 
 
 def host_of(header: str) -> str | None:
     """The host in a Host header, without port; None if there is none."""
-    try:
-        return urlsplit(f"//{header}").hostname
-    except ValueError:
-        return None
+    return host_in(f"//{header}") or None
 
 
 def broker_url_for(hub_url: str, reached_as: str | None, *, shared: bool = False, is_own: bool = True) -> str:
@@ -29,8 +26,7 @@ def broker_url_for(hub_url: str, reached_as: str | None, *, shared: bool = False
     url = BrokerUrl.parse(hub_url)
 
     def seen(host: str) -> str:
-        is_near = is_loopback(host) and reached_as is not None and not is_loopback(reached_as)
-        return reached_as if is_near and reached_as is not None else host
+        return host if reached_as is None or is_loopback(reached_as) or not is_loopback(host) else reached_as
 
     url = url.moved(seen)
     # Hubs that list sentinels, or servers of a cluster, in another order mean the same broker.

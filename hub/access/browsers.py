@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hub.access.this_machine import host_in, is_local_name
 from hub.api.errors import error_response
 from hub.api.shapes import shape_of
-from hub.errors import RequestFailed
+from hub.errors import Forbidden, RequestFailed
 from hub.settings import HubSettings
 
 ANY = "*"
@@ -24,16 +24,16 @@ _EXPOSED = ("retry-after", "request-id", "x-request-id", *_GRID, *_LIMITS)
 """Headers of answers that pages may read."""
 
 
-class ForeignPage(RequestFailed):
+class ForeignPage(Forbidden):
     """A browser asks for a page that is none of this hub's."""
 
-    status, code, type = 403, "foreign_origin", "permission_error"
+    code = "foreign_origin"
 
 
-class UnknownHost(RequestFailed):
+class UnknownHost(Forbidden):
     """The request was sent to a name that is not known to be this hub's."""
 
-    status, code, type = 403, "unknown_host", "permission_error"
+    code = "unknown_host"
 
 
 class BrowserGuard:

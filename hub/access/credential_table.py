@@ -6,7 +6,7 @@ refused at once until something changes. All wait for the same look, and hear th
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import structlog
@@ -50,11 +50,15 @@ class CredentialTable:
         Raises:
             BrokerError: it is in no copy, and there is no fresh one to be had.
         """
-        return await self._find(digest_of(secret), lambda digest: self.keys.get(digest))  # noqa: PLW0108 - a look changes it
+        return await self._find(digest_of(secret), lambda: self.keys)
 
     async def find_token(self, secret: str) -> ProviderToken | None:
         """The provider token with this secret; as `find_key`."""
-        return await self._find(digest_of(secret), lambda digest: self.tokens.get(digest))  # noqa: PLW0108 - likewise
+        return await self._find(digest_of(secret), lambda: self.tokens)
+
+    def is_fixed(self, token: ProviderToken) -> bool:
+        """Whether the environment names it."""
+        return token.digest in self._fixed
 
     async def refresh(self) -> None:
         """Renew the copy if anything changed; BrokerError if nobody can tell, and the old one stays."""
@@ -85,14 +89,14 @@ class CredentialTable:
             await asyncio.sleep(REFRESH_S)
 
     def _moving_tokens(self) -> list[ProviderToken]:
-        return [token for digest, token in self.tokens.items() if digest not in self._fixed]
+        return [token for token in self.tokens.values() if not self.is_fixed(token)]
 
-    async def _find(self, digest: str, find: Callable[[str], Record | None]) -> Record | None:
-        found = find(digest)
+    async def _find(self, digest: str, copy: Callable[[], Mapping[str, Record]]) -> Record | None:
+        found = copy().get(digest)
         if found is not None or digest in self._refused:
             return found
         await self._look_again()
-        found = find(digest)
+        found = copy().get(digest)  # of another copy: the look changes it
         if found is None:
             if len(self._refused) >= MOST_REFUSED:
                 self._refused.clear()

@@ -2,9 +2,9 @@
 
 import hmac
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-import structlog
 from pydantic import SecretStr
 
 from common.broker.clock import BrokerClock
@@ -13,10 +13,9 @@ from common.records.credentials import ClientKey, ProviderToken, digest_of
 from common.types import KeyId, ModelId
 from hub.access.credential_table import CredentialTable
 from hub.access.shown_secret import shown_secret
-from hub.errors import BrokerAway, ModelForbidden, Unauthorized
+from hub.asking import asking_broker
+from hub.errors import ModelForbidden, Unauthorized, UnknownClient
 from hub.settings import HubSettings
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +29,13 @@ class Caller:
         """Its key's name for machines."""
         return None if self.key is None else self.key.id
 
-    def sees(self, model: ModelId) -> bool:
-        """Whether it may know of a model and use it."""
-        return self.key is None or self.key.allows(model)
+    def sees(self, *names: ModelId) -> bool:
+        """Whether it may know of a model and use it, under any of these names: its key may allow an alias alone."""
+        return self.key is None or any(map(self.key.allows, names))
 
-    def check_model(self, model: ModelId) -> None:
-        """Raise ModelForbidden unless it may use the model."""
-        if not self.sees(model):
+    def check_model(self, asked: ModelId, model: ModelId) -> None:
+        """Raise ModelForbidden unless it may use the model that the name it asked for leads to."""
+        if not self.sees(asked, model):
             raise ModelForbidden(f"This API key may not use the model {model!r}.", param="model")
 
 
@@ -65,15 +64,19 @@ class Gatekeeper:
         """
         secret = shown_secret(headers)
         needed = self._settings.needs_client_keys
-        key = await self._known_key(secret, needed=needed) if secret else None
+        try:
+            key = await self._table.find_key(secret) if secret else None
+        except BrokerError:
+            key = None
+            if needed:
+                with self._asking():  # here, since every request would pay for it around the look
+                    raise
         if key is not None and key.is_expired(self._clock.now_ms()):
-            raise Unauthorized("This API key has expired.", code="expired_api_key", type="authentication_error")
+            raise UnknownClient("This API key has expired.", code="expired_api_key")
         if key is None and needed:
             said = "This API key is not known here." if secret else "An API key is needed."
             code = "invalid_api_key" if secret else "missing_api_key"
-            raise Unauthorized(
-                f"{said} Send it as 'Authorization: Bearer KEY'.", code=code, type="authentication_error"
-            )
+            raise UnknownClient(f"{said} Send it as 'Authorization: Bearer KEY'.", code=code)
         return ANYONE if key is None else Caller(key)
 
     async def provider(self, headers: Mapping[str, str]) -> ProviderToken:
@@ -84,10 +87,8 @@ class Gatekeeper:
             BrokerAway: it is not known here, and the broker cannot be asked.
         """
         secret = shown_secret(headers)
-        try:
+        with self._asking():
             token = await self._table.find_token(secret) if secret else None
-        except BrokerError as exc:
-            raise self._away(exc) from exc
         if token is not None:
             return token
         if self._table.is_known and not self._table.tokens:
@@ -114,19 +115,8 @@ class Gatekeeper:
         if not hmac.compare_digest(digest_of(shown_secret(headers)), self._admin_digest):
             raise Unauthorized("the admin token is needed: Authorization: Bearer <GHUB_HUB_ADMIN_TOKEN>")
 
-    async def _known_key(self, secret: str, *, needed: bool) -> ClientKey | None:
-        try:
-            return await self._table.find_key(secret)
-        except BrokerError as exc:
-            if not needed:
-                return None
-            raise self._away(exc) from exc
-
-    def _away(self, error: BrokerError) -> BrokerAway:
-        log.warning("broker_unavailable", doing="authenticate", error=str(error))
-        return BrokerAway(
-            "the broker does not answer: who you are cannot be told", retry_after_s=self._settings.retry_after_s
-        )
+    def _asking(self) -> AbstractContextManager[None]:
+        return asking_broker("authenticate", self._settings.retry_after_s, "who you are cannot be told")
 
 
 def _digest_of(secret: SecretStr | None) -> str | None:

@@ -1,12 +1,14 @@
 """The nodes that have joined with a token: lets them in, renews them, cuts them off."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
 
 from common.broker.clock import BrokerClock
-from common.errors import BrokerError, BrokerRefused
+from common.errors import BrokerRefused
 from common.records.credentials import Credentials, ProviderToken
 from common.records.memberships import Member, Memberships
 from common.records.registry import Registry
@@ -17,8 +19,8 @@ from common.types import ModelId, NodeId
 from hub.access.broker_access import BrokerAccess
 from hub.access.credential_table import CredentialTable
 from hub.access.provider_tokens import NAME as FIXED_TOKENS
-from hub.access.provider_tokens import parse_tokens
-from hub.errors import BrokerAway, Conflict, NotFound, RequestFailed, Unauthorized
+from hub.asking import asking_broker
+from hub.errors import BrokerAway, Conflict, Forbidden, NotFound, RequestFailed, Unauthorized
 from hub.settings import HubSettings
 
 log = structlog.get_logger()
@@ -49,7 +51,6 @@ class Members:
         self._clock = clock
         self._settings = settings
         self._prefix = prefix
-        self._fixed = {token.digest for token in parse_tokens(settings.provider_tokens)}
         keys = SigningKeys.parse(settings.signing_key).keys
         self._signing_keys = tuple(f"{name}:{secret.decode()}" for name, secret in keys)
 
@@ -68,36 +69,25 @@ class Members:
             Unauthorized: the token was revoked meanwhile.
             RequestFailed: 503, a setting is missing, there are too many members, or the broker is away or refuses.
         """
-        try:
+        with self._asking("register"):
             return await self._register(request, token, reached_as)
-        except BrokerError as exc:
-            raise self._away(exc, "register") from exc
 
     async def members(self) -> list[Member]:
         """Every member, there or gone; BrokerAway if nobody can tell."""
-        try:
+        with self._asking("members"):
             return await self._books.memberships.members()
-        except BrokerError as exc:
-            raise self._away(exc, "members") from exc
 
     async def check_own(self, node: NodeId, token: ProviderToken) -> None:
         """Let a token speak for a node that it registered, or that nobody did.
 
         Raises:
-            RequestFailed: 403, the node is another token's.
+            Forbidden: the node is another token's.
             BrokerAway: nobody can tell.
         """
-        try:
+        with self._asking("membership"):
             member = await self._books.memberships.member(node)
-        except BrokerError as exc:
-            raise self._away(exc, "membership") from exc
         if member is not None and member.token != token.id:
-            raise RequestFailed(
-                f"the node {node!r} was registered with another token",
-                status=403,
-                code="node_of_another_token",
-                type="permission_error",
-            )
+            raise Forbidden(f"the node {node!r} was registered with another token", code="node_of_another_token")
 
     async def acl_line(self, node: NodeId) -> str:
         """The rules of a member's broker user, for the broker's operator.
@@ -120,10 +110,8 @@ class Members:
             RequestFailed: 503, the broker is away or refuses; hubs take its jobs from it nevertheless if they can.
         """
         await self._member(node)
-        try:
+        with self._asking("cut_off"):
             await self._expel(node)
-        except BrokerError as exc:
-            raise self._away(exc, "cut_off") from exc
         return self._access.is_cut_here
 
     async def revoke(self, token: ProviderToken) -> list[NodeId]:
@@ -133,9 +121,9 @@ class Members:
             Conflict: the token stands in a setting, and can only be taken out there.
             BrokerAway: some of it may be done.
         """
-        if token.digest in self._fixed:
+        if self._books.table.is_fixed(token):
             raise Conflict(f"this token stands in {FIXED_TOKENS}: take it out there, and start the hubs again")
-        try:
+        with self._asking("revoke"):
             # first the token: a node that registers meanwhile finds it gone when all else is done
             await self._books.credentials.remove_token(token.digest)
             await self._books.table.refresh()
@@ -145,8 +133,6 @@ class Members:
                 await self._expel(node)
             # whose token a forgotten member showed can no longer be told
             await self._access.sweep({member.node for member in members})
-        except BrokerError as exc:
-            raise self._away(exc, "revoke") from exc
         log.warning("token_revoked", token=token.id, name=token.name, nodes=nodes)
         return nodes
 
@@ -230,15 +216,18 @@ class Members:
         log.warning("node_cut_off", node=node)
 
     async def _member(self, node: NodeId) -> Member:
-        try:
+        with self._asking("membership"):
             member = await self._books.memberships.member(node)
-        except BrokerError as exc:
-            raise self._away(exc, "membership") from exc
         if member is None:
             raise NotFound(f"no node {node!r} has registered with a token")
         return member
 
-    def _away(self, error: BrokerError, doing: str) -> BrokerAway:
-        log.warning("broker_unavailable", doing=doing, error=str(error))
-        said = f"the broker refuses: {error}" if isinstance(error, BrokerRefused) else "the broker does not answer"
-        return BrokerAway(said, retry_after_s=self._settings.retry_after_s)
+    @contextmanager
+    def _asking(self, doing: str) -> Iterator[None]:
+        """As `asking_broker`, but who is let in here hears what the broker refuses."""
+        with asking_broker(doing, self._settings.retry_after_s):
+            try:
+                yield
+            except BrokerRefused as exc:
+                log.warning("broker_unavailable", doing=doing, error=str(exc))
+                raise BrokerAway(f"the broker refuses: {exc}", retry_after_s=self._settings.retry_after_s) from exc

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
-from common.settings import is_loopback
+from common.addresses import is_loopback
 
 _HANDED_ON = (
     b"forwarded",

@@ -100,6 +100,10 @@ class Affinity:
         self._openings: dict[RequestId, Opening] = {}
         self._sorted: dict[ModelId, ModelNodes] = {}
 
+    async def run(self) -> None:
+        """Tell the other hubs who has served what, until cancelled."""
+        await self._memory.run()
+
     async def choose(self, job: Job, lane: Lane, key: KeyId | None) -> Near | None:
         """The node that a job is to be set aside for; None where it makes no difference who takes it.
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 import structlog
 
 from common.errors import BrokerError
-from common.streams.served import ServedBook
+from common.records.served import ServedBook
 from common.types import NodeId
 from hub.affinity.opening import Opening
 

@@ -8,7 +8,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from common.errors import BodyTooLong, ClientGone
-from common.serving import collect_body
+from common.serving.bodies import collect_body
 from hub.errors import BodyTimeout, BodyTooLarge, InvalidRequest
 
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -47,6 +47,11 @@ async def read_body(request: Request, limit_bytes: int, limit_s: float) -> bytes
         raise BodyTooLarge(str(exc)) from exc
     except ClientGone as exc:
         raise InvalidRequest(str(exc)) from exc
+
+
+async def read_checked(request: Request, shape: type[Shape], limit_bytes: int, limit_s: float) -> Shape:
+    """The part of a request's body that the hub reads; raises what `read_body` and `check_body` raise."""
+    return check_body(shape, await read_body(request, limit_bytes, limit_s))
 
 
 def check_body(shape: type[Shape], body: bytes) -> Shape:

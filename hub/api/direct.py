@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from hub.access.gatekeeper import Gatekeeper
-from hub.api.bodies import check_body, read_body
+from hub.api.bodies import read_checked
 from hub.api.openapi import documented
 from hub.direct.tickets import DirectTickets, DirectWish
 from hub.settings import HubSettings
@@ -21,7 +21,7 @@ def direct_router(gatekeeper: Gatekeeper, tickets: DirectTickets, settings: HubS
     async def direct(request: Request) -> dict[str, Any]:
         """Where to send one call, and the header that lets it through."""
         caller = await gatekeeper.client(request.headers)
-        body = await read_body(request, MAX_WISH_BYTES, settings.body_timeout_s)
-        return await tickets.issue(caller, check_body(DirectWish, body))
+        wish = await read_checked(request, DirectWish, MAX_WISH_BYTES, settings.body_timeout_s)
+        return await tickets.issue(caller, wish)
 
     return router

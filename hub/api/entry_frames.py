@@ -5,15 +5,15 @@ hub itself says something that is in no entry, `!<code>` before an error, or `.`
 are the end that an engine left out, or none.
 """
 
-import re
 from collections.abc import Mapping
+
+from hub.errors import plain_code
 
 ENTRIES_HEADER = "x-ghub-entries"
 """`1` of a request asks for it, of an answer says that it is so."""
 OWN = "-"
 END = "."
 ERROR = "!"
-_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 
 
 def wants_entries(headers: Mapping[str, str]) -> bool:
@@ -29,8 +29,3 @@ def frame(what: str, data: bytes) -> bytes:
 def error_mark(code: str) -> str:
     """What stands before an error with this code."""
     return ERROR + plain_code(code)
-
-
-def plain_code(code: str) -> str:
-    """An error's code where it must be one word: engines may say anything."""
-    return code if _CODE.fullmatch(code) else "request_failed"

@@ -2,14 +2,15 @@
 
 from uuid import uuid4
 
+import orjson
 import structlog
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from hub.api.entry_frames import plain_code
 from hub.api.shape import ApiShape
 from hub.api.shapes import shape_of
-from hub.errors import RequestFailed, Unauthorized
+from hub.errors import InvalidRequest, RequestFailed, Unauthorized, plain_code
 
 log = structlog.get_logger()
 
@@ -25,15 +26,13 @@ def error_response(error: RequestFailed, shape: ApiShape, headers: dict[str, str
         sent["retry-after"] = str(error.retry_after_s)
     if isinstance(error, Unauthorized):
         sent["www-authenticate"] = "Bearer"
-    return Response(shape.error_body(error, request_id), error.status, sent, media_type="application/json")
+    fields = shape.error_fields(error)
+    if shape.request_field:
+        fields[shape.request_field] = request_id
+    return Response(orjson.dumps(fields), error.status, sent, media_type="application/json")
 
 
-def refused(request: Request, error: RequestFailed) -> Response:
-    """The answer to a request that failed."""
-    return error_response(error, shape_of(request.scope["path"]))
-
-
-def broken(request: Request, error: Exception) -> Response:
+async def broken(request: Request, error: Exception) -> Response:
     """The answer where the hub has failed; what happened is told in its log alone."""
     path = request.scope["path"]
     log.error("handler_crashed", path=path, exc_info=error)
@@ -43,21 +42,23 @@ def broken(request: Request, error: Exception) -> Response:
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every error of this app in the shape of the API that was called."""
 
-    async def on_refused(request: Request, exc: Exception) -> Response:
-        assert isinstance(exc, RequestFailed)  # noqa: S101 - what it is installed for
-        return refused(request, exc)
+    @app.exception_handler(RequestFailed)
+    async def refused(request: Request, error: RequestFailed) -> Response:
+        return error_response(error, shape_of(request.scope["path"]))
 
-    async def http_error(request: Request, exc: Exception) -> Response:
-        assert isinstance(exc, HTTPException)  # noqa: S101
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
         unknown = f"This grid does not serve {request.method} {request.url.path}."
-        message = exc.detail if exc.status_code != 404 else unknown
-        code = {404: "unknown_url", 405: "method_not_allowed"}.get(exc.status_code, "http_error")
-        error = RequestFailed(message, status=exc.status_code, code=code, type="invalid_request_error")
-        return error_response(error, shape_of(request.url.path), dict(exc.headers or {}))
+        message = error.detail if error.status_code != 404 else unknown
+        code = {404: "unknown_url", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+        told = InvalidRequest(message, status=error.status_code, code=code)
+        return error_response(told, shape_of(request.url.path), dict(error.headers or {}))
 
-    async def on_broken(request: Request, exc: Exception) -> Response:
-        return broken(request, exc)
+    @app.exception_handler(RequestValidationError)
+    async def invalid_query(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        param = str(first["loc"][-1])
+        told = InvalidRequest(f"{param}: {first['msg']}", code="invalid_value", param=param)
+        return error_response(told, shape_of(request.url.path))
 
-    app.add_exception_handler(RequestFailed, on_refused)
-    app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(Exception, on_broken)
+    app.add_exception_handler(Exception, broken)

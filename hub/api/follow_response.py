@@ -15,13 +15,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from common.errors import ClientGone
-from common.serving import Sender
+from common.serving.bodies import Sender
 from common.types import RequestId
 from hub.api.answer_head import Provenance, empty_head, missing_end, stream_head, whole_head
 from hub.api.entry_frames import END, ENTRIES_HEADER, OWN, error_mark, frame, wants_entries
 from hub.api.errors import error_response
 from hub.api.event_ids import EventIds
-from hub.api.shape import ApiShape
+from hub.api.shape import ApiShape, Waiting
 from hub.api.sse import EVENT_STREAM
 from hub.api.wishes import RESUMABLE_HEADER
 from hub.errors import AnswerTooLarge, AttemptFailed, RequestFailed
@@ -165,7 +165,7 @@ class FollowResponse(Response):
         return frame(what, data) if self._in_entries else data
 
     def _keep_alive(self, following: Following, told: Retelling) -> bytes:
-        return self._shape.keep_alive(following.standing(told.node), following.model)
+        return self._shape.keep_alive(Waiting(following.model, following.standing(told.node)))
 
     def _is_events(self, told: Retelling) -> bool:
         is_events = told.start is None or told.start.content_type.startswith(EVENT_STREAM)

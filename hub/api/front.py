@@ -5,17 +5,13 @@ Matching routes, solving dependencies and wrapping each message took a seventh o
 
 from collections.abc import Awaitable, Callable, Iterable
 
-import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hub.api.errors import broken, refused
-from hub.errors import RequestFailed
+from hub.api.errors import broken
 
 Handler = Callable[[Request], Awaitable[Response]]
-
-log = structlog.get_logger()
 
 
 class Front:
@@ -24,7 +20,7 @@ class Front:
     Args:
         app: takes all other requests.
         routers: whose POST routes without parameters in their paths are called here. Each endpoint takes the request
-            and nothing else.
+            and nothing else, and answers whatever it refuses itself.
     """
 
     def __init__(self, app: ASGIApp, routers: Iterable[APIRouter]) -> None:
@@ -46,8 +42,6 @@ class Front:
         request = Request(scope, receive, send)
         try:
             response = await handler(request)
-        except RequestFailed as exc:
-            response = refused(request, exc)
-        except Exception as exc:  # noqa: BLE001 - as FastAPI does
-            response = broken(request, exc)
+        except Exception as exc:  # noqa: BLE001 - as FastAPI does: clients hear their API's error, whatever broke
+            response = await broken(request, exc)
         await response(scope, receive, send)

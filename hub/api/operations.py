@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from common import __version__
 from hub.access.gatekeeper import Gatekeeper
-from hub.access.this_machine import is_from_this_machine
+from hub.api.admin.door import check_operator
 from hub.figures.exposition import Exposition
 from hub.grid.picture import GridPicture
 from hub.grid.registry_view import RegistryView
@@ -27,13 +27,17 @@ def operations_router(
     """Routes that tell how things stand: probes to anybody, the registry and figures to whom they may concern."""
     router = APIRouter(tags=["operations"])
 
+    def check_reader(request: Request) -> None:
+        if settings.needs_client_keys:
+            check_operator(gatekeeper, request)
+
     @router.get("/health")
     async def health(response: Response) -> dict[str, Any]:
         """Whether the broker is reachable, and what is there; 503 if it is not."""
-        response.status_code = 200 if view.is_fresh else 503
+        response.status_code = 200 if view.is_answered else 503
         return {
-            "status": "ok" if view.is_fresh else "degraded",
-            "broker": "ok" if view.is_fresh else "unreachable",
+            "status": "ok" if view.is_answered else "degraded",
+            "broker": "ok" if view.is_answered else "unreachable",
             "nodes": len(view.nodes),
             "models": len(view.models),
             "open_requests": dispatcher.open_count,
@@ -48,7 +52,7 @@ def operations_router(
     @router.get("/health/ready")
     async def ready(response: Response) -> dict[str, str]:
         """Whether to send requests here: 503 without the broker, or while stopping."""
-        status = "draining" if dispatcher.is_leaving else "ok" if view.is_fresh else "broker_unavailable"
+        status = "draining" if dispatcher.is_leaving else "ok" if view.is_answered else "broker_unavailable"
         response.status_code = 200 if status == "ok" else 503
         return {"status": status}
 
@@ -58,15 +62,13 @@ def operations_router(
 
         It names machines and what runs on them: where clients need keys, only an operator sees it.
         """
-        if settings.needs_client_keys:
-            gatekeeper.check_admin(request.headers, is_local=is_from_this_machine(request.scope))
+        check_reader(request)
         return await picture.take()
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics(request: Request) -> Response:
         """Figures for Prometheus, of this hub and of the grid; where clients need keys, only an operator sees them."""
-        if settings.needs_client_keys:
-            gatekeeper.check_admin(request.headers, is_local=is_from_this_machine(request.scope))
+        check_reader(request)
         return Response(await exposition.text(), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -10,10 +10,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from common.errors import ClientGone
-from common.serving import Sender
+from common.serving.bodies import Sender
 from hub.api.answer_head import Provenance, missing_end, stream_head, whole_head
 from hub.api.errors import error_response
-from hub.api.shape import ApiShape
+from hub.api.shape import ApiShape, Waiting
 from hub.errors import AnswerTooLarge, RequestFailed
 from hub.requests.dispatcher import Dispatcher
 from hub.requests.request import OpenRequest
@@ -47,7 +47,7 @@ class RelayResponse(Response):
                     await self._fail(exc, sender, scope, receive, send)
         except ClientGone as exc:
             log.info("client_gone", request=self._request.job.id, reason=str(exc))
-        except Exception:
+        except Exception:  # the hub's own fault: the request ends as failed, and it is logged where it ends up
             self._request.failed_with = RequestFailed("The hub failed on this request.")
             raise
         finally:
@@ -73,7 +73,8 @@ class RelayResponse(Response):
                 continue
             else:
                 await self._begin(sender)
-                await sender.body(self._shape.keep_alive(standing(request), request.job.model), more=True)
+                waiting = Waiting(request.job.model, standing(request))
+                await sender.body(self._shape.keep_alive(waiting), more=True)
             speak_at = now + interval_s
         await self._begin(sender)
         shape = self._shape

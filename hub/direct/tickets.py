@@ -73,8 +73,7 @@ class DirectTickets:
             model = await self._view.find(ModelId(wish.model))
         if model is None:
             raise self._view.names.not_found(ModelId(wish.model))
-        if not caller.sees(ModelId(wish.model)):  # an alias may be allowed where its model is not
-            caller.check_model(model)
+        caller.check_model(ModelId(wish.model), model)
         node = self._idle_node(model, wish.endpoint, caller)
         if caller.key is not None:
             await self._turns.count_request(caller.key)

@@ -8,10 +8,10 @@ since they were last read, nodes that are not there but may come back, and nodes
 import asyncio
 from collections.abc import Sequence
 
+from common.broker.shapes import Fields
 from common.records.grid import MAX_TIME_MS, PASSING, NodeRecord
 from common.records.registry import Registry, record_of
 from common.streams.changes import Changes
-from common.streams.shapes import Fields
 from common.types import NodeId
 
 PROBE_S = 60.0

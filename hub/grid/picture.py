@@ -7,7 +7,7 @@ from common.records.registry import Registry
 from common.report import StoredReport
 from common.streams.jobs import JobLanes, LaneName, lanes_of
 from common.streams.queues import LaneLoad, Queues
-from common.types import Lane, ModelId, NodeState
+from common.types import ModelId, NodeState
 from hub.asking import asking_broker
 from hub.errors import NotFound
 from hub.grid.near_loads import with_near
@@ -74,7 +74,7 @@ class GridPicture:
         """Every lane in use, a model's in the order in which nodes look, with what it holds."""
         with asking_broker("queues", self._retry_after_s):
             known = await self._lanes.known()
-            loads = await self._queues.loads(sorted(known, key=lambda name: (name.model, [*Lane].index(name.lane))))
+            loads = await self._queues.loads(sorted(known, key=lambda name: (name.model, name.lane.urgency)))
         shown = with_near(loads, self._view.nodes.values())
         return [{"model": name.model, "lane": name.lane.value, **load._asdict()} for name, load in shown.items()]
 

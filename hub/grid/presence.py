@@ -5,18 +5,15 @@ import asyncio
 import structlog
 
 from common import __version__
-from common.broker.clock import BrokerClock
 from common.errors import BrokerError
 from common.records.grid import HubRecord
 from common.records.registry import Registry
 from common.settings import SharedSettings
 from common.streams.replies import Doorbell
-from common.streams.requests import Requests
-from common.types import HubId
 from hub.grid.steadiness import Steadiness
 from hub.relay.reader import DOORBELL_TTL_MS
+from hub.requests.backstage import Backstage
 from hub.requests.dispatcher import Dispatcher
-from hub.settings import HubSettings
 
 log = structlog.get_logger()
 
@@ -36,22 +33,14 @@ class Presence:
     """Writes the hub's hash twice in each heartbeat."""
 
     def __init__(
-        self,
-        hub: HubId,
-        settings: HubSettings,
-        clock: BrokerClock,
-        registry: Registry,
-        doorbell: Doorbell,
-        requests: Requests,
-        dispatcher: Dispatcher,
-        steadiness: Steadiness,
+        self, stage: Backstage, registry: Registry, doorbell: Doorbell, dispatcher: Dispatcher, steadiness: Steadiness
     ) -> None:
-        self._hub = hub
-        self._settings = settings
-        self._clock = clock
+        self._hub = stage.hub
+        self._settings = stage.settings
+        self._clock = stage.clock
         self._registry = registry
         self._doorbell = doorbell
-        self._requests = requests
+        self._requests = stage.requests
         self._dispatcher = dispatcher
         self._steadiness = steadiness
         self._started_at = 0

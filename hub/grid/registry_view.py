@@ -13,6 +13,7 @@ from common.records.registry import Registry
 from common.settings import LEASE_BEATS
 from common.streams.changes import Changes
 from common.streams.jobs import JobLanes
+from common.tasks import wait_or_stop
 from common.types import ModelId, NodeId
 from hub.grid.live_nodes import LiveNodes
 from hub.grid.model_names import ModelNames
@@ -22,6 +23,8 @@ log = structlog.get_logger()
 REFRESH_S = 1.0
 """At most; with quick heartbeats, twice in each."""
 FRESH_S = 3 * REFRESH_S
+LATE_S = 2.0
+"""How long a request waits for a look that takes its time: it may be this hub that is slow, and not the broker."""
 SETTLE_S = 3.0
 """After the broker was away, nodes that live need so long to stand in the registry again; at least two heartbeats."""
 MIN_REFRESH_GAP_S = 0.2
@@ -62,6 +65,10 @@ class RegistryView:
         self._seen_reconnections = self._reconnections.count
         self._shaken_at = float("-inf")
         self._refreshed_at = float("-inf")
+        self._answered_at = float("-inf")
+        self._has_failed = False
+        self._look_ended = asyncio.Event()
+        """Of the look that is under way, or of the next one."""
         self._refreshing = asyncio.Lock()
         self.has_looked = asyncio.Event()
         """Set once it was tried to take the first picture."""
@@ -86,6 +93,17 @@ class RegistryView:
     def is_fresh(self) -> bool:
         """Whether the picture can be trusted to say that something is not there."""
         return self.age_s < FRESH_S
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the broker answers, as far as the last look tells; how long that took is left out of account."""
+        return asyncio.get_running_loop().time() - self._answered_at < FRESH_S
+
+    async def hears(self) -> bool:
+        """Whether the broker answers; where a look is late and the last one did not fail, as far as its end tells."""
+        if not (self.is_answered or self._has_failed):
+            await wait_or_stop(self._look_ended, LATE_S)
+        return self.is_answered
 
     @property
     def is_settled(self) -> bool:
@@ -134,6 +152,18 @@ class RegistryView:
                 await self._refresh(at_all=True)
 
     async def _refresh(self, *, at_all: bool = False) -> None:
+        try:
+            await self._look(at_all=at_all)
+        except BrokerError:
+            self._has_failed = True
+            raise
+        else:
+            self._has_failed, self._answered_at = False, asyncio.get_running_loop().time()
+        finally:
+            self._look_ended.set()
+            self._look_ended = asyncio.Event()
+
+    async def _look(self, *, at_all: bool) -> None:
         began_at = asyncio.get_running_loop().time()
         await self._clock.keep()
         revoked = await self._registry.revoked()

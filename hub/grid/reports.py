@@ -1,15 +1,10 @@
 """Takes the health reports of providers into the registry."""
 
-import structlog
-
 from common.broker.clock import BrokerClock
-from common.errors import BrokerError
 from common.records.registry import Registry
 from common.report import HealthReport
-from hub.errors import BrokerAway
+from hub.asking import asking_broker
 from hub.settings import HubSettings
-
-log = structlog.get_logger()
 
 
 class Reports:
@@ -27,10 +22,5 @@ class Reports:
         Raises:
             BrokerAway: it is not kept, or nobody can tell.
         """
-        try:
+        with asking_broker("report", self._retry_after_s, "the report is not kept"):
             await self._registry.write_report(report, self._clock.now_ms(), self._ttl_ms)
-        except BrokerError as exc:
-            log.warning("broker_unavailable", doing="report", error=str(exc))
-            raise BrokerAway(
-                "the broker does not answer: the report is not kept", retry_after_s=self._retry_after_s
-            ) from exc

@@ -105,7 +105,7 @@ class DeadDesk:
             with asking_broker("dead letter", self._retry_after_s):
                 letter = await self._letters.read(entry)
         if letter is None:
-            raise _unknown(entry)
+            raise NotFound(f"There is no dead job {entry!r}.", code="dead_job_not_found")
         return letter
 
     async def _read_to_end(self, request: OpenRequest, entry: str) -> None:
@@ -143,7 +143,3 @@ class DeadDesk:
             "is_retryable": self._dead_jobs.sealed_job(letter) is not None,
             "retried_as": self._retried_as.get(letter.entry),
         }
-
-
-def _unknown(entry: str) -> NotFound:
-    return NotFound(f"There is no dead job {entry!r}.", code="dead_job_not_found")

@@ -1,11 +1,5 @@
-"""Makes, shows and revokes clients' API keys.
+"""Makes, shows and revokes clients' API keys."""
 
-A name belongs to one key. Two hubs may be asked for the same name in the same moment: each writes its key, then looks
-again, and takes its own back if it sees another one. So there are never two of a name; that both are refused is the
-price, and the next try settles it.
-"""
-
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -21,12 +15,11 @@ from hub.access.credential_table import CredentialTable
 from hub.asking import asking_broker
 from hub.errors import InvalidRequest
 from hub.office.expiry import FORMS, expiry_ms
-from hub.office.named import RecordName, check_alone, find_record
+from hub.office.named import NamedRecords, RecordName
 from hub.settings import HubSettings
 
 log = structlog.get_logger()
 
-KIND = "key"
 Limit = Annotated[int, Field(ge=1, le=2**31)]
 
 
@@ -60,19 +53,25 @@ class KeyOffice:
         clock: BrokerClock,
         settings: HubSettings,
     ) -> None:
-        self._credentials = credentials
-        self._table = table
+        self._keys = NamedRecords(
+            "key",
+            lambda: table.keys,
+            refresh=table.refresh,
+            add=credentials.add_key,
+            remove=credentials.remove_key,
+            retry_after_s=settings.retry_after_s,
+        )
         self._usage = usage
         self._clock = clock
         self._retry_after_s = settings.retry_after_s
 
     async def shown(self) -> list[dict[str, Any]]:
         """Every key, expired ones too, by name."""
-        return [_shown(key) for key in sorted(await self._all(), key=lambda key: key.name)]
+        return [_shown(key) for key in sorted(await self._keys.all(), key=lambda key: key.name)]
 
     async def show(self, wanted: str) -> dict[str, Any]:
         """The key with this id or name; NotFound without one."""
-        return _shown(await self._find(wanted))
+        return _shown(await self._keys.find(wanted))
 
     async def create(self, wish: KeyWish) -> dict[str, Any]:
         """Make a key; what is shown of it, with its secret as `key`, which is told this once.
@@ -93,30 +92,20 @@ class KeyOffice:
             lane=Lane(wish.lane),
             expires_at=self._expiry_ms(wish.expires),
         )
-        check_alone(await self._all(), key.name, KIND)
-        with asking_broker("create key", self._retry_after_s):
-            await self._credentials.add_key(key)
-            await self._table.refresh()
-            others = [one for one in self._table.keys.values() if one.digest != key.digest]
-            if any(one.name == key.name for one in others):  # made at another hub in this moment
-                await self._credentials.remove_key(key.digest)
-                await self._table.refresh()
-        check_alone(others, key.name, KIND)
+        await self._keys.add(key)
         log.info("key_created", key=key.id, name=key.name)
         return {**_shown(key), "key": secret}
 
     async def revoke(self, wanted: str) -> dict[str, Any]:
         """Let a key in no more: here at once, at other hubs within a second or two. Its open requests end."""
-        key = await self._find(wanted)
-        with asking_broker("revoke key", self._retry_after_s):
-            await self._credentials.remove_key(key.digest)
-            await self._table.refresh()
+        key = await self._keys.find(wanted)
+        await self._keys.remove(key)
         log.info("key_revoked", key=key.id, name=key.name)
         return {"id": key.id, "name": key.name, "revoked": True}
 
     async def usage(self, wanted: str, days: int) -> dict[str, Any]:
         """What a key used on each of the last days (UTC), by model, the last day first; idle days are left out."""
-        key = await self._find(wanted)
+        key = await self._keys.find(wanted)
         with asking_broker("usage", self._retry_after_s):
             used = await self._usage.read(key.id, days_back(self._clock.now_ms(), days))
         shown = [
@@ -128,7 +117,7 @@ class KeyOffice:
 
     async def usage_of_all(self, days: int) -> list[dict[str, Any]]:
         """What every key used on each of the last days, a row for each model, the last day first."""
-        wanted, keys = days_back(self._clock.now_ms(), days), sorted(await self._all(), key=lambda key: key.name)
+        wanted, keys = days_back(self._clock.now_ms(), days), sorted(await self._keys.all(), key=lambda key: key.name)
         with asking_broker("usage", self._retry_after_s):
             used = {key.id: await self._usage.read(key.id, wanted) for key in keys}
         return [
@@ -137,14 +126,6 @@ class KeyOffice:
             for key in keys
             for model, one in sorted(used[key.id][day].items())
         ]
-
-    async def _all(self) -> Sequence[ClientKey]:
-        with asking_broker("keys", self._retry_after_s):
-            await self._table.refresh()
-        return [*self._table.keys.values()]
-
-    async def _find(self, wanted: str) -> ClientKey:
-        return find_record(await self._all(), wanted, KIND)
 
     def _expiry_ms(self, said: str | None) -> int | None:
         try:

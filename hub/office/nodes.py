@@ -5,7 +5,6 @@ from typing import Any
 import structlog
 
 from common.orders import ControlEntry
-from common.records.grid import NodeRecord
 from common.records.registry import Registry
 from common.streams.control import ControlStreams
 from common.types import NodeId, Order
@@ -34,11 +33,11 @@ class NodeDesk:
         """
         with asking_broker("order", self._retry_after_s):
             record = await self._registry.node(NodeId(node))
-            if record is not None:
-                await self._control.send(record.node, ControlEntry(order))
-        stands = _stands(record, node)
+            if record is None:
+                raise unknown_node(node)
+            await self._control.send(record.node, ControlEntry(order))
         log.info("node_ordered", node=node, op=order.value)
-        return {**stands, "ordered": order.value}
+        return {"node": record.node, "state": record.state.value, "reasons": record.reasons, "ordered": order.value}
 
     async def cut_off(self, node: str) -> dict[str, Any]:
         """Take a registered node's access and its entry away; its jobs run elsewhere.
@@ -58,9 +57,3 @@ class NodeDesk:
             NotFound: no such node has registered.
         """
         return {"node": node, "acl": await self._members.acl_line(NodeId(node))}
-
-
-def _stands(record: NodeRecord | None, node: str) -> dict[str, Any]:
-    if record is None:
-        raise unknown_node(node)
-    return {"node": record.node, "state": record.state.value, "reasons": record.reasons}

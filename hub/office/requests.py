@@ -7,10 +7,10 @@ from typing import Any
 import structlog
 
 from common.keys import Keys
+from common.records.request_book import RequestBook, is_request_id, number_of
 from common.streams.jobs import lanes_of
 from common.streams.last_word import LastWords
 from common.streams.replies import ReplyStreams, ReplyWrite, Written
-from common.streams.request_book import RequestBook, is_request_id, number_of
 from common.types import HubId, ModelId, RequestId, RequestStatus
 from common.wire import LAST_WORD, Failure, ReplyEntry
 from hub.asking import asking_broker

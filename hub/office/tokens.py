@@ -1,26 +1,21 @@
-"""Makes, shows and revokes providers' tokens; names are settled as `hub.office.keys` says."""
+"""Makes, shows and revokes providers' tokens."""
 
 import shlex
-from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from pydantic import BaseModel, ConfigDict
 
+from common.addresses import is_loopback, lan_address, with_host
 from common.broker.clock import BrokerClock
-from common.lan import lan_address, with_host
 from common.records.credentials import TOKEN_HEAD, Credentials, ProviderToken, digest_of, new_secret
-from common.settings import is_loopback
 from hub.access.credential_table import CredentialTable
 from hub.access.members import Members
-from hub.asking import asking_broker
-from hub.office.named import RecordName, check_alone, find_record
+from hub.access.this_machine import host_in, is_local_name
+from hub.office.named import NamedRecords, RecordName
 from hub.settings import HubSettings
 
 log = structlog.get_logger()
-
-KIND = "token"
 
 
 class TokenWish(BaseModel):
@@ -42,17 +37,22 @@ class TokenOffice:
         clock: BrokerClock,
         settings: HubSettings,
     ) -> None:
-        self._credentials = credentials
-        self._table = table
+        self._tokens = NamedRecords(
+            "token",
+            lambda: table.tokens,
+            refresh=table.refresh,
+            add=credentials.add_token,
+            remove=credentials.remove_token,
+            retry_after_s=settings.retry_after_s,
+        )
         self._members = members
         self._clock = clock
         self._public_url = settings.public_url
         self._listens_to_others = not is_loopback(settings.host)
-        self._retry_after_s = settings.retry_after_s
 
     async def shown(self) -> list[dict[str, Any]]:
         """Every token by name, and the nodes it let in; those of the environment have no `created_at`."""
-        tokens = sorted(await self._all(), key=lambda token: (token.name, token.id))
+        tokens = sorted(await self._tokens.all(), key=lambda token: (token.name, token.id))
         members = await self._members.members()
         return [
             {**_shown(token), "nodes": sorted(one.node for one in members if one.token == token.id)} for token in tokens
@@ -71,15 +71,7 @@ class TokenOffice:
         """
         secret = new_secret(TOKEN_HEAD)
         token = ProviderToken(digest_of(secret), wish.name, self._clock.now_ms())
-        check_alone(await self._all(), token.name, KIND)
-        with asking_broker("create token", self._retry_after_s):
-            await self._credentials.add_token(token)
-            await self._table.refresh()
-            others = [one for one in self._table.tokens.values() if one.digest != token.digest]
-            if any(one.name == token.name for one in others):  # made at another hub in this moment
-                await self._credentials.remove_token(token.digest)
-                await self._table.refresh()
-        check_alone(others, token.name, KIND)
+        await self._tokens.add(token)
         log.info("token_created", token=token.id, name=token.name)
         hub_url = (self._public_url or self._as_others_see(reached_at)).rstrip("/")
         line = f"uv run ghub provider --hub-url {shlex.quote(hub_url)}"
@@ -87,7 +79,7 @@ class TokenOffice:
             **_shown(token),
             "token": secret,
             "hub_url": hub_url,
-            "is_reachable": not is_loopback(urlsplit(hub_url).hostname or ""),
+            "is_reachable": not is_local_name(host_in(hub_url)),
             "join": f"{line} --token {secret}",
             "join_env": f"GHUB_PROVIDER_TOKEN={secret} {line}",
         }
@@ -99,20 +91,15 @@ class TokenOffice:
             NotFound: there is no such token.
             Conflict: it is one of `GHUB_HUB_PROVIDER_TOKENS`.
         """
-        token = find_record(await self._all(), wanted, KIND)
+        token = await self._tokens.find(wanted)
         nodes = await self._members.revoke(token)
         return {"id": token.id, "name": token.name, "revoked": True, "nodes": sorted(nodes)}
 
     def _as_others_see(self, url: str) -> str:
-        if not self._listens_to_others or not is_loopback(urlsplit(url).hostname or ""):
+        if not self._listens_to_others or not is_local_name(host_in(url)):
             return url
         address = lan_address()
         return url if address is None else with_host(url, address)
-
-    async def _all(self) -> Sequence[ProviderToken]:
-        with asking_broker("tokens", self._retry_after_s):
-            await self._table.refresh()
-        return [*self._table.tokens.values()]
 
 
 def _shown(token: ProviderToken) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from common.broker.broker import Broker
 from common.broker.clock import BrokerClock
 from common.records.history import History
 from common.records.registry import Registry
+from common.records.request_book import RequestBook
 from common.streams.dead import DeadLetters
 from common.streams.jobs import JobLanes
 from common.streams.queues import Queues
-from common.streams.request_book import RequestBook
 from common.types import HubId
 from hub.grid.registry_view import RegistryView
 from hub.overview.snapshot import Overview, Sources

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from common.records.grid import HubRecord, NodeRecord
+from common.records.request_book import is_request_id
 from common.streams.jobs import LaneName
 from common.streams.queues import LaneLoad
-from common.streams.request_book import is_request_id
 from common.types import Lane, ModelId, NodeState
 
 _GPU_TEXTS = ("name", "uuid", "driver_version", "cuda_version")

@@ -13,11 +13,11 @@ from common.broker.clock import BrokerClock
 from common.reasons import WORDS
 from common.records.history import STEP_S, History, Minute
 from common.records.registry import Registry
+from common.records.request_book import RequestBook, is_request_id, number_of
 from common.streams.dead import DeadLetters
 from common.streams.jobs import JobLanes, LaneName
 from common.streams.queues import LaneLoad, Queues
-from common.streams.request_book import RequestBook, is_request_id, number_of
-from common.types import HubId, Lane, RequestId
+from common.types import HubId, RequestId
 from hub.asking import asking_broker
 from hub.grid.near_loads import with_near
 from hub.grid.registry_view import RegistryView
@@ -29,7 +29,6 @@ MOST_RUNNING = 200
 MOST_WAITING = 50
 """So many requests are shown; the counts beside them are of all."""
 HISTORY_STEP_MS = 3000
-_URGENCIES = {lane: urgency for urgency, lane in enumerate(Lane)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ class Overview:
         with asking_broker("overview", self._retry_after_s):
             await view.renew()
             known = await sources.lanes.known()
-            lanes = sorted(known, key=lambda name: (name.model, _URGENCIES[name.lane]))
+            lanes = sorted(known, key=lambda name: (name.model, name.lane.urgency))
             loads = with_near(await sources.queues.loads(lanes), view.nodes.values())
             hubs = await sources.registry.live_hubs()
             dead = await sources.dead.count()

@@ -1,4 +1,4 @@
-"""What a request's hash tells those who take it over. They read it with care: its hub may have died in the midst."""
+"""What a request's hash tells others than its hub. They read it with care: that hub may have died in the midst."""
 
 import re
 from collections.abc import Mapping
@@ -13,6 +13,26 @@ Facts = Mapping[str, str]
 OVER = frozenset({RequestStatus.DONE, RequestStatus.FAILED, RequestStatus.CANCELLED, RequestStatus.EXPIRED})
 
 
+def is_stream(facts: Facts) -> bool:
+    """Whether its answer is streamed."""
+    return facts.get("stream") == "1"
+
+
+def is_resumable(facts: Facts) -> bool:
+    """Whether its client may come back for it."""
+    return facts.get("resumable") == "1"
+
+
+def own_reply(facts: Facts, request: RequestId, keys: Keys) -> str | None:
+    """The reply that a request's hash names; None where that is no reply of this request."""
+    told = facts.get("reply", "")
+    try:
+        keys.hub_of(told)
+    except ValueError:
+        return None
+    return told if told.endswith(f"}}:{request}") else None
+
+
 def reply_of(facts: Facts, request: RequestId, hub: HubId, keys: Keys) -> str:
     """A request's reply, which is about to be deleted: nothing but a reply of this request, whatever the hash says.
 
@@ -22,12 +42,7 @@ def reply_of(facts: Facts, request: RequestId, hub: HubId, keys: Keys) -> str:
         hub: who looked after it last, for a hash that does not tell.
         keys: how replies are named.
     """
-    told = facts.get("reply", "")
-    try:
-        keys.doorbell_of(told)
-    except ValueError:
-        told = ""
-    return told if told.endswith(f"}}:{request}") else keys.reply(HubId(facts.get("hub") or hub), request)
+    return own_reply(facts, request, keys) or keys.reply(HubId(facts.get("hub") or hub), request)
 
 
 def near_of(facts: Facts) -> NodeId | None:

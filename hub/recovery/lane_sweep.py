@@ -6,21 +6,19 @@ after a request puts its next attempt into a lane whether or not the last one is
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
-from common.broker.clock import BrokerClock
 from common.errors import BrokerRefused
-from common.streams.jobs import JobLanes, LaneName, near_lane
+from common.records.request_book import RequestBook
+from common.streams.jobs import LaneName, Ticket, near_lane
 from common.streams.lane_looks import JobGlimpse, LaneLooks, LaneStanding
-from common.streams.near_lanes import NearLanes
-from common.streams.request_book import RequestBook
-from common.types import NodeId
+from common.types import NodeId, RequestId
 from common.wire import EntryId
-from hub.grid.registry_view import RegistryView
 from hub.recovery.complaints import Complaints
 from hub.recovery.facts import OVER
+from hub.requests.backstage import Backstage
 
 log = structlog.get_logger()
 
@@ -46,22 +44,14 @@ class LaneSweep:
     """Looks at some lanes each time, over and over. Raises BrokerError from every method."""
 
     def __init__(
-        self,
-        looks: LaneLooks,
-        lanes: JobLanes,
-        near_lanes: NearLanes,
-        book: RequestBook,
-        view: RegistryView,
-        clock: BrokerClock,
-        complaints: Complaints,
-        node_lease_ms: int,
+        self, stage: Backstage, looks: LaneLooks, book: RequestBook, complaints: Complaints, node_lease_ms: int
     ) -> None:
         self._looks = looks
-        self._lanes = lanes
-        self._near_lanes = near_lanes
+        self._lanes = stage.lanes
+        self._near_lanes = stage.near_lanes
         self._book = book
-        self._view = view
-        self._clock = clock
+        self._view = stage.view
+        self._clock = stage.clock
         self._complaints = complaints
         self._node_lease_ms = node_lease_ms
         self._last: LaneName | None = None
@@ -89,6 +79,10 @@ class LaneSweep:
                 self._complaints.tell(doing, exc)
             else:
                 self._complaints.withdraw(doing)
+
+    async def unsettled(self, tickets: Mapping[RequestId, Ticket]) -> list[RequestId]:
+        """Those of these requests whose jobs still lie where their tickets say."""
+        return await self._looks.unsettled(tickets)
 
     async def _next_lanes(self) -> list[LaneName]:
         near = [near_lane(node) for node in sorted(await self._near_lanes.nodes())]

@@ -10,19 +10,16 @@ from typing import Protocol
 
 import structlog
 
-from common.broker.clock import BrokerClock
 from common.errors import BrokerError, BrokerUnavailable
 from common.keys import Keys
-from common.streams.jobs import JobLanes
-from common.streams.leftovers import Leftovers
-from common.streams.request_book import RequestBook
-from common.streams.requests import Requests
+from common.records.leftovers import Leftovers
+from common.records.request_book import RequestBook
 from common.types import HubId, NodeId, RequestId, RequestStatus
 from hub.errors import BrokerAway, HubLost
-from hub.grid.registry_view import RegistryView
 from hub.recovery.complaints import Complaints
-from hub.recovery.endings import Ending, Endings
-from hub.recovery.facts import OVER, Facts, reply_of, ticket_of
+from hub.recovery.endings import Ending
+from hub.recovery.facts import OVER, Facts, is_resumable, reply_of, ticket_of
+from hub.requests.backstage import Backstage
 
 log = structlog.get_logger()
 
@@ -46,31 +43,20 @@ class Orphans:
 
     def __init__(
         self,
-        hub: HubId,
+        stage: Backstage,
         keys: Keys,
         leftovers: Leftovers,
-        requests: Requests,
-        lanes: JobLanes,
         book: RequestBook,
-        view: RegistryView,
-        clock: BrokerClock,
-        endings: Endings,
         adopt: Adopt,
         complaints: Complaints,
-        heard_ms: int = HEARD_MS,
     ) -> None:
-        self._hub = hub
+        self._stage = stage
         self._keys = keys
         self._leftovers = leftovers
-        self._requests = requests
-        self._lanes = lanes
         self._book = book
-        self._view = view
-        self._clock = clock
-        self._endings = endings
         self._adopt = adopt
         self._complaints = complaints
-        self._heard_ms = heard_ms
+        self._heard_ms = min(HEARD_MS, int(stage.settings.answer_keep_s * 1000))
         self._taken: dict[RequestId, HubId] = {}
 
     @property
@@ -85,14 +71,14 @@ class Orphans:
             BrokerError: what was taken and not dealt with is kept for `deal`.
         """
         while found := await self._leftovers.open_of(hub, BATCH):
-            mine = await self._leftovers.take(found, hub, self._hub)
+            mine = await self._leftovers.take(found, hub, self._stage.hub)
             if mine:
                 log.info("requests_taken_over", hub=hub, requests=len(mine))
             self.accept(mine, hub)
             await self.deal()
             if not mine:  # others are at it, and faster
                 return
-        await self._leftovers.forget(hub, self._clock.now_ms())
+        await self._leftovers.forget(hub, self._stage.clock.now_ms())
 
     def accept(self, requests: Sequence[RequestId], hub: HubId) -> None:
         """Deal with these from the next `deal` on; they stand in this hub's own list."""
@@ -125,13 +111,13 @@ class Orphans:
     async def _deal_with(self, request: RequestId, facts: Facts) -> None:
         try:
             is_over = facts.get("status") in OVER
-            ending = self._endings.find(request)
+            ending = self._stage.endings.find(request)
             if ending is not None:
                 await self._end_again(request, facts, ending)
-            elif facts.get("resumable") != "1":
+            elif not is_resumable(facts):
                 await self._call_off(request, facts, is_over=is_over)
             elif is_over:  # its answer stays for those who come back for it
-                await self._requests.update({}, {}, over=[request])
+                await self._stage.requests.update({}, {}, over=[request])
             elif not await self._adopted(request, facts):
                 await self._call_off(request, facts, is_over=False)
         except BrokerUnavailable:
@@ -145,13 +131,13 @@ class Orphans:
     async def _end_again(self, request: RequestId, facts: Facts, ending: Ending) -> None:
         """It has ended here, but the broker has forgotten that. Who comes back for its answer hears that it is lost."""
         reply = reply_of(facts, request, self._taken[request], self._keys)
-        is_resumable = facts.get("resumable") == "1"
-        if is_resumable:  # unless its end is there
-            await self._requests.say_last_word(reply, ANSWER_LOST.as_failure(), self._heard_ms)
+        is_kept = is_resumable(facts)
+        if is_kept:  # unless a last word is there
+            await self._stage.requests.say_last_word(reply, ANSWER_LOST.as_failure(), self._heard_ms)
         if (ticket := ending.ticket or ticket_of(facts)) is not None:
-            await self._lanes.settle(ticket, request)
-        await self._requests.call_off(request, None if is_resumable else reply, None, self._node_of(request, facts))
-        await self._requests.update({request: ending.final}, {}, over=[request])
+            await self._stage.lanes.settle(ticket, request)
+        await self._stage.requests.call_off(request, None if is_kept else reply, None, self._node_of(request, facts))
+        await self._stage.requests.update({request: ending.final}, {}, over=[request])
         log.info("request_ended_again", request=request, status=ending.final.get("status"))
 
     async def _adopted(self, request: RequestId, facts: Facts) -> bool:
@@ -168,22 +154,22 @@ class Orphans:
     async def _call_off(self, request: RequestId, facts: Facts, *, is_over: bool) -> None:
         """Free whoever works on it, and take it out of the broker; those who may come back for it hear why."""
         reply = reply_of(facts, request, self._taken[request], self._keys)
-        is_resumable = facts.get("resumable") == "1"
-        if is_resumable:
-            await self._requests.say_last_word(reply, LOST.as_failure(), self._heard_ms)
+        is_kept = is_resumable(facts)
+        if is_kept:
+            await self._stage.requests.say_last_word(reply, LOST.as_failure(), self._heard_ms)
         node = self._node_of(request, facts)
-        await self._requests.call_off(request, None if is_resumable else reply, ticket_of(facts), node)
+        await self._stage.requests.call_off(request, None if is_kept else reply, ticket_of(facts), node)
         changes: dict[RequestId, dict[str, str | int]] = {}
         if facts and not is_over:
-            ended_at = self._clock.now_ms()
+            ended_at = self._stage.clock.now_ms()
             changes[request] = {"status": RequestStatus.FAILED.value, "error": LOST.code, "ended_at": ended_at}
             log.info("request_lost_its_hub", request=request, model=facts.get("model"), node=facts.get("node"))
-        await self._requests.update(changes, {}, over=[request])
+        await self._stage.requests.update(changes, {}, over=[request])
 
     def _node_of(self, request: RequestId, facts: Facts) -> NodeId | None:
         """Who works on it, as far as is known here; the lane may know of another one."""
-        for node in self._view.nodes.values():
+        for node in self._stage.view.nodes.values():
             if request in node.requests:
                 return node.node
         told = NodeId(facts.get("node", ""))
-        return told if told in self._view.nodes else None
+        return told if told in self._stage.view.nodes else None

@@ -8,16 +8,14 @@ import asyncio
 from typing import Protocol
 
 from common.errors import BrokerError, BrokerUnavailable
-from common.streams.lane_looks import LaneLooks
-from common.streams.leftovers import Leftovers
-from common.types import HubId, RequestId
+from common.records.leftovers import Leftovers
+from common.types import RequestId
 from hub.grid.presence import hub_lease_ms
 from hub.grid.steadiness import Steadiness
 from hub.recovery.complaints import Complaints
-from hub.recovery.endings import Endings
 from hub.recovery.lane_sweep import LaneSweep
 from hub.recovery.orphans import Orphans
-from hub.settings import HubSettings
+from hub.requests.backstage import Backstage
 
 ROUND_S = 0.5
 """Between two looks for dead hubs; each is two reads while there are none."""
@@ -49,25 +47,21 @@ class Reaper:
 
     def __init__(
         self,
-        hub: HubId,
-        settings: HubSettings,
+        stage: Backstage,
         leftovers: Leftovers,
         orphans: Orphans,
         lanes: LaneSweep,
-        looks: LaneLooks,
         steadiness: Steadiness,
-        endings: Endings,
         complaints: Complaints,
         holder: Holder,
     ) -> None:
-        self._hub = hub
-        self._hub_lease_s = hub_lease_ms(settings) / 1000
+        self._hub = stage.hub
+        self._hub_lease_s = hub_lease_ms(stage.settings) / 1000
         self._leftovers = leftovers
         self._orphans = orphans
         self._lanes = lanes
-        self._looks = looks
         self._steadiness = steadiness
-        self._endings = endings
+        self._endings = stage.endings
         self._complaints = complaints
         self._holder = holder
         self._strays: dict[RequestId, float] = {}
@@ -135,7 +129,7 @@ class Reaper:
         tickets = [*doubtful.items()]
         for start in range(0, len(tickets), TICKETS_PER_LOOK):
             some = dict(tickets[start : start + TICKETS_PER_LOOK])
-            self._orphans.accept(await self._looks.unsettled(some), self._hub)
+            self._orphans.accept(await self._lanes.unsettled(some), self._hub)
         self._endings.settled()
 
     def _is_due(self, what: str, every_s: float) -> bool:

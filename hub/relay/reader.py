@@ -29,6 +29,11 @@ READS_AT_ONCE = 16
 KEEP_S = 5.0
 """Between two renewals, at most; three come within a reply's TTL."""
 TICK_S = 0.5
+"""Between two looks of a request at its clocks, as long as there are not too many."""
+POKES_AT_ONCE = 100
+"""They look one behind the other, and nothing else is done meanwhile: 1 to 2 ms for so many."""
+POKE_GAP_S = 0.025
+"""At least, between so many and the next: 8,000 requests look at their clocks every 2 s, which takes 3 % of a core."""
 SLEPT_S = 2.0
 """A tick that comes so late, s, shows that this process was stopped, or its machine asleep."""
 DOORBELL_TTL_MS = 60_000
@@ -132,11 +137,15 @@ class ReplyReader:
         """Poke every inbox now and then until cancelled: one timer for all clocks of all requests."""
         loop = asyncio.get_running_loop()
         while True:
-            began = loop.time()
-            await asyncio.sleep(TICK_S)
-            self._was_away |= loop.time() - began > TICK_S + SLEPT_S
-            for inbox in self._all():
-                inbox.poke()
+            inboxes = self._all()
+            starts = range(0, max(1, len(inboxes)), POKES_AT_ONCE)
+            pause_s = max(POKE_GAP_S, TICK_S / len(starts))
+            for start in starts:
+                began = loop.time()
+                await asyncio.sleep(pause_s)
+                self._was_away |= loop.time() - began > pause_s + SLEPT_S
+                for inbox in inboxes[start : start + POKES_AT_ONCE]:
+                    inbox.poke()
 
     async def fetch(self, inboxes: Iterable[Inbox]) -> None:
         """Bring what is new in these replies, as far as their clients keep up.

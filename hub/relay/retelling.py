@@ -6,9 +6,10 @@ one that goes on after any other says nothing that counts. A whole answer is wha
 
 from collections.abc import Iterable
 
+from common.streams.replies import ReplyStreams
 from common.succession import LoggedEntry
 from common.types import NodeId
-from common.wire import EntryId, Failure, Start, Usage
+from common.wire import MAX_ATTEMPT, EntryId, Failure, Start, Usage
 
 Piece = tuple[EntryId, bytes]
 """An entry's data: whole events."""
@@ -91,3 +92,15 @@ class Retelling:
         self.does_fit = not self._is_stream or start.after == self.last_data
         if self.start is None:
             self.start = start
+
+
+async def retold(replies: ReplyStreams, reply: str, *, is_stream: bool) -> Retelling:
+    """What a reply in the broker amounts to, as far as it has come; one that is gone says nothing.
+
+    Raises:
+        BrokerError: nobody can tell.
+        WireError: an entry is not what it should be.
+    """
+    told = Retelling(is_stream=is_stream)
+    told.read_on(await replies.before(reply, MAX_ATTEMPT + 1))
+    return told

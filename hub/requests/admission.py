@@ -60,7 +60,7 @@ class Admission:
             raise ShuttingDown("this hub is stopping", retry_after_s=settings.retry_after_s)
         if open_count >= settings.max_open_requests:
             raise HubFull("this hub holds as many requests as it may", retry_after_s=settings.retry_after_s)
-        if not view.is_fresh:  # or each request would wait for its own command to time out
+        if not await view.hears():  # or each request would wait for its own command to time out
             raise BrokerAway("the broker does not answer", retry_after_s=settings.retry_after_s)
         try:
             model = await view.find(submission.model)
@@ -68,8 +68,7 @@ class Admission:
             raise BrokerAway("the broker does not answer", retry_after_s=settings.retry_after_s) from exc
         if model is None:
             raise view.names.not_found(submission.model)
-        if not caller.sees(submission.model):  # an alias may be allowed where its model is not
-            caller.check_model(model)
+        caller.check_model(submission.model, model)
         _check_api(submission.endpoint, model, view.models.get(model, ()))
         return model
 

@@ -189,8 +189,7 @@ class Attempts:
         lost = self._lost_by
         if lost is None:
             return error
-        message = f"{lost.message}; {error.message}"
-        return RequestFailed(message, status=lost.status, code=lost.code, type=lost.type, param=lost.param)
+        return AttemptFailed(replace(lost.as_failure(), message=f"{lost.message}; {error.message}"))
 
     async def requeue(self) -> None:
         """Publish the next attempt; if the broker is away that stays owed, for as long as a broker may be away."""

@@ -33,12 +33,12 @@ class Pace:
         looks.append(_Look(self._now(), over_s, places))
         self._forget(model)
 
-    def wait_s(self, model: ModelId, ahead: int) -> float | None:
-        """How long one waits that has so many before it; None where nothing has moved lately."""
+    def step_s(self, model: ModelId) -> float | None:
+        """How long one who waits for a model takes to move up by one place; None where nothing has moved lately."""
         self._forget(model)
         looks = self._looks.get(model, ())
         places = sum(look.places for look in looks)
-        return None if places == 0 else (ahead + 1) * sum(look.over_s for look in looks) / places
+        return None if places == 0 else sum(look.over_s for look in looks) / places
 
     def _forget(self, model: ModelId) -> None:
         looks = self._looks.get(model)

@@ -55,6 +55,8 @@ class OpenRequest:
         wishes: Wishes = NONE,
         trail: RequestTrail | None = None,
     ) -> None:
+        self.id: RequestId = job.id
+        """Its name for its whole life."""
         self.place = place
         self.inbox = inbox
         """What has come and was not looked at yet."""
@@ -85,11 +87,6 @@ class OpenRequest:
     def job(self) -> Job:
         """As it was published last."""
         return self._attempts.job
-
-    @property
-    def id(self) -> RequestId:
-        """Its name for its whole life."""
-        return self.job.id
 
     @property
     def node(self) -> NodeId | None:

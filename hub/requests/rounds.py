@@ -9,7 +9,7 @@ from common.errors import BrokerError
 from common.streams.jobs import Ticket
 from common.streams.queues import Queues
 from common.types import ModelId, RequestId
-from hub.errors import ClientTooSlow, Unauthorized
+from hub.errors import ClientTooSlow, UnknownClient
 from hub.requests.backstage import Backstage
 from hub.requests.dispatcher import Dispatcher
 from hub.requests.pace import Pace
@@ -62,9 +62,7 @@ class Rounds:
             for request in self._dispatcher.open_requests:
                 key = request.place.client_key
                 if key is not None and key.digest not in good:
-                    error = Unauthorized(
-                        "This API key has been revoked.", code="invalid_api_key", type="authentication_error"
-                    )
+                    error = UnknownClient("This API key has been revoked.")
                     if request.place.ticket is None:
                         request.end(error)
                     else:
@@ -86,9 +84,11 @@ class Rounds:
             elif (await self._stage.lanes.fetch(ticket)).fields is None:  # the index is but a hint
                 request.miss(ticket)
         self._note_pace(found)
+        steps_s = {model: self._pace.step_s(model) for model in {ticket.lane.model for _, ticket, _ in found}}
         for request, ticket, ahead in found:
             if request.place.ticket == ticket:  # else it was tried again meanwhile
-                request.place.move(ahead, self._pace.wait_s(ticket.lane.model, ahead))
+                step_s = steps_s[ticket.lane.model]
+                request.place.move(ahead, None if step_s is None else (ahead + 1) * step_s)
 
     async def look_at_slow_clients(self) -> None:
         """Ask once how much the broker holds for clients that are behind; BrokerError if there is no answer."""

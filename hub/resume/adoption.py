@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from common.errors import WireError
 from common.keys import Keys
 from common.streams.job_search import JobSearch
-from common.streams.jobs import LaneName, Ticket
+from common.streams.jobs import Ticket
 from common.streams.replies import ReplyStreams
-from common.types import KeyId, Lane, ModelId, RequestId, RequestStatus
-from common.wire import MAX_ATTEMPT, Job
-from hub.recovery.facts import near_of
-from hub.relay.retelling import Retelling
+from common.types import KeyId, ModelId, RequestId, RequestStatus
+from common.wire import Job
+from hub.recovery.facts import is_stream, near_of, own_reply, ticket_of
+from hub.relay.retelling import Retelling, retold
 from hub.requests.backstage import Backstage
 from hub.requests.dispatcher import Dispatcher
 from hub.requests.request import OpenRequest
@@ -45,19 +45,14 @@ class Adoption:
         A provider says the end before it takes the job off its lane, so one of the two is there, unless the broker was
         restarted empty before the hub died. Then the answer comes as long as its node lives; it can't be tried again.
         """
-        reply, model = facts.get("reply", ""), facts.get("model", "")
-        try:
-            self._keys.hub_of(reply)
-        except ValueError:
+        reply, model = own_reply(facts, request, self._keys), ModelId(facts.get("model", ""))
+        if reply is None:
             return None
-        if not reply.endswith(f"}}:{request}"):
-            return None
-        found = await self._search.find(request, reply, ModelId(model), _hint(facts), near_of(facts))
+        found = await self._search.find(request, reply, model, ticket_of(facts), near_of(facts))
         if found is not None:
             return Found(reply, *found)
-        told = Retelling(is_stream=facts.get("stream") == "1")
         try:
-            told.read_on(await self._replies.before(reply, MAX_ATTEMPT + 1))
+            told = await retold(self._replies, reply, is_stream=is_stream(facts))
         except WireError:
             return None
         if told.is_over:
@@ -95,13 +90,4 @@ class Adoption:
 def _without_body(request: RequestId, reply: str, attempt: int, facts: Mapping[str, str]) -> Job:
     """A job that a node runs and nobody can publish any more."""
     model, endpoint = ModelId(facts.get("model", "")), facts.get("endpoint", "")
-    return Job(request, attempt, model, endpoint, facts.get("stream") == "1", b"", reply, deadline_ms=0)
-
-
-def _hint(facts: Mapping[str, str]) -> Ticket | None:
-    """Where its hub last said that its job lies."""
-    lane, entry = facts.get("lane", ""), facts.get("entry", "")
-    ms, dash, number = entry.partition("-")
-    if lane not in [*Lane] or not (dash and ms.isdecimal() and number.isdecimal() and entry.isascii()):
-        return None
-    return Ticket(LaneName(Lane(lane), ModelId(facts.get("model", "")), near_of(facts)), entry.encode())
+    return Job(request, attempt, model, endpoint, is_stream(facts), b"", reply, deadline_ms=0)

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from common.broker.broker import Broker
+from common.records.idempotency import IdempotencyKeys
 from common.records.registry import Registry
-from common.streams.idempotency import IdempotencyKeys
+from common.records.request_book import RequestBook
 from common.streams.job_search import JobSearch
 from common.streams.replies import Doorbell, ReplyStreams
-from common.streams.request_book import RequestBook
 from common.tasks import Crew
 from hub.access.gatekeeper import Gatekeeper
 from hub.requests.backstage import Backstage

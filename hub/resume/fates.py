@@ -1,29 +1,26 @@
 """What becomes of requests that other hubs look after, as far as the broker tells."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping
 
 from common.errors import BrokerError, WireError
 from common.records.registry import Registry
+from common.records.request_book import RequestBook
 from common.streams.replies import ReplyStreams
-from common.streams.request_book import RequestBook
 from common.types import HubId, RequestId, RequestStatus
-from common.wire import EntryId
-from hub.errors import BrokerAway, HubLost, RequestFailed, RequestGone
+from hub.errors import BrokerAway, HubLost, RequestFailed, RequestGone, plain_code
 from hub.grid.presence import hub_lease_ms
 from hub.office.requests import OPEN
+from hub.recovery.facts import is_stream
 from hub.relay.inbox import Inbox
 from hub.relay.reader import ReplyReader
+from hub.relay.retelling import retold
 from hub.settings import HubSettings
 
 ORPHAN_LEASES = 2
 """So many leases of a hub: within one it may still live, within the other somebody takes over from it."""
 RETRY_S = 1
 """When to come back to a hub that lives, s."""
-_HIGHEST = 2**63
-"""No entry has so high a number."""
-_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 
 
 class Fates:
@@ -64,14 +61,13 @@ class Fates:
 
     async def has_failed(self, facts: Mapping[str, str]) -> bool:
         """Whether its reply says that there will be no whole answer: that is there before its hash says so."""
-        newest = await self._replies.last_id(facts["reply"]) if facts.get("reply") else None
-        if newest is None:
+        if not facts.get("reply"):
             return False
-        before = EntryId(newest.attempt, newest.n - 1) if newest.n else EntryId(newest.attempt - 1, _HIGHEST)
-        entries = (await self._replies.read({facts["reply"]: before}, 1)).get(facts["reply"], [])
-        if isinstance(entries, WireError):
+        try:
+            told = await retold(self._replies, facts["reply"], is_stream=is_stream(facts))
+        except WireError:
             return True
-        return any(entry.error is not None and not entry.error.retryable for _, entry in entries)
+        return told.failure is not None
 
     def watch(self, inbox: Inbox) -> Callable[[], Awaitable[None]]:
         """What a reader calls to whom nothing comes: raises RequestFailed once nothing will."""
@@ -105,7 +101,7 @@ class Fates:
 def ending(facts: Mapping[str, str]) -> RequestFailed:
     """What is said of a request that is over, where its reply does not tell."""
     status, said = facts.get("status"), facts.get("error", "")
-    code = said if _CODE.fullmatch(said) else "request_failed"
+    code = plain_code(said)
     if status == RequestStatus.DONE or status in OPEN:
         return RequestGone("This request is over, and its answer is not kept any more.")
     if status == RequestStatus.CANCELLED:

@@ -9,6 +9,7 @@ from common.keys import Keys
 from common.types import ModelId, RequestId
 from hub.errors import ShuttingDown, TooManyReaders
 from hub.office.requests import OPEN
+from hub.recovery.facts import is_stream
 from hub.requests.backstage import Backstage
 from hub.resume.bells import Bells
 from hub.resume.fates import Fates, ending
@@ -98,7 +99,7 @@ class Followings:
                     self._fates.watch(inbox),
                     lambda: self._guards.is_stopping,
                     model=ModelId(facts.get("model", "")),
-                    is_stream=facts.get("stream") == "1",
+                    is_stream=is_stream(facts),
                     queued_ms=_queued_ms(facts),
                 )
         finally:

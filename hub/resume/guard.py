@@ -7,9 +7,10 @@ from contextlib import contextmanager
 import structlog
 
 from common.errors import BrokerError, ClientGone
-from common.streams.idempotency import Held
+from common.records.idempotency import Held
 from common.types import RequestId
-from hub.errors import HandedOn, RequestFailed, TooManyReaders
+from hub.errors import HandedOn, NobodyReads, RequestFailed, TooManyReaders
+from hub.relay.retelling import Retelling
 from hub.requests.request import OpenRequest
 
 log = structlog.get_logger()
@@ -61,9 +62,9 @@ class Guard:
     @property
     def has_failed(self) -> bool:
         """Whether there will be no whole answer, as far as has come."""
-        newest = self.request.log.entries[-1:]
-        errors = [entry.error for _, entry in newest if entry.error is not None]
-        return self.ended_by is not None or any(not error.retryable for error in errors)
+        told = Retelling(is_stream=self.request.job.stream)
+        told.read_on(self.request.log.entries)
+        return self.ended_by is not None or told.failure is not None
 
     @property
     def is_read(self) -> bool:
@@ -91,14 +92,12 @@ class Guard:
                 request.take()  # those who read along take it from the log
                 await self._look_for_readers()
         except ClientGone:
-            self.ended_by = RequestFailed(
-                "Nobody read this request for too long.", status=410, code="request_cancelled", type="timeout_error"
-            )
+            self.ended_by = NobodyReads("Nobody read this request for too long.")
         except HandedOn as exc:
             self.ended_by = HandedOn(exc.message, retry_after_s=HANDED_ON_RETRY_S)
         except RequestFailed as exc:
             self.ended_by = request.failed_with = exc
-        except Exception:
+        except Exception:  # those who read along hear it, and its job does not stay
             log.exception("guard_crashed", request=request.id)
             self.ended_by = request.failed_with = RequestFailed("The hub failed on this request.")
 

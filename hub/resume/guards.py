@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from structlog.contextvars import bind_contextvars
 
 from common.keys import Keys
-from common.streams.idempotency import Held
-from common.streams.request_book import RequestBook
+from common.records.idempotency import Held
+from common.records.request_book import RequestBook
 from common.types import RequestId
 from hub.errors import HandedOn
 from hub.requests.admission import Submission

@@ -7,7 +7,7 @@ import structlog
 
 from common.broker.reconnections import Reconnections
 from common.errors import BrokerError
-from common.streams.idempotency import Held, IdempotencyKeys
+from common.records.idempotency import Held, IdempotencyKeys
 from hub.settings import HubSettings
 
 log = structlog.get_logger()

@@ -13,8 +13,8 @@ from uuid import uuid4
 import structlog
 
 from common.errors import BrokerError
-from common.streams.idempotency import Asked, Held, IdempotencyKeys, body_digest, key_digest
-from common.streams.request_book import RequestBook
+from common.records.idempotency import Asked, Held, IdempotencyKeys, body_digest, key_digest
+from common.records.request_book import RequestBook
 from common.types import RequestId, RequestStatus
 from hub.asking import asking_broker
 from hub.errors import BrokerAway, KeyReused

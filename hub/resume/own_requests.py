@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from common.streams.idempotency import IdempotencyKeys, key_digest
-from common.streams.request_book import RequestBook, is_request_id, number_of
+from common.records.idempotency import IdempotencyKeys, key_digest
+from common.records.request_book import RequestBook, is_request_id, number_of
 from common.types import RequestId
 from hub.access.gatekeeper import Caller, Gatekeeper
 from hub.asking import asking_broker
 from hub.errors import InvalidRequest, NotFound, Unauthorized
+from hub.recovery.facts import is_resumable, is_stream
 from hub.settings import HubSettings
 
 _TEXTS = ("status", "model", "endpoint", "node")
@@ -85,8 +86,8 @@ def shown(request: RequestId, facts: Mapping[str, str]) -> dict[str, Any]:
         "object": "request",
         **{name: facts.get(name) for name in _TEXTS},
         **{name: number_of(facts.get(name)) for name in _NUMBERS},
-        "stream": facts.get("stream") == "1",
-        "resumable": facts.get("resumable") == "1",
+        "stream": is_stream(facts),
+        "resumable": is_resumable(facts),
         "usage": tokens if any(count is not None for count in tokens.values()) else None,
         "error": {"code": facts["error"]} if facts.get("error") else None,
     }

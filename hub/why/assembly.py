@@ -4,8 +4,8 @@ from common.broker.broker import Broker
 from common.broker.clock import BrokerClock
 from common.records.limit_looks import LimitLooks
 from common.records.registry import Registry
+from common.records.request_book import RequestBook
 from common.streams.queues import Queues
-from common.streams.request_book import RequestBook
 from hub.access.credential_table import CredentialTable
 from hub.grid.registry_view import RegistryView
 from hub.settings import HubSettings

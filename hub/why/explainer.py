@@ -8,9 +8,9 @@ from common.broker.clock import BrokerClock
 from common.records.credentials import ClientKey
 from common.records.limit_looks import LimitLooks
 from common.records.registry import Registry
+from common.records.request_book import RequestBook, is_request_id
 from common.streams.jobs import LaneName, lanes_of
 from common.streams.queues import LaneLoad, Queues
-from common.streams.request_book import RequestBook, is_request_id
 from common.types import Lane, ModelId, NodeId, RequestId, RequestStatus
 from hub.access.credential_table import CredentialTable
 from hub.asking import asking_broker
@@ -22,9 +22,7 @@ from hub.why.answer import Why
 from hub.why.keys import because_of_turn, why_key
 from hub.why.models import why_model, why_unknown
 from hub.why.nodes import why_absent, why_node
-from hub.why.requests import why_over, why_running, why_waiting
-
-_OVER = (RequestStatus.DONE, RequestStatus.FAILED, RequestStatus.CANCELLED, RequestStatus.EXPIRED)
+from hub.why.requests import OVER, why_over, why_running, why_waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ class Explainer:
                 f"There is no request {request!r}, or it ended too long ago.", code="request_not_found"
             ) from None
         now_ms = self._from.clock.now_ms()
-        if status in _OVER:
+        if status in OVER:
             return why_over(status, fields)
         if status is not RequestStatus.QUEUED:
             return why_running(status, fields, now_ms)

@@ -2,23 +2,24 @@
 
 from collections.abc import Mapping
 
-from common.streams.request_book import number_of
+from common.records.request_book import number_of
 from common.types import RequestStatus
 from hub.why.answer import Because, Why, count_of
 
-_OVER = {
+OVER = {
     RequestStatus.DONE: "was answered",
     RequestStatus.FAILED: "failed",
     RequestStatus.CANCELLED: "was cancelled",
     RequestStatus.EXPIRED: "waited for too long and was given up",
 }
+"""What is said of requests that have ended."""
 
 
 def why_over(status: RequestStatus, fields: Mapping[str, str]) -> Why:
     """How a request ended."""
     attempts = f" in attempt {fields['attempt']}" if fields.get("attempt", "1") != "1" else ""
     at = f" by {fields['node']}" if fields.get("node") and status is RequestStatus.DONE else ""
-    summary = f"It {_OVER[status]}{at}{attempts}."
+    summary = f"It {OVER[status]}{at}{attempts}."
     code = fields.get("error", "")
     reasons = [Because(code, f"Its client heard the error {code!r}.", "docs/api.md lists the codes")] if code else []
     return Why("request", summary, [*reasons, *_spent(fields)])

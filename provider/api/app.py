@@ -16,7 +16,7 @@ from provider.errors import CallRefused
 from provider.gate.gate import Gate
 from provider.settings import ProviderSettings
 from provider.standing import Standing
-from provider.trail import Trails
+from provider.telemetry.trail import Trails
 
 log = structlog.get_logger()
 
@@ -35,15 +35,14 @@ def make_app(
     app.include_router(control_router(gate, standing, settings))
     app.include_router(direct_router(calls, settings, trails))
 
-    async def http_error(request: Request, exc: Exception) -> Response:
-        assert isinstance(exc, HTTPException)  # noqa: S101 - what it is installed for
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, exc: HTTPException) -> Response:
         code = {404: "unknown_url", 405: "method_not_allowed"}.get(exc.status_code, "http_error")
         return refusal(CallRefused(exc.status_code, code, f"{request.method} {request.url.path}: {exc.detail}"))
 
+    @app.exception_handler(Exception)
     async def broken(request: Request, exc: Exception) -> Response:
         log.error("handler_crashed", path=request.url.path, exc_info=exc)
         return refusal(CallRefused(500, "internal_error", "the provider failed on this call"))
 
-    app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(Exception, broken)
     return app

@@ -11,8 +11,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from common.addresses import is_loopback
 from common.reasons import Reason
-from common.settings import is_loopback
 from provider.api.errors import refusal
 from provider.errors import CallRefused
 from provider.gate.gate import Gate

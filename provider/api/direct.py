@@ -11,15 +11,15 @@ from starlette.types import Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 from common.errors import ClientGone
-from common.serving import Sender
+from common.serving.bodies import Sender
+from provider.answers.stall_clock import StallClock
 from provider.api.errors import error_body, refusal
 from provider.api.intake import Intake
 from provider.direct import Call, DirectCalls
-from provider.engines.base import EngineAnswer, Question
 from provider.errors import CallRefused, EngineFailed, EngineFull
+from provider.protocol.engine import EngineAnswer, Question, read_whole
 from provider.settings import ProviderSettings
-from provider.stall_clock import StallClock
-from provider.trail import DONE, Trails, WorkTrail, log_fields
+from provider.telemetry.trail import DONE, Trails, WorkTrail, log_fields
 
 log = structlog.get_logger()
 
@@ -88,7 +88,7 @@ class DirectResponse(Response):
     def _end_trail(self, outcome: str) -> None:
         if self._trail is not None and self._asked is not None:
             if self._clock is not None:
-                self._asked.heard(self._clock)
+                self._asked.heard(self._clock.begun_at)
             self._asked.end(None if outcome == DONE else outcome)
             self._trail.ended(outcome)
 
@@ -110,7 +110,7 @@ class DirectResponse(Response):
                 if answer.content_type.startswith("text/event-stream"):
                     await self._pass_on(heard, sender, clock)
                 else:
-                    whole = await self._read_whole(heard)
+                    whole = await read_whole(heard, self._settings.max_answer_bytes)
             if whole is not None:  # the slot is free by now, however slowly the caller reads
                 await sender.begin(answer.status, self._head(answer, (b"content-length", b"%d" % len(whole))))
                 await sender.body(whole, more=False)
@@ -131,9 +131,8 @@ class DirectResponse(Response):
         if not sender.has_begun:
             await refusal(failed)(scope, receive, send)
             return failed.code
-        event = error_body(failed.status, failed.code, failed.message)
         with suppress(ClientGone):  # the blank line ends whatever the engine left half said
-            await sender.body(b"\n\ndata: " + event + b"\n\ndata: [DONE]\n\n", more=False)
+            await sender.body(b"\n\ndata: %b\n\ndata: [DONE]\n\n" % error_body(failed), more=False)
         return failed.code
 
     async def _pass_on(self, answer: EngineAnswer, sender: Sender, clock: StallClock) -> None:
@@ -146,17 +145,6 @@ class DirectResponse(Response):
         if not sender.has_begun:
             raise CallRefused(502, "engine_empty_answer", "the engine ended its answer unsaid")
         await sender.body(b"", more=False)
-
-    async def _read_whole(self, answer: EngineAnswer) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        async for chunk in answer.chunks():
-            parts.append(chunk)
-            size += len(chunk)
-            if size > self._settings.max_answer_bytes:
-                limit = self._settings.max_answer_bytes
-                raise CallRefused(502, "answer_too_large", f"the answer is longer than {limit} bytes")
-        return b"".join(parts)
 
     def _head(self, answer: EngineAnswer, extra: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
         told = answer.content_type

@@ -6,10 +6,10 @@ from starlette.responses import Response
 from provider.errors import CallRefused
 
 
-def error_body(status: int, code: str, message: str, *, type: str | None = None, param: str | None = None) -> bytes:  # noqa: A002
+def error_body(refused: CallRefused) -> bytes:
     """The error object."""
-    kind = type or ("server_error" if status >= 500 else "invalid_request_error")
-    return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
+    kind = "server_error" if refused.status >= 500 else "invalid_request_error"
+    return orjson.dumps({"error": {"message": refused.message, "type": kind, "param": None, "code": refused.code}})
 
 
 def refusal(refused: CallRefused) -> Response:
@@ -19,5 +19,4 @@ def refusal(refused: CallRefused) -> Response:
         headers["retry-after"] = str(refused.retry_after_s)
     if refused.status == 401:
         headers["www-authenticate"] = "X-Inferoute-HMAC" if refused.code.startswith("hmac_") else "Bearer"
-    body = error_body(refused.status, refused.code, refused.message)
-    return Response(body, refused.status, headers, media_type="application/json")
+    return Response(error_body(refused), refused.status, headers, media_type="application/json")

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from starlette.requests import Request
 
 from common.errors import BodyTooLong, ClientGone
-from common.serving import collect_body
+from common.serving.bodies import collect_body
 from provider.errors import CallRefused
 from provider.settings import ServerSettings
 
@@ -22,12 +22,8 @@ class Intake:
         self._max_body_bytes = settings.max_body_bytes
         self._retry_after_s = settings.retry_after_s
         self._timeout_s = settings.body_timeout_s
-        self._held_bytes = 0
-
-    @property
-    def held_bytes(self) -> int:
+        self.held_bytes = 0
         """What of all bodies is in memory now."""
-        return self._held_bytes
 
     @asynccontextmanager
     async def body_of(self, request: Request) -> AsyncIterator[bytes]:
@@ -40,16 +36,16 @@ class Intake:
 
         def count(size_bytes: int) -> None:
             nonlocal mine_bytes
-            if self._held_bytes + size_bytes > BODIES * self._max_body_bytes:
+            if self.held_bytes + size_bytes > BODIES * self._max_body_bytes:
                 message = "this provider is taking in too many calls at once"
                 raise CallRefused(503, "provider_busy", message, retry_after_s=self._retry_after_s)
-            self._held_bytes += size_bytes
+            self.held_bytes += size_bytes
             mine_bytes += size_bytes
 
         try:
             yield await self._read(request, count)
         finally:
-            self._held_bytes -= mine_bytes
+            self.held_bytes -= mine_bytes
 
     async def _read(self, request: Request, count: Callable[[int], None]) -> bytes:
         try:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -160,7 +160,7 @@ def nearest(word: str, choices: list[str]) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
-def _kinds(annotation: Any) -> list[Any]:  # noqa: ANN401 - annotations are of any type
+def _kinds(annotation: object) -> list[object]:
     origin = get_origin(annotation)
     if origin is Annotated:
         return _kinds(get_args(annotation)[0])
@@ -169,7 +169,7 @@ def _kinds(annotation: Any) -> list[Any]:  # noqa: ANN401 - annotations are of a
     return [annotation]
 
 
-def _choices(kinds: list[Any]) -> list[str]:
+def _choices(kinds: list[object]) -> list[str]:
     found: list[str] = []
     for kind in kinds:
         if get_origin(kind) is Literal:

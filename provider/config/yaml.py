@@ -42,8 +42,8 @@ class Mistake:
 class _PlainLoader(yaml.SafeLoader):
     """SafeLoader that takes a plain word for what it looks like to people."""
 
-    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's form; this is our own, empty at first
 
+_PlainLoader.yaml_implicit_resolvers = {}  # its own: else what is added below would be added to a copy of SafeLoader's
 
 for _tag, _pattern, _first in (
     ("bool", r"true|false|True|False|TRUE|FALSE", "tfTF"),

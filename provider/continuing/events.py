@@ -6,8 +6,8 @@ import orjson
 
 from provider.continuing.begun import Begun, find_hindrance
 from provider.continuing.obstacles import Obstacle
-from provider.events import data_of, split_events
-from provider.usage import read_usage
+from provider.protocol.events import data_of, split_events
+from provider.protocol.usage import read_events_usage
 
 _DONE = b"data: [DONE]\n\n"
 _HEAD = ("id", "object", "created", "model", "system_fingerprint")
@@ -36,7 +36,7 @@ class EventForm:
                 except (ValueError, TypeError, AttributeError, LookupError):
                     begun.hinder(Obstacle.FORM)
                 else:
-                    told = read_usage(event, streamed=True)
+                    told = read_events_usage(event)
                     begun.usage = begun.usage if told.completion_tokens is None else told
         return begun
 

@@ -14,7 +14,7 @@ from provider.continuing.lines import LineForm
 from provider.continuing.obstacles import Obstacle, cannot_continue
 from provider.continuing.requests import find_obstacle, lower_limits
 from provider.continuing.seam import Form, Seam
-from provider.engines.base import Question, Said
+from provider.protocol.engine import Question, Said
 
 _FORMS: Mapping[str, Form] = {
     "/v1/chat/completions": EventForm(is_chat=True),

@@ -7,7 +7,7 @@ import orjson
 
 from provider.continuing.begun import Begun, find_hindrance
 from provider.continuing.obstacles import Obstacle
-from provider.usage import read_lines_usage
+from provider.protocol.usage import read_lines_usage
 
 _SILENT = frozenset({"role", "model", "created_at", "done"})
 """Fields that bring nothing of an answer."""
@@ -64,12 +64,12 @@ class LineForm:
             return b""
         return orjson.dumps(said | begun.head) + b"\n"
 
-    def mark(self, node: str, attempt: int) -> bytes:  # noqa: ARG002 - lines of JSON have no comments
-        """Nothing."""
+    def mark(self, _node: str, _attempt: int) -> bytes:
+        """Nothing: lines of JSON have no comments."""
         return b""
 
-    def ending(self, begun: Begun, fields: dict[str, Any]) -> bytes:  # noqa: ARG002 - the last line tells the figures anyway
-        """What is missing at the end of an answer for which no engine has to be asked any more."""
+    def ending(self, begun: Begun, _fields: dict[str, Any]) -> bytes:
+        """What is missing at the end of an answer for which no engine has to be asked any more, figures too."""
         if begun.is_over:
             return b""
         said: dict[str, Any] = {"message": {"role": "assistant", "content": ""}} if self._is_chat else {"response": ""}

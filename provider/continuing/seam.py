@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from common.wire import EntryId, Usage
 from provider.continuing.begun import Begun
-from provider.engines.base import Question
+from provider.protocol.engine import Question
 
 
 class Form(Protocol):
@@ -21,11 +21,11 @@ class Form(Protocol):
         """Whole events of the rest as if the engine that began had said them; empty if nothing is to be said."""
         ...
 
-    def mark(self, node: str, attempt: int) -> bytes:
+    def mark(self, node: str, attempt: int, /) -> bytes:
         """What shows the place in the stream."""
         ...
 
-    def ending(self, begun: Begun, fields: dict[str, Any]) -> bytes:
+    def ending(self, begun: Begun, fields: dict[str, Any], /) -> bytes:
         """What is missing at the end of an answer that needs no engine any more."""
         ...
 

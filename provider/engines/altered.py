@@ -6,10 +6,9 @@ from typing import Any, Protocol
 import orjson
 
 from common.wire import Usage
-from provider.engines.base import EngineAnswer
-from provider.engines.framing import Framing, framing_of
-from provider.engines.metering import MeteredAnswer
-from provider.events import EventSplitter, data_of
+from provider.protocol.engine import EngineAnswer
+from provider.protocol.events import EventSplitter, data_of
+from provider.protocol.framing import Framing, framing_of
 
 
 class Alteration(Protocol):
@@ -87,7 +86,7 @@ class AlteredAnswer:
     @property
     def usage(self) -> Usage | None:
         """What an event told that is hidden from the client, once it came."""
-        return self._answer.usage if isinstance(self._answer, MeteredAnswer) else None
+        return self._answer.usage
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body's bytes, in whole events or lines.

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from provider.engines.base import Engine
 from provider.engines.fields import find_rows, has_any
 from provider.engines.http import EngineHttp
 from provider.engines.llamacpp import LlamaCppEngine
 from provider.engines.lmstudio import LMStudioEngine
-from provider.engines.native import NativeSpeaker
+from provider.engines.native.speaker import NativeSpeaker
 from provider.engines.ollama import OllamaEngine
 from provider.engines.openai import HUB, OpenAIEngine, openai_models
 from provider.engines.vllm import VllmEngine
 from provider.errors import EngineDown
+from provider.protocol.engine import Engine
 from provider.settings import EngineKind, EngineSettings, engine_root
 
 KNOWN = (OllamaEngine, LlamaCppEngine, VllmEngine, LMStudioEngine)

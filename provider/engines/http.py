@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from common.wire import Failure
-from provider.engines.base import EngineAnswer, Question
 from provider.engines.exchange import Connections, Exchange, ExchangeBroken
-from provider.engines.failures import engine_error, read_failure
 from provider.errors import DISCONNECTED, EngineBroke, EngineDown, EngineLate
+from provider.protocol.engine import EngineAnswer, Question
+from provider.protocol.failures import broke_off, engine_error, read_failure
 from provider.settings import EngineSettings, engine_root
 
 MAX_ERROR_BODY_BYTES = 64 * 1024
@@ -29,6 +29,7 @@ class HttpAnswer:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self.usage = None
         self.status = exchange.status
         self.content_type = exchange.headers.get(b"content-type", b"application/octet-stream").decode("latin-1")
 
@@ -38,7 +39,7 @@ class HttpAnswer:
             async for chunk in self._exchange.chunks():
                 yield chunk
         except ExchangeBroken as exc:
-            raise EngineBroke(Failure(502, DISCONNECTED, "the engine broke off its answer", retryable=True)) from exc
+            raise broke_off() from exc
 
 
 class EngineHttp:

@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 from common.endpoints import ENDPOINTS, Capability
-from provider.engines.base import EngineAnswer, EngineStatus, Question
 from provider.engines.fields import count, text
 from provider.engines.http import EngineHttp
 from provider.engines.openai import openai_models
@@ -13,6 +12,7 @@ from provider.engines.pieces import PiecedAnswer, in_pieces
 from provider.engines.prefill import CHAT, asked, read_fields, with_message, with_prompt
 from provider.engines.responses import CompletedResponse
 from provider.errors import EngineDown, EngineRefused
+from provider.protocol.engine import EngineAnswer, EngineStatus, Question
 from provider.settings import EngineKind
 
 ALWAYS = frozenset({Capability.CHAT, Capability.COMPLETIONS, Capability.PREFILL})

@@ -4,12 +4,12 @@ from contextlib import AbstractAsyncContextManager
 
 from common.endpoints import Capability
 from common.types import ModelId
-from provider.engines.base import EngineAnswer, EngineStatus, ModelInfo, Question
 from provider.engines.fields import count, find_rows, rows, text
 from provider.engines.http import EngineHttp
 from provider.engines.metering import UsageAsker
 from provider.engines.prefill import without_prefill
 from provider.errors import EngineDown
+from provider.protocol.engine import EngineAnswer, EngineStatus, ModelInfo, Question
 from provider.settings import EngineKind
 
 ALWAYS = frozenset({Capability.CHAT, Capability.COMPLETIONS, Capability.EMBEDDINGS})

@@ -12,11 +12,11 @@ import orjson
 import structlog
 
 from common.wire import Usage
-from provider.engines.base import EngineAnswer, Question
 from provider.engines.http import EngineHttp
 from provider.errors import EngineRefused
-from provider.events import EventSplitter, data_of, split_events
-from provider.usage import read_usage
+from provider.protocol.engine import EngineAnswer, Question
+from provider.protocol.events import EventSplitter, data_of, split_events
+from provider.protocol.usage import read_events_usage
 
 log = structlog.get_logger()
 
@@ -124,5 +124,5 @@ class MeteredAnswer:
             return False
         if not isinstance(said, dict) or said.get("choices") != [] or not isinstance(said.get("usage"), dict):
             return False
-        self.usage = read_usage(event, streamed=True)
+        self.usage = read_events_usage(event)
         return True

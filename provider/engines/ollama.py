@@ -8,15 +8,15 @@ import orjson
 
 from common.endpoints import Capability
 from common.types import ModelId
-from provider.engines.base import EngineAnswer, EngineStatus, ModelInfo, Question
 from provider.engines.fields import count, find_rows, rows, text
 from provider.engines.http import EngineHttp
 from provider.engines.metering import UsageAsker
-from provider.engines.native_questions import NATIVE_PATHS
+from provider.engines.native.questions import NATIVE_PATHS
 from provider.engines.ollama_continuing import continued
 from provider.engines.openai import HUB
 from provider.engines.prefill import altered
 from provider.errors import EngineDown
+from provider.protocol.engine import EngineAnswer, EngineStatus, ModelInfo, Question
 from provider.settings import EngineKind
 
 ALWAYS = frozenset(

@@ -12,7 +12,6 @@ from typing import Any
 from provider.continuing.obstacles import Obstacle, cannot_continue
 from provider.continuing.requests import one_prompt
 from provider.engines.altered import Alteration, Reworded
-from provider.engines.base import Question, Said
 from provider.engines.prefill import (
     CHAT,
     asked,
@@ -22,6 +21,7 @@ from provider.engines.prefill import (
     with_message,
     with_prompt,
 )
+from provider.protocol.engine import Question, Said
 
 _NATIVE_CHAT = "/api/chat"
 _GENERATE = "/api/generate"

@@ -4,12 +4,12 @@ from contextlib import AbstractAsyncContextManager
 
 from common.endpoints import Capability
 from common.types import ModelId
-from provider.engines.base import EngineAnswer, EngineStatus, ModelInfo, Question
 from provider.engines.fields import count, has_any, rows, text
 from provider.engines.http import EngineHttp
 from provider.engines.metering import UsageAsker
 from provider.engines.prefill import without_prefill
 from provider.errors import EngineDown
+from provider.protocol.engine import EngineAnswer, EngineStatus, ModelInfo, Question
 from provider.settings import EngineKind
 
 HUB = "ghub"

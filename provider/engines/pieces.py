@@ -12,11 +12,9 @@ from typing import Any
 
 import orjson
 
-from common.wire import Failure
-from provider.engines.base import EngineAnswer, Question
-from provider.engines.failures import engine_error, read_error_event
-from provider.errors import DISCONNECTED, EngineBroke
-from provider.events import EventSplitter, split_events
+from provider.protocol.engine import EngineAnswer, Question
+from provider.protocol.events import EventSplitter, data_of, split_events
+from provider.protocol.failures import bad_answer, broke_off, engine_error, read_error_event
 
 _ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/completions"})
 """Where the chunks of a stream are of the form that is put together here."""
@@ -47,6 +45,7 @@ class PiecedAnswer:
     """The whole answer that these events amount to, as one JSON object."""
 
     content_type = "application/json; charset=utf-8"
+    usage = None
 
     def __init__(self, events: EngineAnswer, max_event_bytes: int) -> None:
         self._events = events
@@ -84,20 +83,18 @@ class _Whole:
         """One event with its end; what carries no chunk is passed over."""
         if b"error" in event and (failure := read_error_event(event)) is not None:
             raise engine_error(failure)
-        data = b"".join(line[5:] for line in event.splitlines() if line.startswith(b"data:")).strip()
+        data = data_of(event).strip()
         if not data or data == b"[DONE]":
             return
         try:
             self._add_chunk(orjson.loads(data))
         except (ValueError, TypeError, AttributeError, LookupError) as exc:
-            message = "the engine's stream is not in OpenAI's form"
-            raise EngineBroke(Failure(502, "engine_bad_answer", message, retryable=True)) from exc
+            raise bad_answer("the engine's stream is not in OpenAI's form") from exc
 
     def dump(self) -> bytes:
         """The whole answer; EngineBroke if its last piece never came."""
         if self._choice.get("finish_reason") is None:
-            message = "the engine broke off its answer"
-            raise EngineBroke(Failure(502, DISCONNECTED, message, retryable=True))
+            raise broke_off()
         said: dict[str, Any] = {name: "".join(parts) for name, parts in self._said.items()}
         choice = self._choice | ({"logprobs": self._logprobs} if self._logprobs else {})
         if self._is_chat:

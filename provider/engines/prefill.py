@@ -10,7 +10,7 @@ import orjson
 from provider.continuing.obstacles import Obstacle, cannot_continue
 from provider.continuing.requests import one_prompt
 from provider.engines.altered import Alteration, AlteredAnswer, BlanksOnce
-from provider.engines.base import EngineAnswer, Question
+from provider.protocol.engine import EngineAnswer, Question
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"

@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from provider.engines.base import EngineAnswer, Question
-from provider.events import EventSplitter, data_of, split_events
+from provider.protocol.engine import MAX_WHOLE_BYTES, EngineAnswer, Question, read_whole
+from provider.protocol.events import EventSplitter, data_of, split_events
 
 _OF_PARTS = frozenset(
     {
@@ -44,6 +44,8 @@ _ECHOED: Mapping[str, object] = {
 class CompletedResponse:
     """An answer of `/v1/responses`, streamed or whole, with what is missing filled in."""
 
+    usage = None
+
     def __init__(self, answer: EngineAnswer, question: Question, max_event_bytes: int) -> None:
         self._answer = answer
         self._question = question
@@ -55,11 +57,11 @@ class CompletedResponse:
         """The answer's bytes.
 
         Raises:
-            EngineBroke: the connection was lost before the end, or an event is longer than allowed.
+            EngineBroke: the connection was lost before the end, or it or an event is longer than allowed.
         """
         missing = _Missing(self._question)
         if not self.content_type.startswith("text/event-stream"):
-            yield missing.fill_whole(b"".join([chunk async for chunk in self._answer.chunks()]))
+            yield missing.fill_whole(await read_whole(self._answer, MAX_WHOLE_BYTES))
             return
         splitter = EventSplitter(self._max_event_bytes)
         async for chunk in self._answer.chunks():

@@ -4,13 +4,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from common.endpoints import ENDPOINTS, Capability
-from provider.engines.base import EngineAnswer, EngineStatus, Question
 from provider.engines.fields import find_rows, has_any, text
 from provider.engines.http import EngineHttp
 from provider.engines.metering import UsageAsker
 from provider.engines.openai import openai_models
 from provider.engines.prefill import CHAT, altered, asked, once, read_fields, split_blanks, with_message, with_prompt
 from provider.errors import EngineDown
+from provider.protocol.engine import EngineAnswer, EngineStatus, Question
 from provider.settings import EngineKind
 
 UNTOLD = frozenset({Capability.CHAT, Capability.COMPLETIONS})

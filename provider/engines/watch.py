@@ -7,9 +7,9 @@ import structlog
 
 from common.tasks import wait_or_stop
 from common.types import ModelId
-from provider.engines.base import Engine, EngineStatus
 from provider.engines.detect import FoundEngine, connect_engine, find_engine
 from provider.errors import DISCONNECTED, EngineDown, EngineError, EngineFailed, EngineLate, ModelGone
+from provider.protocol.engine import Engine, EngineStatus
 from provider.settings import EngineSettings
 
 log = structlog.get_logger()
@@ -26,14 +26,15 @@ LATE_PROBES = 2
 class EngineWatch:
     """Probes on a schedule, and at once when a job could not reach the engine.
 
-    `running` says how many requests run on it through this provider.
+    `on_change` is called when `is_up` or what the engine says of itself may be different; `running` says how many
+    requests run on it through this provider.
     """
 
     def __init__(
         self,
         settings: EngineSettings,
         slots: int | None,
-        on_change: Callable[[bool], None],
+        on_change: Callable[[], None],
         running: Callable[[], int] = lambda: 0,
     ) -> None:
         self._settings = settings
@@ -44,11 +45,14 @@ class EngineWatch:
         self._found: FoundEngine | None = None
         self._engine: Engine | None = None
         self._status: EngineStatus | None = None
-        self._is_up: bool | None = None
+        self._answers: bool | None = None
+        """At the last look; None: there was none."""
         self._trouble = ""
         self._late_probes = 0
-        self._is_suspected = False
-        self._look_after_s = 0.0
+        self._suspected_s: float | None = None
+        """How long to wait before the look that a suspicion calls for; None: there is none."""
+        self.is_up = False
+        """Whether it may be given jobs: it answered, and nothing since then says that it may be gone."""
         self._wake = asyncio.Event()
 
     @property
@@ -98,31 +102,39 @@ class EngineWatch:
         self._wake.set()
 
     def _suspect(self, look_after_s: float) -> None:
-        self._on_change(False)
-        self._is_suspected = True
-        self._look_after_s = look_after_s
+        self._suspected_s = look_after_s
+        self._tell()
         self._wake.set()
+
+    def _forget_suspicion(self) -> bool:
+        """Whether there was one; what comes from now on is a new one."""
+        had_one, self._suspected_s = self._suspected_s is not None, None
+        return had_one
+
+    def _tell(self) -> None:
+        self.is_up = self._answers is True and self._suspected_s is None
+        self._on_change()
 
     async def run(self) -> None:
         """Probe until cancelled."""
         while True:
             self._wake.clear()
-            is_suspected, self._is_suspected = self._is_suspected, False
-            before, was_up, trouble = self._status, self._is_up, self._trouble
-            self._is_up = await self._probe(is_patient=was_up is True and not is_suspected)
-            if self._is_up and not was_up:
+            was_suspected = self._forget_suspicion()
+            before, did_answer, trouble = self._status, self._answers, self._trouble
+            self._answers = await self._probe(is_patient=did_answer is True and not was_suspected)
+            if self._answers and not did_answer:
                 log.info("engine_up", url=self.status.url, kind=self.status.kind, version=self.status.version)
-            elif not self._is_up and (was_up is not False or trouble != self._trouble):
+            elif not self._answers and (did_answer is not False or trouble != self._trouble):
                 log.warning("engine_down", url=self.status.url, kind=self.status.kind, error=self._trouble)
-            if self._is_up != was_up or self._status != before or is_suspected:
+            if self._answers != did_answer or self._status != before or was_suspected:
                 self._log_models(before)
-                self._on_change(self._is_up and not self._is_suspected)
+                self._tell()
             pause_s = self._settings.probe_interval_s
-            if not self._is_up or self._late_probes:
+            if not self._answers or self._late_probes:
                 pause_s = min(pause_s, SOON_S)
             await wait_or_stop(self._wake, pause_s)
-            if self._is_suspected:
-                await asyncio.sleep(min(self._look_after_s, self._settings.probe_interval_s))
+            if self._suspected_s is not None:
+                await asyncio.sleep(min(self._suspected_s, self._settings.probe_interval_s))
 
     async def aclose(self) -> None:
         """Close its connections."""
@@ -132,7 +144,7 @@ class EngineWatch:
     async def _probe(self, *, is_patient: bool) -> bool:
         """Look once; whether it is up. `is_patient`: a single late answer is forgiven."""
         try:
-            if not self._is_up:
+            if not self._answers:
                 await self._find()
             ours = self._running()
             self._status = await self.current.status()

@@ -26,7 +26,8 @@ def foreign_pct(
     snapshot: GpuSnapshot,
     chosen: Sequence[int | str] | None,
     own_pids: frozenset[int] | None,
-    is_working: bool,  # noqa: FBT001 (one more thing known of this moment, not a switch between two functions)
+    *,
+    is_working: bool,
 ) -> float | None:
     """Utilisation in percent, by others than our engine, of that GPU of the engine's that they use most.
 

@@ -123,8 +123,8 @@ class GpuWatch:
         while not end.is_set():
             try:
                 reading = self._read_once()
-            except Exception:
-                log.exception("gpu_reading_failed")  # and the last good one grows old
+            except Exception:  # whatever a driver makes pynvml and psutil raise: the last good reading grows old
+                log.exception("gpu_reading_failed")
                 end.wait(WITHOUT_GPU_S)
                 continue
             with suppress(RuntimeError):  # the loop is closed, and the end near
@@ -158,9 +158,9 @@ class GpuWatch:
 
     def _judge(self) -> None:
         reading, is_working = self._reading, self.is_working
-        foreign = (
-            foreign_pct(reading.snapshot, self._settings.gpus, reading.own, is_working) if self._is_fresh else None
-        )
+        foreign = None
+        if self._is_fresh:
+            foreign = foreign_pct(reading.snapshot, self._settings.gpus, reading.own, is_working=is_working)
         now = time.monotonic()
         load = self._policy.update(now, foreign, is_working=is_working)
         unknown = resolve_unknown(self._settings.unknown, has_gpu=self._has_gpu)

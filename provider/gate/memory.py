@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from provider.engines.base import EngineStatus, ModelInfo
 from provider.gate.attribution import chosen_gpus, missing_gpus
 from provider.gate.readings import GpuReading, GpuSnapshot
+from provider.protocol.engine import EngineStatus, ModelInfo
 
 MIB_BYTES = 2**20
 

@@ -35,21 +35,12 @@ class LoadPolicy:
         self._low_since_s: float | None = None
         self._failures = 0
         self._load = Load.UNKNOWN
-        self._smoothed_pct: float | None = None
         self._busy_since_s: float | None = None
 
     @property
     def load(self) -> Load:
         """The decision that stands."""
         return self._load
-
-    @property
-    def smoothed_pct(self) -> float | None:
-        """Utilisation by others without lone peaks, in percent: the least of the last `busy_after_samples` readings.
-
-        None: it cannot be told.
-        """
-        return self._smoothed_pct
 
     @property
     def busy_since_s(self) -> float | None:
@@ -73,7 +64,6 @@ class LoadPolicy:
             return self._load
         self._failures = 0
         self._recent.append((now_s, foreign_pct))
-        self._smoothed_pct = min(pct for _, pct in self._recent)
         # Nothing was decided yet that could flap, so there the plain threshold holds: a load that always stays just
         # below it would else remain undecided for ever.
         low_pct = self._threshold_pct if self._load is Load.UNKNOWN else self._release_pct
@@ -81,7 +71,8 @@ class LoadPolicy:
             self._low_since_s = None
         elif self._low_since_s is None:
             self._low_since_s = now_s
-        if len(self._recent) == self._recent.maxlen and self._smoothed_pct > self._threshold_pct:
+        is_full = len(self._recent) == self._recent.maxlen
+        if is_full and all(pct > self._threshold_pct for _, pct in self._recent):
             self._close()
         elif self._low_since_s is not None and now_s - self._low_since_s >= self._idle_after_s:
             self._load, self._busy_since_s = Load.IDLE, None
@@ -92,11 +83,11 @@ class LoadPolicy:
         self._recent.clear()
         self._low_since_s = None
         if is_working:
-            self._failures, self._smoothed_pct = 0, None
+            self._failures = 0
             return
         self._failures += 1
         if self._failures >= UNKNOWN_AFTER_SAMPLES:
-            self._load, self._smoothed_pct, self._busy_since_s = Load.UNKNOWN, None, None
+            self._load, self._busy_since_s = Load.UNKNOWN, None
 
     def _close(self) -> None:
         if self._load is not Load.BUSY:

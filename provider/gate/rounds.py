@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from common.reasons import Reason
 from provider.gate.gate import Gate
 from provider.gate.room import ModelRoom
-from provider.gate.schedule import Schedule
+from provider.schedule import Schedule
 
 ROUND_S = 0.5
 """A window opens at most this late. Looking at the clock beats sleeping until then: clocks are set, machines sleep."""

@@ -1,10 +1,13 @@
 """The real parts together: Valkey, llama.cpp with its real model, a hub and a provider, and the real OpenAI SDK."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+import anthropic
 import httpx2
+import ollama
 import openai
 import pytest
 
@@ -35,23 +38,49 @@ class RealGrid:
         return sum(slot["is_processing"] for slot in httpx2.get(f"{self.engine_url}/slots", timeout=10).json())
 
 
-@pytest.fixture(scope="session")
-def real_grid(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealGrid]:
-    folder = tmp_path_factory.mktemp("acceptance")
-    broker = BROKER_KINDS[pytestconfig.getoption("--broker")](folder)
+@contextmanager
+def grid_on(kind: str, engine_url: str, folder: Path) -> Iterator[RealGrid]:
+    """A hub and a provider with the real engine, on a broker of this kind."""
+    broker = BROKER_KINDS[kind](folder)
     try:
-        with real_llamacpp(folder, SLOTS) as url, closing(Grid(broker, folder)) as grid:
+        with closing(Grid(broker, folder)) as grid:
             hub_url = grid.hub()
-            grid.provider(url, name="llama")
+            grid.provider(engine_url, name="llama")
             grid.wait_for_model(hub_url, MODEL)
-            yield RealGrid(hub_url, url, broker)
+            yield RealGrid(hub_url, engine_url, broker)
     finally:
         broker.stop()
+
+
+@pytest.fixture(scope="session")
+def real_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with real_llamacpp(tmp_path_factory.mktemp("engine"), SLOTS) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def real_grid(
+    pytestconfig: pytest.Config, real_engine: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealGrid]:
+    with grid_on(pytestconfig.getoption("--broker"), real_engine, tmp_path_factory.mktemp("acceptance")) as grid:
+        yield grid
 
 
 @pytest.fixture
 def client(real_grid: RealGrid) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{real_grid.hub_url}/v1", api_key="unused", max_retries=0, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def anthropic_client(real_grid: RealGrid) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=real_grid.hub_url, api_key="unused", max_retries=0, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def ollama_client(real_grid: RealGrid) -> Iterator[ollama.Client]:
+    with ollama.Client(real_grid.hub_url, timeout=60) as client:
         yield client
 
 

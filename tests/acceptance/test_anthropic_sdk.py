@@ -1,6 +1,5 @@
 """The real anthropic SDK against the real stack, with nothing changed but the URL."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -16,14 +15,8 @@ SURE: dict[str, Any] = {"temperature": 0}
 """Else an answer may be as short as it likes."""
 
 
-@pytest.fixture
-def client(real_grid: RealGrid) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=real_grid.hub_url, api_key="unused", max_retries=0, timeout=60) as client:
-        yield client
-
-
-def test_a_message_comes_whole(client: anthropic.Anthropic) -> None:
-    message = client.messages.create(model=MODEL, max_tokens=16, messages=QUESTION)
+def test_a_message_comes_whole(anthropic_client: anthropic.Anthropic) -> None:
+    message = anthropic_client.messages.create(model=MODEL, max_tokens=16, messages=QUESTION)
     (block,) = message.content
     assert block.type == "text"
     assert block.text
@@ -32,8 +25,8 @@ def test_a_message_comes_whole(client: anthropic.Anthropic) -> None:
     assert message._request_id is not None
 
 
-def test_a_message_streams_piece_by_piece(client: anthropic.Anthropic) -> None:
-    with client.messages.stream(model=MODEL, max_tokens=16, messages=QUESTION, extra_body=SURE) as stream:
+def test_a_message_streams_piece_by_piece(anthropic_client: anthropic.Anthropic) -> None:
+    with anthropic_client.messages.stream(model=MODEL, max_tokens=16, messages=QUESTION, extra_body=SURE) as stream:
         pieces = [*stream.text_stream]
         final = stream.get_final_message()
     assert len(pieces) > 5
@@ -42,8 +35,10 @@ def test_a_message_streams_piece_by_piece(client: anthropic.Anthropic) -> None:
     assert final.usage.output_tokens > 5
 
 
-def test_raw_events_come_in_their_order(client: anthropic.Anthropic) -> None:
-    events = client.messages.create(model=MODEL, max_tokens=4, messages=QUESTION, extra_body=SURE, stream=True)
+def test_raw_events_come_in_their_order(anthropic_client: anthropic.Anthropic) -> None:
+    events = anthropic_client.messages.create(
+        model=MODEL, max_tokens=4, messages=QUESTION, extra_body=SURE, stream=True
+    )
     kinds = [event.type for event in events]
     assert (kinds[0], kinds[-1]) == ("message_start", "message_stop")
     assert kinds.count("content_block_delta") >= 2
@@ -55,33 +50,35 @@ def test_a_system_prompt_and_the_key_in_another_place_do_too(real_grid: RealGrid
     assert message.role == "assistant"
 
 
-def test_tokens_are_counted(client: anthropic.Anthropic) -> None:
-    told = client.messages.create(model=MODEL, max_tokens=1, messages=QUESTION).usage
-    counted = client.messages.count_tokens(model=MODEL, messages=QUESTION).input_tokens
+def test_tokens_are_counted(anthropic_client: anthropic.Anthropic) -> None:
+    told = anthropic_client.messages.create(model=MODEL, max_tokens=1, messages=QUESTION).usage
+    counted = anthropic_client.messages.count_tokens(model=MODEL, messages=QUESTION).input_tokens
     assert counted == told.input_tokens + (told.cache_read_input_tokens or 0)
 
 
-def test_models_are_listed_and_described(client: anthropic.Anthropic) -> None:
-    assert [model.id for model in client.models.list()] == [MODEL]
-    assert client.models.retrieve(MODEL).created_at.year > 2025
+def test_models_are_listed_and_described(anthropic_client: anthropic.Anthropic) -> None:
+    assert [model.id for model in anthropic_client.models.list()] == [MODEL]
+    assert anthropic_client.models.retrieve(MODEL).created_at.year > 2025
     with pytest.raises(anthropic.NotFoundError, match="nobody/has:this"):
-        client.models.retrieve("nobody/has:this")
+        anthropic_client.models.retrieve("nobody/has:this")
 
 
-def test_an_unknown_model_is_the_sdk_s_not_found_error(client: anthropic.Anthropic) -> None:
+def test_an_unknown_model_is_the_sdk_s_not_found_error(anthropic_client: anthropic.Anthropic) -> None:
     with pytest.raises(anthropic.NotFoundError, match="nobody/has:this") as caught:
-        client.messages.create(model="nobody/has:this", max_tokens=4, messages=QUESTION)
+        anthropic_client.messages.create(model="nobody/has:this", max_tokens=4, messages=QUESTION)
     assert caught.value.type == "not_found_error"
     assert caught.value.request_id is not None
 
 
-def test_a_wrong_type_is_the_sdk_s_bad_request_error(client: anthropic.Anthropic) -> None:
+def test_a_wrong_type_is_the_sdk_s_bad_request_error(anthropic_client: anthropic.Anthropic) -> None:
     with pytest.raises(anthropic.BadRequestError, match="messages"):
-        client.messages.create(model=MODEL, max_tokens=4, messages=[])
+        anthropic_client.messages.create(model=MODEL, max_tokens=4, messages=[])
 
 
 @pytest.mark.parametrize("is_stream", [True, False])
-def test_a_prompt_longer_than_the_context_is_the_sdk_s_error(is_stream: bool, client: anthropic.Anthropic) -> None:
+def test_a_prompt_longer_than_the_context_is_the_sdk_s_error(
+    is_stream: bool, anthropic_client: anthropic.Anthropic
+) -> None:
     long: list[Any] = [{"role": "user", "content": "word " * 20_000}]
     with pytest.raises(anthropic.BadRequestError):
-        client.messages.create(model=MODEL, max_tokens=4, messages=long, stream=is_stream)
+        anthropic_client.messages.create(model=MODEL, max_tokens=4, messages=long, stream=is_stream)

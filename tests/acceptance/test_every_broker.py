@@ -1,36 +1,57 @@
-"""The acceptance suite on each kind of broker: all that clients see is the same on all of them."""
+"""What clients see on the other kinds of broker: each way of answering and of leaving, told once for all in its file.
 
-import sys
-from pathlib import Path
-from subprocess import run
+The whole suite on one of them: `pytest tests/acceptance --broker cluster`.
+"""
+
+from collections.abc import Iterator
 
 import pytest
 
+from tests.acceptance.conftest import RealGrid, grid_on
+from tests.acceptance.test_anthropic_sdk import test_a_message_streams_piece_by_piece
+from tests.acceptance.test_ollama_client import (
+    test_a_chat_streams_what_it_would_say_whole,
+    test_a_client_that_waits_in_line_is_none_the_worse,
+)
+from tests.acceptance.test_openai_apis import (
+    test_a_response_streams_event_by_event,
+    test_the_hub_knows_what_a_stream_took_though_its_client_did_not_ask,
+)
+from tests.acceptance.test_openai_sdk import (
+    test_a_chat_streams_token_by_token,
+    test_an_unknown_model_is_the_sdk_s_not_found_error,
+    test_closing_a_stream_frees_the_slot_within_a_second,
+    test_giving_up_on_a_whole_answer_frees_the_slot_within_a_second,
+    test_headers_tell_the_request_its_node_and_its_attempt,
+    test_models_are_listed_and_described,
+    test_the_third_of_two_slots_waits_and_is_then_served,
+)
 from tests.support.broker_kinds import BROKER_KINDS
-from tests.support.openai_schema import VARIABLE
-from tests.support.processes import PROJECT
+
+pytestmark = pytest.mark.acceptance
 
 OTHERS = [kind for kind in BROKER_KINDS if kind not in ("valkey", "redis")]
 """The suite itself runs on Valkey, and the broker with TLS is a Redis."""
-SUITE = (
-    "test_openai_sdk.py",
-    "test_openai_apis.py",
-    "test_anthropic_sdk.py",
-    "test_ollama_client.py",
-    "test_langchain.py",
+TESTS = (
+    test_a_chat_streams_token_by_token,
+    test_a_chat_streams_what_it_would_say_whole,
+    test_a_client_that_waits_in_line_is_none_the_worse,
+    test_a_message_streams_piece_by_piece,
+    test_a_response_streams_event_by_event,
+    test_an_unknown_model_is_the_sdk_s_not_found_error,
+    test_closing_a_stream_frees_the_slot_within_a_second,
+    test_giving_up_on_a_whole_answer_frees_the_slot_within_a_second,
+    test_headers_tell_the_request_its_node_and_its_attempt,
+    test_models_are_listed_and_described,
+    test_the_hub_knows_what_a_stream_took_though_its_client_did_not_ask,
+    test_the_third_of_two_slots_waits_and_is_then_served,
 )
-"""What needs a broker of its own choice; README's commands start their own."""
-WITHIN_S = 300
-
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(WITHIN_S + 20)]
+"""Collected here too, since this module has them, with the grid below."""
 
 
-@pytest.mark.parametrize("kind", OTHERS)
-def test_clients_are_served_alike(kind: str, tmp_path: Path) -> None:
-    files = [str(Path(__file__).with_name(name)) for name in SUITE]
-    options = ["-q", "-n", "0", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'runs'}", "--broker", kind]
-    argv = [sys.executable, "-m", "pytest", *options, *files]
-    done = run(argv, cwd=PROJECT, capture_output=True, text=True, timeout=WITHIN_S, check=False)
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    skipped = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
-    assert [line for line in skipped if VARIABLE not in line] == []  # OpenAI's schema is not part of this project
+@pytest.fixture(scope="module", params=OTHERS)
+def real_grid(
+    request: pytest.FixtureRequest, real_engine: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealGrid]:
+    with grid_on(request.param, real_engine, tmp_path_factory.mktemp(request.param)) as grid:
+        yield grid

@@ -1,6 +1,6 @@
 """The real `ollama` client against the real stack, with nothing changed but the URL; the model is llama.cpp's."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,20 +22,14 @@ CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required"
 
 
 @pytest.fixture
-def client(real_grid: RealGrid) -> Iterator[ollama.Client]:
-    with ollama.Client(real_grid.hub_url, timeout=60) as client:
-        yield client
-
-
-@pytest.fixture
 async def async_client(real_grid: RealGrid) -> AsyncIterator[ollama.AsyncClient]:
     async with ollama.AsyncClient(real_grid.hub_url, timeout=60) as client:
         yield client
 
 
-def test_a_chat_streams_what_it_would_say_whole(client: ollama.Client) -> None:
-    parts = [*client.chat(MODEL, QUESTION, stream=True, options=SURE)]
-    whole = client.chat(MODEL, QUESTION, options=SURE)
+def test_a_chat_streams_what_it_would_say_whole(ollama_client: ollama.Client) -> None:
+    parts = [*ollama_client.chat(MODEL, QUESTION, stream=True, options=SURE)]
+    whole = ollama_client.chat(MODEL, QUESTION, options=SURE)
     assert len(parts) > 10
     assert "".join(part.message.content or "" for part in parts) == whole.message.content
     assert whole.message.content
@@ -49,28 +43,28 @@ def test_a_chat_streams_what_it_would_say_whole(client: ollama.Client) -> None:
         assert last.created_at
 
 
-def test_a_prompt_is_answered_with_a_system_s_words_before_it(client: ollama.Client) -> None:
-    parts = [*client.generate(MODEL, "Say hello.", system="You are brief.", stream=True, options=SURE)]
-    whole = client.generate(MODEL, "Say hello.", system="You are brief.", options=SURE)
+def test_a_prompt_is_answered_with_a_system_s_words_before_it(ollama_client: ollama.Client) -> None:
+    parts = [*ollama_client.generate(MODEL, "Say hello.", system="You are brief.", stream=True, options=SURE)]
+    whole = ollama_client.generate(MODEL, "Say hello.", system="You are brief.", options=SURE)
     assert "".join(part.response for part in parts) == whole.response
     assert whole.response
     assert whole.eval_count == parts[-1].eval_count
 
 
-def test_a_raw_prompt_is_gone_on_with(client: ollama.Client) -> None:
-    said = client.generate(MODEL, "One, two, three,", raw=True, options=SURE).response
+def test_a_raw_prompt_is_gone_on_with(ollama_client: ollama.Client) -> None:
+    said = ollama_client.generate(MODEL, "One, two, three,", raw=True, options=SURE).response
     assert "four" in said
 
 
 @pytest.mark.parametrize("form", ["json", CITY], ids=["json", "schema"])
-def test_an_answer_takes_the_form_that_was_asked_for(client: ollama.Client, form: Any) -> None:
-    said = client.chat(MODEL, QUESTION, format=form, options={"num_predict": 64}).message.content
+def test_an_answer_takes_the_form_that_was_asked_for(ollama_client: ollama.Client, form: Any) -> None:
+    said = ollama_client.chat(MODEL, QUESTION, format=form, options={"num_predict": 64}).message.content
     assert said is not None
     assert said.lstrip().startswith("{")
     assert form == "json" or '"city"' in said
 
 
-def test_a_chat_with_tools_and_their_results_goes_on(client: ollama.Client) -> None:
+def test_a_chat_with_tools_and_their_results_goes_on(ollama_client: ollama.Client) -> None:
     def get_weather(city: str) -> str:
         """Tell the weather.
 
@@ -85,42 +79,42 @@ def test_a_chat_with_tools_and_their_results_goes_on(client: ollama.Client) -> N
         {"role": "assistant", "content": "", "tool_calls": [called]},
         {"role": "tool", "tool_name": "get_weather", "content": "sunny"},
     ]
-    answer = client.chat(MODEL, told, tools=[get_weather], options=SURE)
+    answer = ollama_client.chat(MODEL, told, tools=[get_weather], options=SURE)
     assert answer.done
 
 
-def test_a_model_can_be_loaded_ahead(client: ollama.Client) -> None:
-    loaded = client.generate(MODEL, "", keep_alive="5m")
+def test_a_model_can_be_loaded_ahead(ollama_client: ollama.Client) -> None:
+    loaded = ollama_client.generate(MODEL, "", keep_alive="5m")
     assert (loaded.response, loaded.done, loaded.done_reason) == ("", True, "load")
 
 
-def test_the_models_of_the_grid_are_listed_and_shown(client: ollama.Client) -> None:
-    (listed,) = client.list().models
+def test_the_models_of_the_grid_are_listed_and_shown(ollama_client: ollama.Client) -> None:
+    (listed,) = ollama_client.list().models
     assert listed.model == MODEL
-    (running,) = client.ps().models
+    (running,) = ollama_client.ps().models
     assert running.model == MODEL
-    assert client.show(MODEL).capabilities == ["completion"]
+    assert ollama_client.show(MODEL).capabilities == ["completion"]
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_unknown_model_is_an_error_of_the_client_s_own(client: ollama.Client, stream: bool) -> None:
+def test_an_unknown_model_is_an_error_of_the_client_s_own(ollama_client: ollama.Client, stream: bool) -> None:
     with pytest.raises(ollama.ResponseError, match="nobody:7b") as caught:
-        for _ in client.chat("nobody:7b", QUESTION, stream=stream):
+        for _ in ollama_client.chat("nobody:7b", QUESTION, stream=stream):
             pass
     assert caught.value.status_code == 404
 
 
-def test_what_the_engine_cannot_do_is_an_error_with_words(client: ollama.Client) -> None:
+def test_what_the_engine_cannot_do_is_an_error_with_words(ollama_client: ollama.Client) -> None:
     with pytest.raises(ollama.ResponseError) as caught:
-        client.embed(MODEL, "hello")
+        ollama_client.embed(MODEL, "hello")
     assert caught.value.status_code in (404, 501)
     assert caught.value.error
 
 
 @pytest.mark.parametrize("change", ["pull", "delete", "create"])
-def test_models_are_not_a_client_s_to_change(client: ollama.Client, change: str) -> None:
+def test_models_are_not_a_client_s_to_change(ollama_client: ollama.Client, change: str) -> None:
     with pytest.raises(ollama.ResponseError, match="does not let clients change") as caught:
-        getattr(client, change)(MODEL)
+        getattr(ollama_client, change)(MODEL)
     assert caught.value.status_code == 403
 
 

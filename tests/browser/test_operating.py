@@ -155,3 +155,17 @@ def test_a_hub_that_wants_the_token_asks_for_it_and_the_tab_forgets_it(browser: 
         expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
         expect(tab.row(stack.node)).to_have_count(0)
         assert page.evaluate("JSON.stringify(sessionStorage)").count(ADMIN_TOKEN) == 0
+
+
+def test_a_browser_that_keeps_nothing_signs_in_all_the_same(browser: Browser, stack: Stack) -> None:
+    with Tab(browser, stack.guarded) as tab:
+        tab.expects_refusals = True
+        tab.page.add_init_script(
+            "Object.defineProperty(window, 'sessionStorage', {get() { throw new DOMException('blocked'); }})"
+        )
+        tab.page.goto(stack.guarded)
+        tab.page.get_by_label("Admin token").fill(ADMIN_TOKEN)
+        tab.page.keyboard.press("Enter")
+        expect(tab.feed).to_have_text("Live")
+        tab.go("keys")
+        expect(tab.page.get_by_role("button", name="Create a key")).to_be_visible()

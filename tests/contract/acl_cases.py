@@ -1,12 +1,12 @@
 """What a registered provider's broker user may do and may not, as commands; docs/security.md shows them as a table."""
 
 import hashlib
-from importlib.resources import files
 from typing import NamedTuple
 
 import redis
 
 from common.broker.acl import provider_rules, user_name
+from common.broker.scripts import Script
 from common.keys import Keys
 from common.types import HubId, Lane, ModelId, NodeId, RequestId
 
@@ -44,7 +44,7 @@ def digest_of(script: str) -> str:
 
 def script_text(script: str) -> str:
     """A script's source."""
-    return files("common.lua").joinpath(f"{script}.lua").read_text()
+    return Script(script).text
 
 
 def _case(what: str, *command: str) -> Case:

@@ -1,5 +1,10 @@
 """A reaper, and the hub around it as a test sets it."""
 
+from dataclasses import replace
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
 from common.broker.broker import Broker
 from common.broker.clock import BrokerClock
 from common.broker.reconnections import CountedReconnections
@@ -7,6 +12,7 @@ from common.records.registry import Registry
 from common.streams.changes import Changes
 from common.streams.jobs import JobLanes
 from common.streams.requests import Requests
+from common.telemetry.port import NO_TRACING
 from common.types import HubId, RequestId
 from hub.grid.registry_view import RegistryView
 from hub.grid.steadiness import Steadiness
@@ -14,11 +20,21 @@ from hub.recovery.assembly import make_reaper
 from hub.recovery.endings import Endings
 from hub.recovery.facts import Facts
 from hub.recovery.reaper import Reaper
+from hub.requests.assembly import make_backstage
+from hub.requests.backstage import Backstage
 from hub.settings import HubSettings
 from tests.contract.story import TTLS
 
 ME = HubId("hub-2")
 SETTINGS = HubSettings()
+
+
+def backstage(broker: Broker, hub: HubId, **parts: Any) -> Backstage:
+    """What a hub's parts work with; `parts`: those that are not as a hub makes them."""
+    clock = BrokerClock(broker)
+    view = RegistryView(Registry(broker), Changes(broker), JobLanes(broker), clock)
+    made = make_backstage(hub, SETTINGS, broker, clock, view, CollectorRegistry(), NO_TRACING)
+    return replace(made, **parts)
 
 
 class Around:
@@ -41,16 +57,5 @@ class Around:
         raise AssertionError(f"{request} is to be adopted")
 
     def reaper(self, broker: Broker) -> Reaper:
-        lanes, clock = JobLanes(broker), BrokerClock(broker)
-        return make_reaper(
-            hub=ME,
-            settings=SETTINGS,
-            broker=broker,
-            requests=Requests(broker, TTLS, ME),
-            view=RegistryView(Registry(broker), Changes(broker), lanes, clock),
-            clock=clock,
-            holder=self,
-            steadiness=self.steadiness,
-            endings=self.endings,
-            adopt=self.adopt,
-        )
+        stage = backstage(broker, ME, requests=Requests(broker, TTLS, ME), endings=self.endings)
+        return make_reaper(broker, stage, self, self.steadiness, self.adopt)

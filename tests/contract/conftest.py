@@ -3,14 +3,13 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-import fakeredis
 import pytest
 
 from common.broker.broker import Broker, connect
 from common.broker.clock import BrokerClock
-from common.keys import Keys
 from tests.support.brokers import KINDS, BrokerProcess
 from tests.support.cluster import ClusterBroker
+from tests.support.fake_broker import fake_broker
 
 FAKE, CLUSTER = "fakeredis", "cluster"
 
@@ -102,13 +101,6 @@ async def own_broker(own_server: BrokerProcess) -> AsyncIterator[Broker]:
     broker = connect(own_server.url, prefix="ghub:", client_name="contract")
     yield broker
     await broker.aclose()
-
-
-def fake_broker() -> Broker:
-    server = fakeredis.FakeServer()
-    # as common.broker.broker does; with RESP3 its scripts would even see other shapes than those of a server
-    commands, blocking = (fakeredis.FakeAsyncRedis(server=server, protocol=2) for _ in range(2))
-    return Broker(commands, blocking, Keys())
 
 
 @pytest.fixture

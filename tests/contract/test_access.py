@@ -8,8 +8,8 @@ from common.signing import SigningKeys
 from common.streams.jobs import Delivery, JobLanes, lanes_of
 from common.streams.requests import Requests
 from common.types import Lane, ModelId
-from provider.access import SharedAccess
-from provider.deliveries import Deliveries
+from provider.jobs.deliveries import Deliveries
+from provider.membership.access import SharedAccess
 from tests.contract.story import (
     HUB,
     KEYS,

@@ -9,10 +9,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from common.broker.acl import MAX_MODELS, RulesError, nameable, provider_rules
+from common.broker.acl import MAX_MODELS, nameable, provider_rules
 from common.broker.broker import connect
 from common.broker.users import BrokerUsers
-from common.errors import BrokerRefused
+from common.errors import BrokerRefused, RulesError
 from common.keys import Keys
 from common.types import Lane, ModelId, NodeId
 from docs.security_table import BEGIN, PAGE, with_table
@@ -240,5 +240,5 @@ def test_a_grid_in_another_database_can_be_reached(admin: redis.Redis) -> None:
 def test_the_table_in_the_documents_is_what_the_broker_says(admin: redis.Redis) -> None:
     page = PAGE.read_text()
     assert BEGIN in page
-    assert with_table(page, cases.table(admin)) == page, "run: uv run python docs/security_table.py"
+    assert with_table(page, cases.table(admin)) == page, "run: uv run python -m docs.security_table"
     assert [case.what for case in cases.MAY_NOT if f"| {case.what} |" not in page] == []

@@ -5,18 +5,18 @@ from collections.abc import AsyncIterator
 import pytest
 
 from common.broker.broker import Broker
-from common.broker.clock import BrokerClock
 from common.signing import SigningKeys
 from common.streams.jobs import Delivery, JobLanes, lanes_of
 from common.streams.replies import ReplyStreams
 from common.types import ModelId
 from common.wire import EntryId, Failure, ReplyEntry, Usage
-from provider.access import SharedAccess
-from provider.consumer import Consumer
-from provider.deliveries import Deliveries
-from provider.reopening import ReopenWindow
-from provider.runner import Runner
-from provider.writer import ReplyWriter
+from provider.jobs.consumer import Consumer
+from provider.jobs.deliveries import Deliveries
+from provider.jobs.former import FormerJobs
+from provider.jobs.own_lanes import OwnLanes
+from provider.membership.access import SharedAccess
+from provider.replies.reopening import ReopenWindow
+from provider.replies.writer import ReplyWriter
 from tests.contract.story import (
     KEYS,
     LANES,
@@ -31,6 +31,7 @@ from tests.contract.story import (
     publish,
     raw,
 )
+from tests.contract.writers import a_runner
 from tests.unit.provider_parts import Parts, model
 
 REPLY = a_job().reply
@@ -42,40 +43,21 @@ BROKEN = Failure(502, "broken", "it broke", retryable=True)
 class Desk:
     """A node with one model, or none; what it is asked to run it refuses as an engine does that lacks the path."""
 
-    def __init__(self, broker: Broker, models: tuple[ModelId, ...] = (MODEL,)) -> None:
+    def __init__(
+        self, broker: Broker, models: tuple[ModelId, ...] = (MODEL,), access: SharedAccess | None = None
+    ) -> None:
         parts = Parts().open()
         parts.engine.now = type(parts.engine.now)("told", "", models=tuple(model(one) for one in models), slots=2)
-        lanes, replies = JobLanes(broker), ReplyStreams(broker)
-        self.access = SharedAccess(lanes, lambda: list(models), SigningKeys())
+        job_lanes, replies = JobLanes(broker), ReplyStreams(broker)
+        self.access = access or SharedAccess(job_lanes, lambda: list(models), SigningKeys())
         self.window = ReopenWindow(broker.reconnections)
         self.writer = ReplyWriter(replies, self.window, flush_gap_ms=2, broker_grace_s=5)
-        deliveries = Deliveries(lanes, KEYS, self.access)
+        deliveries = Deliveries(job_lanes, KEYS, self.access)
         self.slots = parts.slots
-        self.runner = Runner(
-            node=NODE,
-            settings=parts.settings,
-            keys=KEYS,
-            clock=BrokerClock(broker),
-            deliveries=deliveries,
-            replies=replies,
-            writer=self.writer,
-            engine=parts.engine,
-            slots=parts.slots,
-            on_full=lambda _: None,
-        )
-        self.consumer = Consumer(
-            node=NODE,
-            lanes=lanes,
-            access=self.access,
-            replies=replies,
-            deliveries=deliveries,
-            gate=parts.gate,
-            slots=parts.slots,
-            runner=self.runner,
-            engine=parts.engine,
-            room=parts.room,
-            window=self.window,
-        )
+        self.runner = a_runner(broker, parts.machine, self.writer, NODE, access=self.access)
+        self.lanes = OwnLanes(NODE, job_lanes, self.access)
+        former = FormerJobs(self.lanes, replies, deliveries, self.runner, self.window)
+        self.consumer = Consumer(self.lanes, parts.machine, self.runner, former)
 
     async def look(self) -> None:
         """One look at what is ours by name."""
@@ -163,7 +145,7 @@ async def test_one_whose_reply_is_missing_just_after_the_broker_s_return_is_left
     desk.window.note_trouble()
     await desk.look()
     assert len(await held_by(broker, NODE)) == 1
-    monkeypatch.setattr("provider.reopening.REOPEN_S", 0)
+    monkeypatch.setattr("provider.replies.reopening.REOPEN_S", 0)
     desk.window.note_trouble()
     await desk.look()
     assert await held_by(broker, NODE) == []

@@ -78,12 +78,6 @@ async def test_only_this_grid_s_users_are_listed(broker: Broker, users: BrokerUs
         await raw(broker).execute_command("ACL", "DELUSER", "somebody")
 
 
-async def test_what_a_user_may_do_can_be_asked(users: BrokerUsers) -> None:
-    await users.set_user(NODE, [MODEL], DIGESTS)
-    assert await users.is_allowed(NODE, ["TIME"])
-    assert not await users.is_allowed(NODE, ["KEYS", "*"])
-
-
 async def test_a_node_claims_and_settles_by_scripts_that_hubs_loaded(broker: Broker, users: BrokerUsers) -> None:
     await publish(broker, "r1")
     await forget_scripts(broker)

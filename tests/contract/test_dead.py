@@ -7,10 +7,10 @@ import pytest
 from pydantic import SecretStr
 
 from common.broker.broker import Broker
+from common.records.request_book import RequestBook
 from common.streams.dead import DeadLetter, DeadLetters, is_entry
 from common.streams.last_word import LastWords
 from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite, Written
-from common.streams.request_book import RequestBook
 from common.types import ModelId, RequestId
 from common.wire import EntryId, Job, ReplyEntry, Usage
 from hub.errors import ProviderLost

@@ -12,9 +12,9 @@ from common.orders import ControlEntry
 from common.reasons import Reason
 from common.streams.control import ControlStreams
 from common.types import Order
-from provider.control import Control
 from provider.gate.gate import Gate
-from provider.runner import Runner
+from provider.jobs.runner import Runner
+from provider.presence.control import Control
 from tests.contract.story import KEYS, NODE, at_work, eventually, raw, until_blocked
 from tests.support.brokers import BrokerProcess
 

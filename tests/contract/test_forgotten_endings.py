@@ -3,8 +3,8 @@
 import pytest
 
 from common.broker.broker import Broker
+from common.records.leftovers import Leftovers
 from common.streams.jobs import JobLanes, LaneName, Ticket
-from common.streams.leftovers import Leftovers
 from common.types import Lane, RequestId
 from hub.recovery import reaper as rounds
 from hub.recovery.endings import CALM_S, DOUBT_S, SURE_S

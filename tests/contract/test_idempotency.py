@@ -3,7 +3,7 @@
 import asyncio
 
 from common.broker.broker import Broker
-from common.streams.idempotency import Asked, Held, IdempotencyKeys, body_digest, key_digest
+from common.records.idempotency import Asked, Held, IdempotencyKeys, body_digest, key_digest
 from common.types import KeyId, RequestId
 from tests.contract.story import KEYS, all_keys, eventually, flush, forget_scripts, hash_of, raw
 

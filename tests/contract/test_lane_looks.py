@@ -1,8 +1,13 @@
 """Looks at lanes: how they stand, who holds jobs of them, and jobs without their bodies."""
 
+import asyncio
 from dataclasses import replace
 
+import pytest
+from redis.exceptions import ResponseError
+
 from common.broker.broker import Broker
+from common.errors import BrokerRefused
 from common.streams.jobs import JobLanes, LaneName, Ticket
 from common.streams.lane_looks import UNREADABLE, LaneLooks
 from common.streams.replies import ReplyStreams, ReplyWrite
@@ -34,6 +39,25 @@ async def test_what_is_no_lane_hides_none(broker: Broker) -> None:
     await raw(broker).set(KEYS.lane(*odd[0]), "text")
     await raw(broker).xadd(KEYS.lane(*odd[1]), {"a": "b"})  # without its group
     assert [one.lane for one in await LaneLooks(broker).standings([*odd, LANE])] == [LANE]
+
+
+async def test_a_broker_that_is_busy_has_lost_no_lane(own_broker: Broker) -> None:
+    """It says so in answer to every question, as if each were refused by itself."""
+    await publish(own_broker, "r1")
+    await raw(own_broker).config_set("lua-time-limit", 1)
+    endless = asyncio.create_task(raw(own_broker).eval("while true do end", 0))
+    try:
+        with pytest.raises(BrokerRefused, match="BUSY"):
+            await _see_it(own_broker)
+    finally:
+        await raw(own_broker).script_kill()
+        await asyncio.wait([endless])
+    assert isinstance(endless.exception(), ResponseError)
+
+
+async def _see_it(broker: Broker) -> None:
+    while True:
+        assert [one.lane for one in await LaneLooks(broker).standings([LANE])] == [LANE]
 
 
 async def test_a_job_is_seen_without_its_body(broker: Broker) -> None:

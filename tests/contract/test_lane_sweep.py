@@ -8,19 +8,17 @@ import pytest
 from common.broker.broker import Broker
 from common.broker.clock import BrokerClock
 from common.records.registry import Registry
-from common.streams.changes import Changes
+from common.records.request_book import RequestBook
 from common.streams.jobs import JobLanes, LaneName, Ticket
 from common.streams.lane_looks import LaneLooks
-from common.streams.near_lanes import NearLanes
 from common.streams.queues import Queues
 from common.streams.replies import ReplyStreams, ReplyWrite
-from common.streams.request_book import RequestBook
 from common.types import Lane, NodeId, RequestId
 from common.wire import EntryId, ReplyEntry
-from hub.grid.registry_view import RegistryView
 from hub.recovery import lane_sweep
 from hub.recovery.complaints import Complaints
 from hub.recovery.lane_sweep import OVERDUE_MS, LaneSweep
+from tests.contract.around import ME, backstage
 from tests.contract.story import HUB, KEYS, LANES, MODEL, NODE, a_job, claim_all, publish, raw
 from tests.contract.test_registry import RECORD
 
@@ -31,12 +29,10 @@ R1 = RequestId("r1")
 
 async def sweep_of(broker: Broker) -> LaneSweep:
     """A hub's sweep, for which any claim is an old one; it sees the nodes that are there now."""
-    lanes, clock = JobLanes(broker), BrokerClock(broker)
-    view = RegistryView(Registry(broker), Changes(broker), lanes, clock)
-    await clock.sync()
-    await view.refresh()
-    near_lanes, book = NearLanes(broker), RequestBook(broker)
-    return LaneSweep(LaneLooks(broker), lanes, near_lanes, book, view, clock, Complaints(), node_lease_ms=0)
+    stage = backstage(broker, ME)
+    await stage.clock.sync()
+    await stage.view.refresh()
+    return LaneSweep(stage, LaneLooks(broker), RequestBook(broker), Complaints(), node_lease_ms=0)
 
 
 async def node_lives(broker: Broker) -> None:

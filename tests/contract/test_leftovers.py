@@ -4,8 +4,8 @@ import asyncio
 
 from common.broker.broker import Broker
 from common.records.grid import HubRecord
+from common.records.leftovers import Leftovers
 from common.records.registry import FORGET_NODE_MS, Registry
-from common.streams.leftovers import Leftovers
 from common.types import HubId, RequestId
 from tests.contract.story import KEYS, all_keys, publish, raw
 

@@ -143,7 +143,7 @@ async def test_what_is_refused_at_once_leaves_nothing_and_holds_no_turn(broker: 
         with pytest.raises(QueueFull):
             await stage.submit(ONE_AT_A_TIME)
         await stage.hub.dispatcher.finish_closing(5)
-        await stage.hub._turns.finish(5)
+        await stage.hub._stage.turns.finish(5)
         assert await stage.turns() == NOTHING
         requests = [key for key in await all_keys(broker) if key.startswith("ghub:request:")]
         assert requests == [Keys().request(held.id)]

@@ -1,6 +1,6 @@
 """The line over every kind of connection: TLS, a socket of the machine, a user with a password; on both event loops.
 
-The loop of hubs and providers is uvloop's; whoever has none has asyncio's.
+The loop of hubs and providers is uvloop's; that of tests, and of others that use these modules, is asyncio's.
 """
 
 import asyncio
@@ -8,16 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from common.broker.broker import Broker, connect
 from common.streams.replies import Doorbell, ReplyStreams
-from common.tasks import new_event_loop
 from tests.contract.story import HUB, publish
 from tests.support.broker_kinds import TlsBroker
 from tests.support.brokers import BrokerProcess
 
 BIG = b"x" * 3_000_000
-LOOPS = {"uvloop": new_event_loop, "asyncio": asyncio.new_event_loop}
+LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 
 
 async def works(broker: Broker) -> None:
@@ -55,6 +55,18 @@ class TestKinds:
                 runner.run(works(broker))
             with server.client() as client:
                 assert client.info("keyspace").keys() == {"db1"}
+        finally:
+            server.kill()
+
+    def test_a_url_that_asks_for_the_other_protocol(
+        self, tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]
+    ) -> None:
+        """Its answers have other shapes: it is not spoken."""
+        server = BrokerProcess("valkey", tmp_path)
+        try:
+            broker = connect(f"{server.url}?protocol=3", prefix="ghub:", client_name="contract")
+            with asyncio.Runner(loop_factory=loop) as runner:
+                runner.run(works(broker))
         finally:
             server.kill()
 

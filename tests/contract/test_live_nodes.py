@@ -14,7 +14,7 @@ from common.records.registry import RENEW_NODE_MS, Registry
 from common.streams.changes import Changes
 from common.types import ModelId, NodeId, NodeState, RequestId
 from hub.grid.live_nodes import LiveNodes
-from provider.entry import NodeEntry
+from provider.presence.entry import NodeEntry
 from tests.contract.story import KEYS, NODE, hash_of, on_real_brokers, raw
 from tests.contract.test_registry import NOW_MS, RECORD
 from tests.support.brokers import BrokerProcess

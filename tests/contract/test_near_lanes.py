@@ -7,23 +7,21 @@ from dataclasses import replace
 import pytest
 
 from common.broker.broker import Broker
-from common.broker.clock import BrokerClock
 from common.records.registry import Registry
-from common.streams.changes import Changes
+from common.records.request_book import RequestBook
+from common.records.served import ServedBook
 from common.streams.control import ControlStreams
 from common.streams.jobs import Delivery, JobLanes, LaneName, Ticket, lanes_of, near_lane
 from common.streams.lane_looks import LaneLooks
 from common.streams.near_lanes import NearLanes
 from common.streams.queues import Queues
-from common.streams.request_book import RequestBook
 from common.streams.requests import Published, Requests, SetAside
-from common.streams.served import ServedBook
 from common.types import Lane, ModelId, NodeId, RequestId
 from common.wire import Job
-from hub.grid.registry_view import RegistryView
 from hub.recovery import lane_sweep
 from hub.recovery.complaints import Complaints
 from hub.recovery.lane_sweep import LaneSweep
+from tests.contract.around import ME, backstage
 from tests.contract.story import (
     HUB,
     KEYS,
@@ -227,12 +225,10 @@ class TestSwept:
     """Nobody looks after a job any more, or a node has gone and left its lane."""
 
     async def sweep(self, broker: Broker) -> LaneSweep:
-        clock, lanes = BrokerClock(broker), JobLanes(broker)
-        await clock.sync()
-        view = RegistryView(Registry(broker), Changes(broker), lanes, clock)
-        await view.refresh()
-        near, book = NearLanes(broker), RequestBook(broker)
-        return LaneSweep(LaneLooks(broker), lanes, near, book, view, clock, Complaints(), node_lease_ms=0)
+        stage = backstage(broker, ME)
+        await stage.clock.sync()
+        await stage.view.refresh()
+        return LaneSweep(stage, LaneLooks(broker), RequestBook(broker), Complaints(), node_lease_ms=0)
 
     async def test_a_job_whose_hub_forgot_it_is_moved_on(self, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
         await set_aside(broker)

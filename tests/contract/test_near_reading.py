@@ -11,7 +11,7 @@ from common.signing import SigningKeys
 from common.streams.jobs import JobLanes, LaneName, near_lane
 from common.streams.requests import SetAside
 from common.wire import ReplyEntry
-from provider.access import SharedAccess
+from provider.membership.access import SharedAccess
 from tests.contract.story import (
     KEYS,
     LANES,
@@ -44,10 +44,7 @@ class Told(SharedAccess):
 
 
 def desk_of(broker: Broker) -> Desk:
-    desk = Desk(broker)
-    access = Told(JobLanes(broker), lambda: [MODEL], SigningKeys())
-    desk.access = desk.consumer._access = access
-    return desk
+    return Desk(broker, access=Told(JobLanes(broker), lambda: [MODEL], SigningKeys()))
 
 
 @pytest.fixture
@@ -94,14 +91,14 @@ async def test_a_node_whose_user_has_the_rules_of_a_former_version_works_without
     try:
         desk = desk_of(own)
         await desk.access.refresh()
-        assert desk.consumer.near == NEAR
+        assert desk.lanes.near == NEAR
         async with at_work(desk.writer.run(), desk.consumer.run()):
 
             async def is_over() -> bool:
                 return len(await entries_of(broker, REPLY)) > 1
 
             await eventually(is_over, "the lanes that it may read are served")
-        assert desk.consumer.near is None, "and the registry does not say that it reads its own"
+        assert desk.lanes.near is None, "and the registry does not say that it reads its own"
     finally:
         await own.aclose()
         await admin.execute_command("ACL", "DELUSER", user)

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from common.broker.broker import Broker
+from common.broker.shapes import Fields
 from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite, Written
-from common.streams.shapes import Fields
 from common.types import RequestId
 from common.wire import EntryId, ReplyEntry
 from hub.relay import reader as reader_module

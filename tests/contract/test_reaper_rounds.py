@@ -6,11 +6,10 @@ import pytest
 import structlog
 
 from common.broker.broker import Broker, connect
-from common.broker.clock import BrokerClock
 from common.records.grid import HubRecord
+from common.records.leftovers import Leftovers
 from common.records.registry import Registry
 from common.streams.jobs import JobLanes
-from common.streams.leftovers import Leftovers
 from common.streams.replies import Doorbell
 from common.streams.requests import OPEN_TTL_MS, Requests
 from common.types import HubId
@@ -18,7 +17,7 @@ from hub.grid.presence import Presence, hub_lease_ms
 from hub.recovery import reaper as rounds
 from hub.recovery.reaper import LANES_STEADY_S
 from hub.requests.dispatcher import Dispatcher
-from tests.contract.around import ME, SETTINGS, Around
+from tests.contract.around import ME, SETTINGS, Around, backstage
 from tests.contract.story import HUB as DEAD
 from tests.contract.story import (
     KEYS,
@@ -75,10 +74,8 @@ async def test_after_the_broker_was_away_they_have_that_time_again(broker: Broke
 
 async def test_a_hub_whose_own_entry_had_run_out_does_not_think_the_others_dead(broker: Broker, around: Around) -> None:
     """As where the whole machine slept, or the broker."""
-    requests = Requests(broker, TTLS, ME)
-    doorbell, dispatcher = Doorbell(broker, ME), cast(Dispatcher, around)
-    clock, registry = BrokerClock(broker), Registry(broker)
-    presence = Presence(ME, SETTINGS, clock, registry, doorbell, requests, dispatcher, around.steadiness)
+    stage = backstage(broker, ME, requests=Requests(broker, TTLS, ME))
+    presence = Presence(stage, Registry(broker), Doorbell(broker, ME), cast(Dispatcher, around), around.steadiness)
     await presence.beat()
     around.now_s += LEASE_S
     await presence.beat()
@@ -89,10 +86,8 @@ async def test_a_hub_whose_own_entry_had_run_out_does_not_think_the_others_dead(
 
 
 async def test_each_beat_keeps_the_list_of_open_requests_for_long_after_the_hub(broker: Broker, around: Around) -> None:
-    requests = Requests(broker, TTLS, DEAD)
-    doorbell, dispatcher = Doorbell(broker, DEAD), cast(Dispatcher, around)
-    clock, registry = BrokerClock(broker), Registry(broker)
-    presence = Presence(DEAD, SETTINGS, clock, registry, doorbell, requests, dispatcher, around.steadiness)
+    stage = backstage(broker, DEAD, requests=Requests(broker, TTLS, DEAD))
+    presence = Presence(stage, Registry(broker), Doorbell(broker, DEAD), cast(Dispatcher, around), around.steadiness)
     await publish(broker, "r1")
     await presence.beat()
     assert OPEN_TTL_MS - 60_000 < await raw(broker).pttl(KEYS.open_requests(DEAD)) <= OPEN_TTL_MS

@@ -8,24 +8,22 @@ from dataclasses import replace
 import pytest
 
 from common.broker.broker import Broker
-from common.broker.clock import BrokerClock
 from common.errors import BrokerUnavailable
 from common.records.grid import HubRecord
+from common.records.leftovers import Leftovers
 from common.records.registry import Registry
-from common.streams.changes import Changes
+from common.records.request_book import RequestBook
 from common.streams.jobs import JobLanes
-from common.streams.leftovers import Leftovers
 from common.streams.queues import Queues
-from common.streams.request_book import RequestBook
 from common.streams.requests import Requests
 from common.types import HubId, RequestId
 from common.wire import LAST_WORD
 from hub.errors import BrokerAway
-from hub.grid.registry_view import RegistryView
 from hub.recovery.complaints import Complaints
 from hub.recovery.endings import Endings
 from hub.recovery.facts import Facts
 from hub.recovery.orphans import HEARD_MS, Adopt, Orphans
+from tests.contract.around import backstage
 from tests.contract.story import HUB as DEAD
 from tests.contract.story import KEYS, MODEL, NODE, TTLS, a_job, all_keys, claim_all, entries_of, hash_of, publish, raw
 from tests.contract.test_registry import RECORD
@@ -57,21 +55,11 @@ async def orphans_of(
     requests: Requests | None = None,
 ) -> Orphans:
     """What the reaper of a hub works with; it sees the nodes that are there now."""
-    view = RegistryView(Registry(broker), Changes(broker), JobLanes(broker), BrokerClock(broker))
-    await view.refresh()
-    return Orphans(
-        hub=hub,
-        keys=KEYS,
-        leftovers=Leftovers(broker),
-        requests=requests or Requests(broker, TTLS, hub),
-        lanes=JobLanes(broker),
-        book=RequestBook(broker),
-        view=view,
-        clock=BrokerClock(broker),
-        endings=endings or Endings(),
-        adopt=adopt or Guards(False).adopt,
-        complaints=Complaints(),
-    )
+    parts = {"requests": requests or Requests(broker, TTLS, hub), "endings": endings or Endings()}
+    stage = backstage(broker, hub, **parts)
+    await stage.view.refresh()
+    adopt = adopt or Guards(False).adopt
+    return Orphans(stage, KEYS, Leftovers(broker), RequestBook(broker), adopt, Complaints())
 
 
 async def left_by_a_dead_hub(broker: Broker, name: str = "r1", **facts: str) -> None:

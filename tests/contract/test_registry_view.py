@@ -1,17 +1,20 @@
 """A hub's picture of the grid: under which name it finds the model that a client asks for."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
 from common.broker.broker import Broker
 from common.broker.clock import BrokerClock
+from common.errors import BrokerUnavailable
 from common.records.registry import Registry
 from common.streams.changes import Changes
 from common.streams.jobs import JobLanes, lanes_of
-from common.types import ModelId
+from common.types import ModelId, NodeId
+from hub.grid import registry_view
 from hub.grid.registry_view import MOST_REMEMBERED, RegistryView
-from provider.entry import NodeEntry
+from provider.presence.entry import NodeEntry
 from tests.contract.story import KEYS, NODE, raw
 from tests.contract.test_registry import NOW_MS, RECORD
 
@@ -112,3 +115,54 @@ async def test_after_a_break_of_the_broker_all_is_read_until_it_is_settled(broke
     await entry.renew(replace(RECORD, heartbeat_at=clock.now_ms()), index=True)
     await view.refresh()
     assert NODE in view.nodes
+
+
+class Late(Registry):
+    """A registry that answers when the test says so."""
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__(broker)
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.is_away = False
+
+    async def revoked(self) -> frozenset[NodeId]:
+        await self.may_answer.wait()
+        if self.is_away:
+            raise BrokerUnavailable("away")
+        return await super().revoked()
+
+
+async def test_a_hub_that_is_slow_does_not_take_its_broker_for_gone(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_view, "FRESH_S", 0.05)
+    registry = Late(broker)
+    view = RegistryView(registry, Changes(broker), JobLanes(broker), BrokerClock(broker))
+    await view.refresh()
+    registry.may_answer.clear()
+    look = asyncio.create_task(view.refresh())
+    await asyncio.sleep(0.1)
+    assert (view.is_fresh, view.is_answered) == (False, False)
+    asyncio.get_running_loop().call_later(0.1, registry.may_answer.set)
+    assert await view.hears(), "the look ends well"
+    await look
+
+
+async def test_nobody_waits_for_a_broker_that_was_not_there_when_it_was_looked_at(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_view, "FRESH_S", 0.05)
+    registry = Late(broker)
+    view = RegistryView(registry, Changes(broker), JobLanes(broker), BrokerClock(broker))
+    await view.refresh()
+    registry.is_away = True
+    with pytest.raises(BrokerUnavailable):
+        await view.refresh()
+    assert await view.hears(), "once is no time"
+    await asyncio.sleep(0.1)
+    async with asyncio.timeout(registry_view.LATE_S / 2):
+        assert not await view.hears()
+    registry.is_away = False
+    await view.refresh()
+    assert await view.hears()

@@ -5,24 +5,18 @@ from collections.abc import AsyncIterator
 import pytest
 
 from common.broker.broker import Broker
-from common.broker.clock import BrokerClock
-from common.signing import SigningKeys
 from common.streams.jobs import Delivery, JobLanes
 from common.streams.replies import ReplyStreams
 from common.types import NodeId, RequestId
 from common.wire import EntryId, Failure, ReplyEntry, Usage
-from provider.access import SharedAccess
-from provider.deliveries import Deliveries
 from provider.engines.watch import EngineWatch
-from provider.reopening import ReopenWindow
-from provider.runner import Runner
-from provider.settings import ProviderSettings
+from provider.jobs.runner import Runner
+from provider.machine import Machine
+from provider.replies.reopening import ReopenWindow
+from provider.replies.writer import ReplyWriter
 from provider.slots import Slots
-from provider.writer import ReplyWriter
 from tests.contract.story import (
-    KEYS,
     LANES,
-    MODEL,
     NODE,
     a_job,
     at_work,
@@ -34,6 +28,8 @@ from tests.contract.story import (
     publish,
     raw,
 )
+from tests.contract.writers import a_runner
+from tests.unit.provider_parts import Parts
 
 R1 = RequestId("r1")
 REPLY = a_job().reply
@@ -48,22 +44,11 @@ def slots() -> Slots:
 @pytest.fixture
 async def runner(broker: Broker, slots: Slots) -> AsyncIterator[Runner]:
     """One slot, and an engine that was never found."""
-    settings = ProviderSettings(name="node-1", slots=1)
-    replies, lanes = ReplyStreams(broker), JobLanes(broker)
-    writer = ReplyWriter(replies, ReopenWindow(broker.reconnections), flush_gap_ms=2, broker_grace_s=5)
-    engine = EngineWatch(settings.engine, settings.slots, lambda _: None)
-    runner = Runner(
-        node=NodeId(NODE),
-        settings=settings,
-        keys=KEYS,
-        clock=BrokerClock(broker),
-        deliveries=Deliveries(lanes, KEYS, SharedAccess(lanes, lambda: [MODEL], SigningKeys())),
-        replies=replies,
-        writer=writer,
-        engine=engine,
-        slots=slots,
-        on_full=lambda _: None,
-    )
+    parts = Parts()
+    never_found = EngineWatch(parts.settings.engine, 1, lambda: None)
+    machine = Machine(parts.gate, slots, never_found, parts.gpu, parts.room)
+    writer = ReplyWriter(ReplyStreams(broker), ReopenWindow(broker.reconnections), flush_gap_ms=2, broker_grace_s=5)
+    runner = a_runner(broker, machine, writer, NodeId(NODE))
     async with at_work(writer.run()):
         yield runner
 

@@ -8,8 +8,8 @@ from common.broker.broker import Broker
 from common.keys import GROUP
 from common.streams.jobs import JobLanes, LaneName, lanes_of
 from common.types import Lane, ModelId, NodeId
-from provider.access import SharedAccess
-from provider.deliveries import Deliveries
+from provider.jobs.deliveries import Deliveries
+from provider.membership.access import SharedAccess
 from tests.contract.story import KEYS, pending, raw
 from tests.support import golden
 

@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from typing import Any
 
 from common.broker.broker import Broker
 from common.streams.replies import Doorbell
 from common.wire import EntryId, ReplyEntry, Start, Usage
-from provider.reply import ReplyState
+from provider.replies.reply import ReplyState
 from tests.contract.story import HUB, NODE, entries_of, eventually, on_real_brokers, publish, raw
 from tests.contract.writers import BELL, REPLY, Attempt, assert_ids_count_up, events, said, writing
 
@@ -17,10 +16,10 @@ class TestFlow:
     async def test_a_lone_event_goes_out_at_once(self, broker: Broker) -> None:
         await publish(broker, "r1")
         async with writing(broker) as writer:
-            reply = Attempt(writer).reply
+            reply, listener = Attempt(writer).reply, broker.blocking_line()
             for n in range(5):
-                blocking: Any = broker.blocking
-                heard = asyncio.create_task(blocking.xread({REPLY: f"1-{n - 1}" if n else "0-1"}, block=5000))
+                after = f"1-{n - 1}" if n else "0-1"
+                heard = asyncio.create_task(listener.say("XREAD", "BLOCK", 5000, "STREAMS", REPLY, after))
                 await eventually(lambda: _is_blocked(broker), "a listener")
                 began = time.perf_counter()
                 reply.put_data(b"data: %d\n\n" % n)

@@ -13,7 +13,7 @@ from common.errors import BrokerUnavailable
 from common.streams.replies import ReplyStreams, ReplyWrite, Written
 from common.types import NodeId, RequestId
 from common.wire import EntryId, ReplyEntry, Usage
-from provider.reply import ReplyState
+from provider.replies.reply import ReplyState
 from tests.contract.line import Line, line_to
 from tests.contract.story import NODE, a_job, entries_of, eventually, publish, raw
 from tests.contract.writers import BELL, REPLY, Attempt, assert_ids_count_up, events, said, writing
@@ -57,7 +57,7 @@ async def node(line: Line) -> AsyncIterator[Broker]:
 @pytest.fixture
 def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hubs get half a second to reopen a reply."""
-    monkeypatch.setattr("provider.replay.REOPEN_S", 0.5)
+    monkeypatch.setattr("provider.replies.replay.REOPEN_S", 0.5)
 
 
 async def restart_empty(server: BrokerProcess) -> None:

@@ -10,7 +10,7 @@ from common.broker.broker import Broker, connect
 from common.streams.replies import ReplyStreams, ReplyWrite
 from common.types import RequestId
 from common.wire import EntryId, ReplyEntry, Usage
-from provider.reply import Reply, ReplyState
+from provider.replies.reply import Reply, ReplyState
 from tests.contract.line import Line, line_to
 from tests.contract.story import NODE, eventually, publish, raw
 from tests.contract.writers import BELL, REPLY, Attempt, assert_ids_count_up, events, said, writing

@@ -11,22 +11,18 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from common.broker.broker import Broker
-from common.broker.clock import BrokerClock
 from common.endpoints import Capability
-from common.signing import SigningKeys
-from common.streams.jobs import JobLanes
 from common.streams.replies import ReplyStreams
 from common.telemetry.otel import OtelTracing
-from common.types import ModelId, NodeId
-from provider.access import SharedAccess
-from provider.deliveries import Deliveries
-from provider.engines.base import Engine, EngineAnswer, EngineStatus, Question
-from provider.reopening import ReopenWindow
-from provider.runner import Runner
+from common.types import NodeId
+from provider.protocol.engine import Engine, EngineAnswer, EngineStatus, Question
+from provider.replies.reopening import ReopenWindow
+from provider.replies.writer import ReplyWriter
 from provider.settings import ProviderSettings
-from provider.writer import ReplyWriter
+from provider.telemetry.trail import Trails
 from tests.contract.stage import Stage, a_stage
-from tests.contract.story import KEYS, MODEL, at_work
+from tests.contract.story import MODEL, at_work
+from tests.contract.writers import a_runner
 from tests.unit.provider_parts import Parts, model
 
 PATH = "/v1/chat/completions"
@@ -78,7 +74,7 @@ def texts_of(spans: Sequence[ReadableSpan]) -> str:
 
 
 class PlayedAnswer:
-    status, content_type = 200, "text/event-stream"
+    status, content_type, usage = 200, "text/event-stream", None
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self._pieces = pieces
@@ -115,23 +111,12 @@ class Node:
         )
         self.engine = PlayedEngine()
         parts.engine.asked = cast("Engine", self.engine)
-        lanes, replies = JobLanes(broker), ReplyStreams(broker)
+        replies = ReplyStreams(broker)
         self.writer = ReplyWriter(replies, ReopenWindow(broker.reconnections), flush_gap_ms=0, broker_grace_s=5)
-        allowed: list[ModelId] = [MODEL]
         self.name = name
-        self.runner = Runner(
-            node=name,
-            settings=ProviderSettings(name=name, **settings),
-            keys=KEYS,
-            clock=BrokerClock(broker),
-            deliveries=Deliveries(lanes, KEYS, SharedAccess(lanes, lambda: allowed, SigningKeys())),
-            replies=replies,
-            writer=self.writer,
-            engine=parts.engine,
-            slots=parts.slots,
-            on_full=lambda _: None,
-            tracing=tracing,
-        )
+        of = ProviderSettings(name=name, **settings)
+        trails = Trails(tracing, name, parts.engine, tells_content=of.traces_content)
+        self.runner = a_runner(broker, parts.machine, self.writer, name, settings=of, trails=trails)
 
 
 @asynccontextmanager
@@ -139,7 +124,7 @@ async def a_node(broker: Broker, spans: Spans, name: NodeId, **settings: Any) ->
     node = Node(broker, spans.of("ghub-provider"), name, **settings)
     async with at_work(node.writer.run()):
         yield node
-        await node.runner.drain(5)
+        await node.runner.drain(5, 5)
 
 
 @asynccontextmanager

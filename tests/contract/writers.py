@@ -1,14 +1,26 @@
-"""ReplyWriters at work, and attempts that speak through them."""
+"""ReplyWriters at work, attempts that speak through them, and runners of jobs."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from common.broker.broker import Broker
+from common.broker.clock import BrokerClock
+from common.signing import SigningKeys
+from common.streams.jobs import JobLanes
 from common.streams.replies import ReplyStreams
-from provider.reopening import ReopenWindow
-from provider.reply import Reply, ReplyState
-from provider.writer import ReplyWriter
-from tests.contract.story import HUB, KEYS, a_job, at_work, entries_of
+from common.telemetry.port import NO_TRACING
+from common.types import NodeId
+from provider.jobs.attempt import Attempts
+from provider.jobs.deliveries import Deliveries
+from provider.jobs.runner import Runner
+from provider.machine import Machine
+from provider.membership.access import Access, SharedAccess
+from provider.replies.reopening import ReopenWindow
+from provider.replies.reply import Reply, ReplyState
+from provider.replies.writer import ReplyWriter
+from provider.settings import ProviderSettings
+from provider.telemetry.trail import Trails
+from tests.contract.story import HUB, KEYS, MODEL, a_job, at_work, entries_of
 
 BELL = KEYS.doorbell(HUB)
 REPLY = a_job("r1").reply
@@ -21,6 +33,25 @@ async def writing(broker: Broker, *, flush_gap_ms: float = 2, grace_s: float = 2
     writer = ReplyWriter(ReplyStreams(broker), window, flush_gap_ms=flush_gap_ms, broker_grace_s=grace_s)
     async with at_work(writer.run()):
         yield writer
+
+
+def a_runner(
+    broker: Broker,
+    machine: Machine,
+    writer: ReplyWriter,
+    node: NodeId,
+    *,
+    settings: ProviderSettings | None = None,
+    access: Access | None = None,
+    trails: Trails | None = None,
+) -> Runner:
+    """A runner that speaks through this writer; any hub's jobs are as good as signed unless told otherwise."""
+    lanes, replies = JobLanes(broker), ReplyStreams(broker)
+    attempts = Attempts(node, settings or ProviderSettings(name=node), replies, machine)
+    deliveries = Deliveries(lanes, KEYS, access or SharedAccess(lanes, lambda: [MODEL], SigningKeys()))
+    return Runner(
+        machine, deliveries, writer, attempts, BrokerClock(broker), trails or Trails(NO_TRACING, node, machine.engine)
+    )
 
 
 class Attempt:

@@ -9,7 +9,7 @@ import orjson
 
 from common.endpoints import ENDPOINTS, Capability
 from common.types import ModelId
-from provider.engines.base import Engine, Question
+from provider.protocol.engine import Engine, Question
 from provider.settings import EngineKind
 from tests.doubles.models import Model
 from tests.doubles.process import EngineProcess

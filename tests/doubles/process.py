@@ -4,9 +4,7 @@ import asyncio
 import http.client
 import json
 import os
-import select
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -15,9 +13,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.doubles.models import Model
+from tests.support.nursery import Child
+from tests.support.processes import PROJECT, python
 
-_ROOT = Path(__file__).resolve().parents[2]
-_POLL_GAP_S = 0.01
+_POLL_GAP_S = 0.005
 
 
 class EngineProcessError(RuntimeError):
@@ -55,7 +54,7 @@ class EngineProcess:
             self._arguments.append(f"--api-key={api_key}")  # a random key may begin with `-`
         self._start_limit_s = start_limit_s
         self._port = port
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -85,17 +84,14 @@ class EngineProcess:
         """Start the process and wait until it listens; raises EngineProcessError past the time limit."""
         if self._process is not None:
             self.kill()
-        command = [sys.executable, "-m", "tests.doubles.serve", "--port", str(self._port), *self._arguments]
-        with tempfile.TemporaryFile() as errors:
-            self._process = subprocess.Popen(
-                command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
-            )
-            line = self._first_line()
+        command = python("-m", "tests.doubles.serve", "--port", str(self._port), *self._arguments)
+        with tempfile.TemporaryDirectory() as folder:
+            said, errors = Path(folder) / "said", Path(folder) / "errors"
+            self._process = Child(command, os.environ, PROJECT, out=said, errors=errors)
+            line = self._first_line(said)
             if not line.startswith("listening "):
                 self.kill()
-                errors.seek(0)
-                complaint = errors.read().decode(errors="replace")
-                raise EngineProcessError(f"engine did not start, said {line!r}: {complaint}")
+                raise EngineProcessError(f"engine did not start, said {line!r}: {errors.read_text(errors='replace')}")
         self._port = int(line.rpartition(":")[2])
 
     def stop(self, within_s: float = 5.0) -> None:
@@ -107,18 +103,20 @@ class EngineProcess:
             self._process.wait(within_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
-        self._forget()
+            self._process.wait()
+        self._process = None
 
     def kill(self) -> None:
         """End the process with SIGKILL; no error if it is gone."""
         if self._process is not None:
             self._process.kill()
-            self._forget()
+            self._process.wait()
+            self._process = None
 
     def wait_exit(self, within_s: float = 5.0) -> int:
         """Wait until the process has ended by itself, return its status; raises subprocess.TimeoutExpired."""
         status = self._running().wait(within_s)
-        self._forget()
+        self._process = None
         return status
 
     def state(self) -> dict[str, Any]:
@@ -146,33 +144,22 @@ class EngineProcess:
                 raise AssertionError(f"{seen} generations open after {within_s} s, expected {n}: {state}")
             await asyncio.sleep(_POLL_GAP_S)
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> Child:
         if self._process is None:
             raise EngineProcessError("engine is not running")
         return self._process
 
-    def _first_line(self) -> str:
-        """Read the first line of stdout, or what there is of it when the time is up or the process ends."""
-        stdout = self._running().stdout
-        assert stdout is not None
-        deadline = time.monotonic() + self._start_limit_s
-        line = b""
-        while not line.endswith(b"\n"):
-            if not select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+    def _first_line(self, said: Path) -> str:
+        """Wait for the first line of its output; what there is of it when the time is up or the process ends."""
+        process, deadline = self._running(), time.monotonic() + self._start_limit_s
+        line = ""
+        while not line.endswith("\n") and time.monotonic() < deadline:
+            has_ended = process.poll() is not None
+            line = said.read_text() if said.exists() else ""
+            if has_ended:
                 break
-            if not (piece := os.read(stdout.fileno(), 4096)):
-                break
-            line += piece
-        return line.decode().strip()
-
-    def _forget(self) -> None:
-        """Reap the ended process and close its pipes."""
-        process = self._running()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
-        self._process = None
+            time.sleep(_POLL_GAP_S)
+        return line.strip()
 
     def _call(self, method: str, path: str, body: object = None) -> Any:
         """Call the control surface and block for the answer, about a millisecond."""

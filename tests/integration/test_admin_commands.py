@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ghub.admin.hub import AdminHub
+from ghub.client.hub import AdminHub
 from tests.support.call import Call, post
 from tests.support.grid import Chain, Grid, chat
 from tests.support.operator import ADMIN, ADMIN_TOKEN, ghub

@@ -23,7 +23,7 @@ from tests.support.brokers import BrokerProcess
 from tests.support.grid import SIGNING_KEY, Grid
 from tests.support.nvml import StubGpu, StubNvml
 from tests.support.ports import free_port
-from tests.support.processes import PROJECT, until
+from tests.support.processes import PROJECT, python, run_to_end, until
 
 TOKEN = "0123456789-token-of-the-hub"
 LIMIT_S = 30.0
@@ -36,15 +36,8 @@ class Check:
     def __init__(self, file: Path, *options: str, env: dict[str, str] | None = None) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("GHUB_")}
         began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", "ghub", "provider", "--config", str(file), "--check", *options],
-            cwd=PROJECT,
-            env={**clean, **(env or {})},
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
+        command = python("-m", "ghub", "provider", "--config", str(file), "--check", *options)
+        done = run_to_end(command, {**clean, **(env or {})}, within_s=LIMIT_S)
         self.took_s = time.monotonic() - began
         self.code, self.out, self.errors = done.returncode, done.stdout, done.stderr
 

@@ -10,6 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from common.broker.scripts import Script
 from tests.support.brokers import BrokerProcess, server_binary
 from tests.support.call import Call, post
 from tests.support.grid import Chain, Grid, chat
@@ -238,7 +239,7 @@ def test_the_rules_allow_what_is_needed_and_no_more(broker: ComposeBroker, user:
 
 def test_a_provider_cannot_forge_a_job_by_a_script_that_a_hub_has_loaded(broker: ComposeBroker, chain: Chain) -> None:
     post(chain.hub, chat(tokens=1))
-    text = (PROJECT / "common/lua/publish_job.lua").read_text()
+    text = Script("publish_job").text
     lane, index, lanes = (
         "ghub:{jobs}:interactive:tiny:1b",
         "ghub:{jobs}:waiting:interactive:tiny:1b",

@@ -78,8 +78,8 @@ except OSError:
     pass
 import asyncio, pynvml
 import hub.server, provider.agent
-from common.tasks import new_event_loop
-with asyncio.Runner(loop_factory=new_event_loop) as runner:
+import uvloop
+with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
     runner.run(asyncio.sleep(0))
 """
 

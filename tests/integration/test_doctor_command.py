@@ -10,7 +10,7 @@ import pytest
 from tests.doubles.process import EngineProcess
 from tests.support.brokers import BrokerProcess
 from tests.support.grid import SIGNING_KEY, Grid
-from tests.support.operator import ADMIN, ADMIN_TOKEN, ghub, ghub_here, told
+from tests.support.operator import ADMIN, ADMIN_TOKEN, ghub, told
 from tests.support.ports import free_port
 from tests.support.processes import until
 from tests.support.up import Up
@@ -23,9 +23,9 @@ class Visit:
 
     def __init__(self, *words: str, **env: str) -> None:
         nobody = {"GHUB_PROVIDER_CONFIG": "", "GHUB_PROVIDER_SERVER__PORT": str(free_port())}
-        done = ghub_here("doctor", *words, "--json", **{**nobody, **env})
+        done = ghub("doctor", *words, "--json", **{**nobody, **env})
         assert done.stderr == "", done.stderr
-        self.out, self.code = done.stdout, done.exit_code
+        self.out, self.code = done.stdout, done.returncode
         self.found: dict[str, Any] = {one["name"]: one for one in json.loads(done.stdout)["checks"]}
 
     def verdict(self, *names: str) -> list[str]:

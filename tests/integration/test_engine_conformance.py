@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from common.endpoints import ENDPOINTS, Capability
-from provider.engines.base import Engine, Question, refusal
 from provider.engines.detect import open_engine
 from provider.errors import EngineBroke, EngineDown, EngineFailed, EngineFull, EngineRefused, ModelGone
+from provider.protocol.engine import Engine, Question, refusal
 from provider.settings import EngineKind, EngineSettings
 from tests.doubles.cases import CASES, SMALL, TINY, EngineCase, question, said, said_to_anyone
 from tests.doubles.process import EngineProcess

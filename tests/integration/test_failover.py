@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from ghub.broker import running_broker
 from ghub.errors import StartRefused
+from ghub.up.broker import running_broker
 from tests.doubles.reading import numbered
 from tests.integration.registering import ADMIN_TOKEN, FIXED_TOKEN, joined
 from tests.support.call import Call, post

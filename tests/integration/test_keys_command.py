@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from common.lan import lan_address, with_host
+from common.addresses import lan_address, with_host
 from tests.support.call import Call, post
 from tests.support.grid import Chain, Grid, chat
 from tests.support.operator import ADMIN, ADMIN_TOKEN, ask, ghub, told

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.call import Call, post
 from tests.support.grid import Chain, Grid, chat
-from tests.support.operator import ADMIN, ADMIN_TOKEN, ghub, ghub_here, surroundings, told
+from tests.support.operator import ADMIN, ADMIN_TOKEN, ghub, surroundings, told
 from tests.support.processes import PROJECT, python, until
 from tests.support.terminal import Terminal
 
@@ -28,8 +28,8 @@ def env(hub: str) -> dict[str, str]:
 
 def run(chain: Chain, *words: str) -> str:
     """What a command prints that goes well."""
-    done = ghub_here(*words, **env(chain.hub))
-    assert done.exit_code == 0, done.output
+    done = ghub(*words, **env(chain.hub))
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
@@ -73,14 +73,19 @@ class TestWatch:
             terminal.until("tiny:1b")
             assert terminal.interrupt_until_end() == 0
 
-    @pytest.mark.parametrize("words", [["nodes", "--watch", "1", "drain", "x"], ["requests", "--watch", "dead"]])
-    def test_it_goes_with_no_order(self, chain: Chain, words: list[str]) -> None:
-        done = ghub(*words, **env(chain.hub))
-        assert (done.returncode, done.stdout, done.stderr) == (
-            2,
-            "",
-            f"ghub: options stand behind {words[-1 - ('drain' in words)]!r}\n",
-        )
+    @pytest.mark.parametrize(
+        ("before", "order"),
+        [
+            ("nodes --watch 1", "drain x"),
+            ("requests --watch", "dead"),
+            ("requests --status queued", "cancel x"),
+            ("requests --limit 100", "dead"),
+        ],
+    )
+    def test_no_option_goes_before_an_order(self, before: str, order: str) -> None:
+        done = ghub(*before.split(), *order.split())
+        said = f"ghub: options stand behind {order.split(maxsplit=1)[0]!r}\n"
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 
 def test_what_waits_and_runs_is_told_with_its_age_place_and_pace(chain: Chain) -> None:
@@ -140,6 +145,7 @@ class TestCompletion:
     def test_names_come_from_the_hub(self, chain: Chain) -> None:
         assert self.complete(chain.hub, "ghub nodes drain ") == [chain.node]
         assert self.complete(chain.hub, "ghub chat ti") == ["tiny:1b"]
+        assert self.complete(chain.hub, "ghub requests --model ti") == ["tiny:1b"]
         assert self.complete(chain.hub, "ghub why ") == [chain.node, "tiny:1b"]
         assert self.complete(chain.hub, "ghub nodes drain zz") == []
         assert "doctor" in self.complete(chain.hub, "ghub do")

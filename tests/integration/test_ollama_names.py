@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 from common.types import ModelId
-from provider.engines.base import Engine, EngineStatus
 from provider.engines.detect import open_engine
+from provider.protocol.engine import Engine, EngineStatus
 from provider.settings import EngineSettings
 from tests.doubles.cases import question, said
 from tests.doubles.models import Model

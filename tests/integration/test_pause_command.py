@@ -5,20 +5,11 @@ import subprocess
 from collections.abc import Callable
 
 from tests.support.pair import Pair
-from tests.support.processes import PROJECT, python, until
+from tests.support.processes import python, run_to_end, until
 
 
 def ghub(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    surroundings = {**os.environ, "GHUB_PROVIDER_CONFIG": "", **env}
-    return subprocess.run(
-        python("-m", "ghub", *words),
-        cwd=PROJECT,
-        env=surroundings,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    return run_to_end(python("-m", "ghub", *words), {**os.environ, "GHUB_PROVIDER_CONFIG": "", **env})
 
 
 def test_the_owner_s_word_pauses_and_resumes_the_machine(make_pair: Callable[..., Pair]) -> None:

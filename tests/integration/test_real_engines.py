@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from common.endpoints import ENDPOINTS, Capability
-from provider.engines.base import Engine, refusal
 from provider.engines.detect import open_engine
 from provider.errors import EngineDown, EngineRefused
+from provider.protocol.engine import Engine, refusal
 from provider.settings import EngineKind, EngineSettings
 from tests.doubles.cases import question, said, said_to_anyone
 from tests.doubles.reading import events_in

@@ -16,7 +16,7 @@ def real_llamacpp(folder: Path, slots: int) -> Iterator[str]:
     """Its URL, once it answers; its log lies in the folder."""
     port = str(free_port())
     url = f"http://127.0.0.1:{port}"
-    argv = python("-m", "ghub.engine", "--port", port, "--slots", str(slots))
+    argv = python("-m", "ghub.up.engine", "--port", port, "--slots", str(slots))
     process = Process("llama.cpp", argv, folder / "llamacpp.log")
     try:
         until(lambda: is_ok(url, "/health"), 60, process.tail)

@@ -1,6 +1,6 @@
-"""Children that come ready: hubs, providers and fronts forked off a process that has done their imports.
+"""Children that come ready: parts of a grid and commands, forked off a process that has done their imports.
 
-To start Python and import one of them takes a second of a core; a fork of one that has takes a few
+To start Python and import one of them takes half a second of a core or a whole one; a fork of one that has takes a few
 milliseconds. What runs in the child is the same: `python -m hub`, from its first line, with an environment of its own.
 `python -m tests.support.nursery` is that process. It is told what to start, one JSON line after another, by whoever
 started it, and ends with them.
@@ -16,39 +16,71 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-MODULES = ("hub", "provider", "ghub.connect")
-"""What it can start."""
 _IMPORTS = {
-    "hub": ("hub.server", "pydantic.v1"),
-    "provider": ("provider.agent", "provider.config.reading"),
+    "ghub": (
+        "ghub.admin.grid",
+        "ghub.admin.keys",
+        "ghub.admin.nodes",
+        "ghub.admin.requests",
+        "ghub.admin.tokens",
+        "ghub.admin.usage",
+        "ghub.admin.why",
+        "ghub.chat.command",
+        "ghub.checking.run",
+        "ghub.cli",
+        "ghub.doctor.command",
+        "ghub.roles.provider",
+        "httpcore2",
+    ),
     "ghub.connect": ("ghub.connect.server",),
+    "hub": ("hub.server", "pydantic.v1"),
+    "provider": ("provider.agent", "provider.config.reading", "httpcore2", "pydantic.v1"),
+    "tests.doubles.serve": (
+        "aiohttp.web",
+        "tests.doubles.llamacpp",
+        "tests.doubles.lmstudio",
+        "tests.doubles.ollama",
+        "tests.doubles.vllm",
+    ),
 }
-"""`pydantic.v1` is what FastAPI imports for its first route."""
-_READ_BEFORE_MAIN = ("LD_", "DYLD_", "PYTHON")
+"""What it can start, and what is imported before the first of them; `pydantic.v1` is what FastAPI imports for its first
+route, `httpcore2` what httpx2 does for its first client."""
+_READ_BEFORE_MAIN = ("LD_PRELOAD", "DYLD_", "PYTHON", "LANG", "LC_", "MALLOC_")
 """Variables that only the start of a process looks at, by how they begin."""
-_POLL_GAP_S = 0.01
+_LIBRARIES = "LD_LIBRARY_PATH"
+"""Likewise, but so many children want the same that they have a nursery of their own."""
+_POLL_GAP_S = 0.005
 
 
-def can_start(argv: list[str], env: Mapping[str, str]) -> bool:
+def can_start(argv: Sequence[str], env: Mapping[str, str]) -> bool:
     """Whether a command is one that a nursery can start, and to the same effect."""
-    is_known = len(argv) == 3 and argv[:2] == [sys.executable, "-m"] and argv[2] in MODULES
+    is_known = [*argv[:2]] == [sys.executable, "-m"] and argv[2] in _IMPORTS
     return is_known and not any(name.startswith(_READ_BEFORE_MAIN) for name in env)
 
 
 class Nursery:
-    """The process, started when first needed; for one process that may have many threads."""
+    """The process, started when first needed; for one process that may have many threads.
 
-    def __init__(self) -> None:
+    `libraries` are the folders in which its children look for libraries first.
+    """
+
+    def __init__(self, libraries: str = "") -> None:
+        self._libraries = libraries
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, module: str, env: Mapping[str, str], log: Path, folder: Path) -> int:
-        """Start a module; the child's pid."""
-        return int(self._ask(module=module, env=dict(env), log=str(log), folder=str(folder)))
+    def start(self, argv: Sequence[str], env: Mapping[str, str], folder: Path, streams: Mapping[str, Path]) -> int:
+        """Start a module, as `python -m` with its arguments; the child's pid.
+
+        Its output goes to `streams["out"]`; its errors there, too, unless to `streams["errors"]`. It reads
+        `streams["input"]`, else what ends when the nursery does.
+        """
+        files = {name: str(path) for name, path in streams.items()}
+        return int(self._ask(argv=[*argv[2:]], env=dict(env), folder=str(folder), **files))
 
     def poll(self, pid: int) -> int | None:
         """A child's exit status, as `subprocess.Popen.returncode`, or None while it runs."""
@@ -69,8 +101,9 @@ class Nursery:
     def _open(self) -> None:
         folder = Path(__file__).resolve().parents[2]
         argv = [sys.executable, "-m", "tests.support.nursery"]
+        env = {**os.environ, **({_LIBRARIES: self._libraries} if self._libraries else {})}
         self._process = subprocess.Popen(
-            argv, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            argv, cwd=folder, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
         atexit.register(self._close, self._process)
 
@@ -80,13 +113,22 @@ class Nursery:
             pass
 
 
+_NURSERIES: dict[str, Nursery] = {}
+
+
+def nursery_for(env: Mapping[str, str]) -> Nursery:
+    """The one of this process whose children look for libraries where these variables say."""
+    libraries = env.get(_LIBRARIES, "")
+    return _NURSERIES.setdefault(libraries, Nursery(libraries))
+
+
 class Child:
     """A process that a nursery started, with the methods of `subprocess.Popen` that tests use."""
 
-    def __init__(self, nursery: Nursery, module: str, env: Mapping[str, str], log: Path, folder: Path) -> None:
-        self._nursery = nursery
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], folder: Path, **streams: Path) -> None:
+        self._nursery = nursery_for(env)
         self.returncode: int | None = None
-        self.pid = nursery.start(module, env, log, folder)
+        self.pid = self._nursery.start(argv, env, folder, streams)
 
     def poll(self) -> int | None:
         if self.returncode is None:
@@ -117,46 +159,51 @@ def _serve() -> str | None:
     """Fork as told until told no more; in a child, the module it is to run."""
     orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what an import prints is no answer
+    nothing, never_written = os.pipe()
     for order in orders:
         told = json.loads(order)
         if pid := told.get("poll"):
             ended, status = os.waitpid(pid, os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if ended else None
-        elif (answer := os.fork()) == 0:
-            orders.close()
-            answers.close()
-            _become(told)
-            return str(told["module"])
+        else:
+            _import_for(told["argv"][0])
+            if (answer := os.fork()) == 0:
+                orders.close()
+                answers.close()
+                os.close(never_written)
+                _become(told, nothing)
+                return str(told["argv"][0])
         answers.write(json.dumps(answer).encode() + b"\n")
         answers.flush()
     return None
 
 
-def _become(told: Mapping[str, Any]) -> None:
+def _import_for(module: str) -> None:
+    if names := _IMPORTS.pop(module, ()):
+        for name in names:
+            __import__(name)
+        gc.collect()
+        gc.freeze()  # what was imported stays shared
+
+
+def _become(told: Mapping[str, Any], nothing: int) -> None:
     """Take on what a process of its own would have begun with."""
     os.setsid()
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    log = os.open(told["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for number, source in enumerate((nothing, log, log)):
+    written = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    out = os.open(told["out"], written, 0o644)
+    errors = os.open(told["errors"], written, 0o644) if "errors" in told else out
+    heard = os.open(told["input"], os.O_RDONLY) if "input" in told else nothing
+    for number, source in enumerate((heard, out, errors)):
         os.dup2(source, number)
-    os.close(nothing)
-    os.close(log)
+    for source in {nothing, heard, out, errors}:
+        os.close(source)
     os.chdir(told["folder"])
     os.environ.clear()
     os.environ.update(told["env"])
     time.tzset()
-    sys.argv = [told["module"]]
-
-
-def _main() -> None:
-    for module in MODULES:
-        for name in _IMPORTS[module]:
-            __import__(name)
-    gc.freeze()  # what was imported stays shared
-    if (module := _serve()) is not None:
-        gc.unfreeze()
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    sys.argv = told["argv"]
 
 
 if __name__ == "__main__":
-    _main()
+    if (module := _serve()) is not None:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)

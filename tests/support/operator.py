@@ -5,11 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from typer.testing import CliRunner, Result
-
-from ghub.cli import app
 from tests.support.call import Answer, Call
-from tests.support.processes import PROJECT, python
+from tests.support.processes import python, run_to_end
 
 ADMIN_TOKEN = "admin-token-of-the-tests"
 ADMIN = {"GHUB_HUB_ADMIN_TOKEN": ADMIN_TOKEN, "GHUB_HUB_ADMIN_LOOPBACK": "off"}
@@ -34,25 +31,10 @@ def ghub(*words: str, said: str = "", **env: str) -> subprocess.CompletedProcess
 
     `said` is what stands on its standard input.
     """
-    return subprocess.run(
-        python("-m", "ghub", *words),
-        cwd=PROJECT,
-        env=surroundings(**env),
-        input=said,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    return run_to_end(python("-m", "ghub", *words), surroundings(**env), said=said)
 
 
 def surroundings(**env: str) -> dict[str, str]:
     """The environment of a command, with nothing in it of whoever runs the tests."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith(("GHUB_", "OPENAI_"))}
     return {**mine, "GHUB_DATA_DIR": str(Path(os.devnull) / "none"), **env}
-
-
-def ghub_here(*words: str, **env: str) -> Result:
-    """The same in this process, which saves the half second of a start; for commands that go well."""
-    unset = {name: None for name in os.environ if name.startswith(("GHUB_", "OPENAI_"))}
-    return CliRunner().invoke(app, words, env={**unset, "GHUB_DATA_DIR": str(Path(os.devnull) / "none"), **env})

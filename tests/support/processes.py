@@ -4,20 +4,20 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.support.nursery import Child, Nursery, can_start
+from tests.support.nursery import Child, can_start
 
 PROJECT = Path(__file__).resolve().parents[2]
-_NURSERY = Nursery()
 
 
 class Process:
     """A child process whose output goes to a file.
 
-    Hubs and providers come out of the nursery, unless `afresh`: then what they are is in their command line, too.
+    What a nursery knows comes out of it, unless `afresh`: then what it is stands in its command line, too.
     """
 
     def __init__(
@@ -28,8 +28,8 @@ class Process:
         self._popen: subprocess.Popen[bytes] | Child
         whole_env = {**os.environ, **(env or {})}
         log.touch()  # whoever looks into it finds it, however soon
-        if not afresh and can_start([*argv], env or {}):
-            self._popen = Child(_NURSERY, argv[-1], whole_env, log, PROJECT)
+        if not afresh and can_start(argv, env or {}):
+            self._popen = Child(argv, whole_env, PROJECT, out=log)
             return
         with log.open("ab") as out:
             self._popen = subprocess.Popen(
@@ -82,6 +82,31 @@ class Process:
 def python(*args: str) -> list[str]:
     """This interpreter with arguments."""
     return [sys.executable, *args]
+
+
+def run_to_end(
+    argv: Sequence[str], env: Mapping[str, str], *, said: str = "", within_s: float = 30
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that a nursery may know, in just this environment, with this on its standard input.
+
+    Raises:
+        subprocess.TimeoutExpired: it did not end, and was killed.
+    """
+    if not can_start(argv, {name: value for name, value in env.items() if os.environ.get(name) != value}):
+        return subprocess.run(
+            argv, cwd=PROJECT, env=env, input=said, capture_output=True, text=True, timeout=within_s, check=False
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        heard, out, errors = (Path(folder) / name for name in ("input", "out", "errors"))
+        heard.write_text(said)
+        child = Child(argv, env, PROJECT, input=heard, out=out, errors=errors)
+        try:
+            status = child.wait(within_s)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+            raise
+        return subprocess.CompletedProcess(argv, status, out.read_text(), errors.read_text())
 
 
 def until(condition: Callable[[], object], within_s: float, what: str | Callable[[], object]) -> float:

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from common.types import ModelId
-from provider.engines.base import Question
 from provider.engines.http import EngineHttp
+from provider.protocol.engine import Question
 from provider.settings import EngineSettings
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

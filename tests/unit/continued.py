@@ -8,11 +8,11 @@ import orjson
 
 from common.types import ModelId, NodeId, RequestId
 from common.wire import EntryId, Job, ReplyEntry, Usage
-from provider.answer import relay_answer
+from provider.answers.answer import relay_answer
 from provider.continuing.finding import find_seam
-from provider.engines.base import Engine
 from provider.errors import EngineFailed
-from provider.reply import Reply
+from provider.protocol.engine import Engine
+from provider.replies.reply import Reply
 from tests.unit.engine_script import EVENTS, NODE, RecordingReply, ScriptedAnswer, some_settings
 from tests.unit.engine_words import BROKEN_OFF, CHAT, COMPLETIONS, GENERATE, WordsOf, engine_of
 from tests.unit.virtual_time import in_virtual_time

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from common.types import ModelId, NodeId, RequestId
-from common.wire import Job, ReplyEntry
-from provider.answer import relay_answer
-from provider.engines.base import EngineStatus, Question
+from common.wire import Job, ReplyEntry, Usage
+from provider.answers.answer import relay_answer
 from provider.errors import EngineFailed
-from provider.reply import Reply
+from provider.protocol.engine import EngineStatus, Question
+from provider.replies.reply import Reply
 from provider.settings import ProviderSettings
 from tests.unit.virtual_time import in_virtual_time, now_s
 
@@ -30,6 +30,7 @@ class ScriptedAnswer:
     steps: Iterable[Step]
     content_type: str = EVENTS
     status: int = 200
+    usage: Usage | None = None
     steps_played: int = 0
 
     async def chunks(self) -> AsyncIterator[bytes]:

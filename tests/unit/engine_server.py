@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 from common.types import ModelId
-from provider.engines.base import Question
+from provider.protocol.engine import Question
 from provider.settings import EngineSettings
 
 FOR_EVER_S = 3600

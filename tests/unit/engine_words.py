@@ -8,17 +8,17 @@ from typing import Any, cast
 import orjson
 
 from common.wire import Failure
-from provider.engines.base import Engine, EngineAnswer, EngineStatus, Question
-from provider.engines.failures import engine_error, read_failure
-from provider.engines.framing import framing_of
 from provider.engines.http import EngineHttp
 from provider.engines.llamacpp import LlamaCppEngine
 from provider.engines.lmstudio import LMStudioEngine
-from provider.engines.native import NativeSpeaker
+from provider.engines.native.speaker import NativeSpeaker
 from provider.engines.ollama import OllamaEngine
 from provider.engines.openai import OpenAIEngine
 from provider.engines.vllm import VllmEngine
 from provider.errors import EngineBroke
+from provider.protocol.engine import Engine, EngineAnswer, EngineStatus, Question
+from provider.protocol.failures import engine_error, read_failure
+from provider.protocol.framing import framing_of
 from provider.settings import EngineSettings
 from tests.doubles.faults import Faults
 from tests.doubles.llamacpp import LlamaCppRequest
@@ -65,6 +65,7 @@ class SpokenAnswer:
     content_type: str
     breaks_after: int | None
     status: int = 200
+    usage: None = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         for event in self.events[: self.breaks_after]:
@@ -131,6 +132,7 @@ class CutOffAnswer:
         self._after = after
         self.status = answer.status
         self.content_type = answer.content_type
+        self.usage = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         framing = framing_of(self.content_type, MAX_EVENT_BYTES)

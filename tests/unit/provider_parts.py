@@ -5,13 +5,14 @@ from typing import Any
 
 from common.reasons import Reason
 from common.types import ModelId, NodeId
-from provider.engines.base import Engine, EngineStatus, ModelInfo
 from provider.engines.watch import EngineWatch
 from provider.errors import EngineDown, EngineError
 from provider.gate.gate import Gate
 from provider.gate.gpu import GpuWatch
 from provider.gate.readings import GpuProcess, GpuReading, GpuSnapshot
 from provider.gate.room import ModelRoom
+from provider.machine import Machine
+from provider.protocol.engine import Engine, EngineStatus, ModelInfo
 from provider.settings import EngineSettings, GateSettings, ProviderSettings
 from provider.slots import Slots
 from provider.standing import Standing
@@ -23,7 +24,7 @@ class ToldEngine(EngineWatch):
     """An engine that is seen as `now` says; who asks it something asks `asked`."""
 
     def __init__(self) -> None:
-        super().__init__(EngineSettings(url="http://127.0.0.1:11434"), None, lambda _: None)
+        super().__init__(EngineSettings(url="http://127.0.0.1:11434"), None, lambda: None)
         self.now = EngineStatus("ollama", "http://127.0.0.1:11434", slots=2)
         self.asked: Engine | None = None
         self.taken_by_others = 0
@@ -84,7 +85,8 @@ class Parts:
         )
         self.room = ModelRoom(GateSettings(), self.gpu, self.engine, self.gate)
         self.settings = ProviderSettings(name="desk", **settings)
-        self.standing = Standing(NodeId("desk"), self.settings, self.gate, self.slots, self.engine, self.gpu)
+        self.machine = Machine(self.gate, self.slots, self.engine, self.gpu, self.room)
+        self.standing = Standing(NodeId("desk"), self.settings, self.machine)
 
     def _make_way(self) -> None:
         self.made_way += 1

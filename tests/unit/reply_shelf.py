@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
+from common.broker.shapes import Fields
 from common.errors import BrokerUnavailable, WireError
 from common.streams.replies import ReplyWrite, Written
-from common.streams.shapes import Fields
 from common.succession import LoggedEntry
 from common.types import RequestId
 from common.wire import EntryId

@@ -7,6 +7,8 @@ from common.settings import NAME_PATTERN
 from common.types import ModelId, NodeId, Order, RequestId
 from common.wire import Failure, Job, ReplyEntry, Start, Usage
 
+SIGNED_FIELDS = (b"v", b"id", b"attempt", b"model", b"endpoint", b"stream", b"body", b"reply", b"deadline", b"trace")
+"""Of a job, in the order of docs/wire.md."""
 TEXTS = st.text(max_size=40)
 NAMES = st.text(min_size=1, max_size=40)
 STATUSES = st.integers(200, 599).filter(lambda status: status not in (204, 205, 304))

@@ -7,8 +7,8 @@ import json
 import pytest
 from rich.console import Console
 
-from common.lan import lan_address, with_host
-from ghub.admin.tables import as_json_text, listed, plain, table_of, when
+from common.addresses import lan_address, with_host
+from ghub.showing.tables import as_json_text, listed, plain, table_of, when
 
 
 def test_names_of_other_people_s_machines_cannot_move_the_cursor() -> None:

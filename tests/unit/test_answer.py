@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.wire import Failure, ReplyEntry, Start, Usage
-from provider.answer import relay_answer
-from provider.engines.base import Question
+from provider.answers.answer import relay_answer
 from provider.engines.metering import MeteredAnswer
 from provider.errors import EngineBroke, EngineDown, EngineFull
-from provider.reply import Reply
+from provider.protocol.engine import Question
+from provider.replies.reply import Reply
 from tests.support.entries import is_last
 from tests.unit.engine_script import (
     EVENTS,

@@ -14,7 +14,7 @@ from hub import errors
 from hub.api.anthropic.bodies import CountTokensBody, MessageBody
 from hub.api.anthropic.shape import ANTHROPIC
 from hub.api.bodies import check_body
-from hub.api.errors import install_error_handlers
+from hub.api.errors import error_response, install_error_handlers
 from hub.errors import AttemptFailed, InvalidRequest, RequestFailed
 from tests.unit.sse import SseReader
 
@@ -39,12 +39,14 @@ TALK = [{"role": "user", "content": "hi"}]
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_every_refusal_has_a_type_that_its_clients_know(kind: type[RequestFailed]) -> None:
-    body = orjson.loads(ANTHROPIC.error_body(kind("a sentence"), "r-1"))
+    response = error_response(kind("a sentence"), ANTHROPIC, {"x-request-id": "r-1"})
+    body = orjson.loads(response.body)
     assert body == {
         "type": "error",
         "error": {"type": body["error"]["type"], "message": "a sentence"},
         "request_id": "r-1",
     }
+    assert response.headers["request-id"] == "r-1"
     assert body["error"]["type"] in TYPES
 
 
@@ -66,7 +68,7 @@ def test_every_refusal_has_a_type_that_its_clients_know(kind: type[RequestFailed
 )
 def test_the_type_follows_from_the_status_whatever_the_engine_calls_it(status: int, word: str) -> None:
     failed = AttemptFailed(Failure(status, "code", "a sentence", type="NotFoundError"))
-    assert orjson.loads(ANTHROPIC.error_body(failed))["error"] == {"type": word, "message": "a sentence"}
+    assert ANTHROPIC.error_fields(failed)["error"] == {"type": word, "message": "a sentence"}
 
 
 @given(st.integers(400, 599), st.text())
@@ -108,7 +110,7 @@ async def test_errors_of_its_paths_have_its_shape_and_name_the_request() -> None
 def test_what_its_clients_send_is_let_in(more: dict[str, Any]) -> None:
     body = orjson.dumps({"model": "m", "messages": TALK, **more})
     assert check_body(MessageBody, body).model == "m"
-    assert check_body(CountTokensBody, body).stream is None
+    assert not check_body(CountTokensBody, body).wants_stream
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from common.broker.url import Address, BrokerUrl
-from provider.access import is_bare
+from provider.membership.access import is_bare
 
 FULL = "rediss+sentinel://me:p%40ss@s1:26380,[2001:db8::1]:1,s3/my%20grid/2?ssl_cert_reqs=none&sentinel_password=a%26b"
 

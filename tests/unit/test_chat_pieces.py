@@ -7,7 +7,7 @@ import pytest
 
 from ghub.chat.errors import AnswerFailed
 from ghub.chat.pieces import Ended, Piece, TakenOver, Text, Thought, Used, Waiting, read_pieces
-from ghub.event_stream import EventTooLong, StreamComment, StreamEvent, read_stream
+from ghub.client.event_stream import EventTooLong, StreamComment, StreamEvent, read_stream
 
 DONE = b"data: [DONE]\n\n"
 

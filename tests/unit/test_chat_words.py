@@ -14,7 +14,7 @@ from ghub.chat.conversation import Conversation
 from ghub.chat.errors import AnswerFailed
 from ghub.chat.orders import orders_that_fit, read_order
 from ghub.chat.wrapping import Wrapping
-from ghub.printable import printable, printable_lines
+from ghub.showing.printable import printable, printable_lines
 
 BACK = re.compile(r"\x1b\[(\d+)D\x1b\[K")
 

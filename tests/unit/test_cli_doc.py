@@ -1,14 +1,16 @@
-"""docs/cli.md names every command and every option, and the examples in it are commands that exist."""
+"""docs/cli.md names every command and every option, its examples exist, and the list of commands is true and quick."""
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import typer
 
-from ghub.cli import app
+from ghub.cli import COMMANDS, Commands, app
 from tests.support.processes import PROJECT
 
 PAGE = (PROJECT / "docs" / "cli.md").read_text()
@@ -22,7 +24,9 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
         yield from commands(below, (*path, name))
 
 
-TREE = dict(commands(typer.main.get_command(app)))
+GHUB = typer.main.get_command(app)
+assert isinstance(GHUB, Commands)
+TREE = {path: one for name in COMMANDS for path, one in commands(GHUB.imported(name), (name,))}
 
 
 @pytest.mark.parametrize("path", TREE, ids=" ".join)
@@ -43,3 +47,15 @@ def test_every_example_is_a_command_that_exists() -> None:
         assert (first[0],) in TREE, line
         for option in (word for word in words if word.startswith("--")):
             assert any(option in one.opts for path in TREE if path[0] == first[0] for one in TREE[path].params), line
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_says_of_a_command_what_it_says_itself(name: str) -> None:
+    assert COMMANDS[name].help == TREE[(name,)].get_short_help_str(limit=1000)
+
+
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    look = "import sys, ghub.cli; print(*(name.partition('.')[0] for name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", look], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert {"ghub", "typer"} <= {*done.stdout.split()}
+    assert not {"pydantic", "httpx2", "rich", "structlog", "hub", "provider"} & {*done.stdout.split()}

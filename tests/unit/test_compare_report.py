@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from bench.compare.load import Figures
-from bench.compare.report import Verdict, tables, verdicts
+from bench.compare.promises import Verdict, verdicts
+from bench.compare.report import tables
 from bench.compare.run import Measured, medians
-from bench.compare.systems import role_of
-from bench.compare.usage import Meter
+from bench.compare.usage import Meter, role_of
 
 BUSY_S = 0.5
 PARENT = f"""

@@ -11,9 +11,9 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from common import connections
-from common.connections import Crowd
-from common.serving import HttpServer, bind
+from common.serving import connections
+from common.serving.connections import Crowd
+from common.serving.server import HttpServer, bind
 
 ASK = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 

@@ -8,7 +8,7 @@ import pytest
 
 from common.wire import Usage
 from provider.continuing.obstacles import Obstacle, cannot_continue
-from provider.engines.base import Question
+from provider.protocol.engine import Question
 from tests.doubles.reading import numbered
 from tests.unit.continued import TOKENS, Telling, a_job, scripted, told, view_of
 from tests.unit.engine_script import EVENTS, ScriptedAnswer, ScriptedEngine

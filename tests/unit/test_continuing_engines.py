@@ -6,9 +6,9 @@ import orjson
 import pytest
 
 from common.types import ModelId
-from provider.engines.base import Question, Said
-from provider.engines.failures import engine_error, read_failure
 from provider.errors import EngineError, EngineFailed
+from provider.protocol.engine import Question, Said
+from provider.protocol.failures import engine_error, read_failure
 from tests.doubles.cases import said
 from tests.unit.continued import view_of
 from tests.unit.engine_words import CHAT, COMPLETIONS, GENERATE, NATIVE_CHAT, SpokenAnswer, WordsOf, engine_of

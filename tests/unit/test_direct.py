@@ -9,8 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from common.direct import SKEW_S, DirectCall, DirectRefused, Nonce, sign_direct, verify_direct
-from common.errors import SettingsError
+from common.direct import SKEW_S, DirectCall, Nonce, sign_direct, verify_direct
+from common.errors import DirectRefused, SettingsError
 from common.signing import SigningKeys
 from common.types import DirectRefusal
 

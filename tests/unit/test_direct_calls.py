@@ -14,9 +14,9 @@ from common.types import NodeId
 from common.wire import Failure
 from provider.api.direct import DirectResponse
 from provider.direct import Call, DirectCalls
-from provider.engines.base import Engine, Question
 from provider.errors import CallRefused, EngineBroke, EngineDown, EngineFull, EngineRefused, HmacRefused, HubUnreachable
-from provider.hub_client import HubClient
+from provider.membership.hub_client import HubClient
+from provider.protocol.engine import Engine, Question
 from provider.settings import ServerSettings
 from tests.unit.provider_parts import Parts
 
@@ -28,6 +28,7 @@ class ToldAnswer:
     """An answer in these pieces; then it ends, raises, or hangs."""
 
     status = 200
+    usage = None
 
     def __init__(self, *pieces: bytes, content_type: str = "text/event-stream", then: Exception | None = None) -> None:
         self.pieces = pieces
@@ -68,15 +69,7 @@ class Desk:
         self.open = 0
         self.parts.engine.asked = cast("Engine", self)
         self.hub = ToldHub(self.parts.settings)
-        self.calls = DirectCalls(
-            NodeId("desk"),
-            self.parts.settings.server,
-            standing=self.parts.standing,
-            slots=self.parts.slots,
-            engine=self.parts.engine,
-            room=self.parts.room,
-            hub=self.hub,
-        )
+        self.calls = DirectCalls(self.parts.settings.server, self.parts.machine, self.parts.standing, self.hub)
 
     @asynccontextmanager
     async def ask(self, question: Question) -> AsyncIterator[ToldAnswer]:  # noqa: ARG002 - one answer to all

@@ -7,9 +7,9 @@ import pytest
 
 from common.endpoints import Capability
 from common.types import ModelId
-from provider.engines.base import Engine, EngineStatus, ModelInfo
 from provider.engines.detect import FoundEngine, connect_engine
 from provider.errors import EngineBroke, EngineDown, EngineFull, EngineLate, EngineRefused, ModelGone
+from provider.protocol.engine import Engine, EngineStatus, ModelInfo
 from provider.settings import EngineKind
 from tests.support.ports import free_port
 from tests.unit.engine_server import (

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.wire import Failure, ReplyEntry, Start, Usage
-from provider.engines.lines import LineSplitter
 from provider.errors import EngineBroke, EngineFull
+from provider.protocol.lines import LineSplitter
 from tests.support.entries import is_last
 from tests.unit.engine_script import FOR_EVER, NODE, ScriptedAnswer, ScriptedEngine, Step, relay, relayed
 from tests.unit.virtual_time import in_virtual_time

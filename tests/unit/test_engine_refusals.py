@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.endpoints import ENDPOINTS, Capability
-from provider.engines.base import EngineStatus, refusal
-from provider.engines.failures import engine_error, read_failure
 from provider.errors import EngineFull, EngineRefused, ModelGone
+from provider.protocol.engine import EngineStatus, refusal
+from provider.protocol.failures import engine_error, read_failure
 
 ABLE = EngineStatus("some", "http://some", capabilities=frozenset(Capability))
 

@@ -22,7 +22,7 @@ class Watched:
 
     def __init__(self, url: str, **fields: Any) -> None:
         self.told: asyncio.Queue[bool] = asyncio.Queue()
-        self.watch = EngineWatch(looking_at(url, **fields), None, self.told.put_nowait)
+        self.watch = EngineWatch(looking_at(url, **fields), None, lambda: self.told.put_nowait(self.watch.is_up))
 
     async def next(self) -> bool:
         """What it tells next."""
@@ -52,7 +52,7 @@ def url_of(port: int) -> str:
 
 
 async def test_before_anything_was_seen_there_is_no_engine() -> None:
-    watch = EngineWatch(looking_at("http://127.0.0.1:1"), None, lambda _: None)
+    watch = EngineWatch(looking_at("http://127.0.0.1:1"), None, lambda: None)
     assert (watch.status.kind, watch.models, watch.slots) == ("unknown", [], 4)
     with pytest.raises(EngineDown):
         _ = watch.current
@@ -85,7 +85,7 @@ async def test_slots_are_the_engine_s_unless_set() -> None:
     async with serving(LLAMACPP | {"/props": {"total_slots": 7}}) as server, watching(server.url) as watched:
         await watched.until(is_up=True)
         assert watched.watch.slots == 7
-    assert EngineWatch(looking_at(None), 2, lambda _: None).slots == 2
+    assert EngineWatch(looking_at(None), 2, lambda: None).slots == 2
 
 
 async def test_an_engine_of_another_kind_at_the_same_place_is_known_anew() -> None:
@@ -232,7 +232,7 @@ async def test_slots_that_others_take_are_counted_at_the_moment_of_the_look() ->
     ours = 3
     async with serving({**LLAMACPP, "/slots": slots_taken(3)}) as server:
         settings = looking_at(server.url, probe_interval_s=60)
-        watch = EngineWatch(settings, None, lambda _: None, running=lambda: ours)
+        watch = EngineWatch(settings, None, lambda: None, running=lambda: ours)
         task = asyncio.create_task(watch.run())
         try:
             await _until_seen(watch, in_use=3)

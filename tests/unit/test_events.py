@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from provider.errors import EngineBroke
-from provider.events import EventSplitter, is_only_comments, is_only_opening, split_events
+from provider.protocol.events import EventSplitter, is_only_comments, is_only_opening, split_events
 from tests.unit.sse import SseReader, read_blocks
 
 LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.wire import Failure, ReplyEntry
-from provider.engines.failures import MAX_MESSAGE_CHARS, read_error_event, read_error_line, read_failure
+from provider.protocol.failures import MAX_MESSAGE_CHARS, read_error_event, read_error_line, read_failure
 
 LLAMACPP = {"error": {"code": 400, "message": "the request exceeds the context", "type": "exceed_context_size_error"}}
 LLAMACPP_LOADING = {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}

@@ -17,61 +17,61 @@ def gpu(index: int = 0, *, total: int | None = 0, processes: dict[int, int] | No
 class TestWhileNoJobOfOursRuns:
     def test_all_use_is_by_others_also_that_of_the_engine(self) -> None:
         snapshot = GpuSnapshot((gpu(total=70, processes={10: 70}),))
-        assert foreign_pct(snapshot, None, OURS, False) == 70
+        assert foreign_pct(snapshot, None, OURS, is_working=False) == 70
 
     def test_nobody_needs_to_know_the_processes(self) -> None:
-        assert foreign_pct(GpuSnapshot((gpu(total=3),)), None, None, False) == 3
+        assert foreign_pct(GpuSnapshot((gpu(total=3),)), None, None, is_working=False) == 3
 
     def test_a_gpu_that_does_not_tell_leaves_it_unknown(self) -> None:
-        assert foreign_pct(GpuSnapshot((gpu(total=None, processes={}),)), None, OURS, False) is None
+        assert foreign_pct(GpuSnapshot((gpu(total=None, processes={}),)), None, OURS, is_working=False) is None
 
 
 class TestWhileOneRuns:
     def test_the_engines_processes_do_not_count(self) -> None:
         snapshot = GpuSnapshot((gpu(total=100, processes={10: 60, 11: 35}),))
-        assert foreign_pct(snapshot, None, OURS, True) == 0
+        assert foreign_pct(snapshot, None, OURS, is_working=True) == 0
 
     def test_the_owners_processes_add_up(self) -> None:
         snapshot = GpuSnapshot((gpu(total=100, processes={10: 50, 77: 30, 78: 12}),))
-        assert foreign_pct(snapshot, None, OURS, True) == 42
+        assert foreign_pct(snapshot, None, OURS, is_working=True) == 42
 
     def test_a_total_that_lags_behind_does_not_hide_the_owner(self) -> None:
         snapshot = GpuSnapshot((gpu(total=0, processes={77: 80}),))
-        assert foreign_pct(snapshot, None, OURS, True) == 80
+        assert foreign_pct(snapshot, None, OURS, is_working=True) == 80
 
     def test_samples_of_different_moments_are_no_more_than_a_whole_gpu(self) -> None:
         snapshot = GpuSnapshot((gpu(total=100, processes={77: 80, 78: 70}),))
-        assert foreign_pct(snapshot, None, OURS, True) == 100
+        assert foreign_pct(snapshot, None, OURS, is_working=True) == 100
 
     def test_nobody_on_the_gpu_is_zero_and_not_unknown(self) -> None:
-        assert foreign_pct(GpuSnapshot((gpu(total=9, processes={}),)), None, OURS, True) == 0
+        assert foreign_pct(GpuSnapshot((gpu(total=9, processes={}),)), None, OURS, is_working=True) == 0
 
     def test_a_driver_without_shares_leaves_it_unknown(self) -> None:
-        assert foreign_pct(GpuSnapshot((gpu(total=90, processes=None),)), None, OURS, True) is None
+        assert foreign_pct(GpuSnapshot((gpu(total=90, processes=None),)), None, OURS, is_working=True) is None
 
     def test_an_engine_without_known_processes_leaves_it_unknown(self) -> None:
-        assert foreign_pct(GpuSnapshot((gpu(total=90, processes={77: 90}),)), None, None, True) is None
+        assert foreign_pct(GpuSnapshot((gpu(total=90, processes={77: 90}),)), None, None, is_working=True) is None
 
 
 class TestSeveralGpus:
     def test_the_busiest_of_the_chosen_decides(self) -> None:
         snapshot = GpuSnapshot((gpu(0, total=10), gpu(1, total=40), gpu(2, total=90)))
-        assert foreign_pct(snapshot, [0, 1], None, False) == 40
-        assert foreign_pct(snapshot, None, None, False) == 90
+        assert foreign_pct(snapshot, [0, 1], None, is_working=False) == 40
+        assert foreign_pct(snapshot, None, None, is_working=False) == 90
 
     def test_one_of_them_that_cannot_tell_leaves_it_unknown(self) -> None:
         snapshot = GpuSnapshot((gpu(0, total=10), gpu(1, total=None)))
-        assert foreign_pct(snapshot, None, None, False) is None
-        assert foreign_pct(snapshot, [0], None, False) == 10
+        assert foreign_pct(snapshot, None, None, is_working=False) is None
+        assert foreign_pct(snapshot, [0], None, is_working=False) == 10
 
     def test_a_chosen_gpu_that_is_not_there_leaves_it_unknown(self) -> None:
-        assert foreign_pct(GpuSnapshot((gpu(0, total=10),)), [0, 1], None, False) is None
+        assert foreign_pct(GpuSnapshot((gpu(0, total=10),)), [0, 1], None, is_working=False) is None
 
     def test_no_gpu_at_all_is_unknown(self) -> None:
-        assert foreign_pct(GpuSnapshot(error="no driver"), None, None, False) is None
+        assert foreign_pct(GpuSnapshot(error="no driver"), None, None, is_working=False) is None
 
     def test_an_engine_that_uses_none_is_disturbed_by_nobody(self) -> None:
-        assert foreign_pct(GpuSnapshot((gpu(0, total=90),)), (), None, False) == 0
+        assert foreign_pct(GpuSnapshot((gpu(0, total=90),)), (), None, is_working=False) == 0
 
 
 class TestChoosing:
@@ -102,8 +102,8 @@ def test_knowing_one_more_process_of_ours_never_makes_others_use_more(
     processes: dict[int, int], ours: frozenset[int], one_more: int
 ) -> None:
     snapshot = GpuSnapshot((gpu(processes=processes),))
-    before = foreign_pct(snapshot, None, ours, True)
-    after = foreign_pct(snapshot, None, ours | {one_more}, True)
+    before = foreign_pct(snapshot, None, ours, is_working=True)
+    after = foreign_pct(snapshot, None, ours | {one_more}, is_working=True)
     assert before is not None
     assert after is not None
     assert 0 <= after <= before <= 100

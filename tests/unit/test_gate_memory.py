@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 
 from common.types import ModelId
-from provider.engines.base import EngineStatus, ModelInfo
 from provider.gate.memory import fits
 from provider.gate.readings import GpuReading, GpuSnapshot
+from provider.protocol.engine import EngineStatus, ModelInfo
 
 MIB = 1024 * 1024
 

@@ -52,7 +52,6 @@ class TestTheBeginning:
     def test_nothing_is_known(self) -> None:
         policy = LoadPolicy(GateSettings())
         assert policy.load is Load.UNKNOWN
-        assert policy.smoothed_pct is None
         assert policy.busy_since_s is None
 
     def test_one_quiet_reading_may_be_a_pause_so_a_whole_wait_is_seen_first(self) -> None:
@@ -122,7 +121,6 @@ class TestReadingsThatFail:
     def test_a_row_of_them_makes_it_unknown(self, load: Load) -> None:
         watch = Watch.after(load)
         assert watch.see(*[None] * UNKNOWN_AFTER_SAMPLES) is Load.UNKNOWN
-        assert watch.policy.smoothed_pct is None
         assert watch.policy.busy_since_s is None
 
     def test_ever_so_many_among_good_ones_are_no_row(self) -> None:
@@ -147,7 +145,6 @@ class TestSharesThatCannotBeToldApart:
     def test_the_former_decision_stands_however_long_we_work(self, load: Load) -> None:
         watch = Watch() if load is Load.UNKNOWN else Watch.after(load)
         assert watch.see(*[None] * 400, is_working=True) is load
-        assert watch.policy.smoothed_pct is None
 
     def test_quiet_before_our_work_does_not_count_towards_the_wait_after_it(self) -> None:
         watch = Watch.after(Load.BUSY)
@@ -161,18 +158,6 @@ class TestSharesThatCannotBeToldApart:
         watch.see(*[None] * (UNKNOWN_AFTER_SAMPLES - 1))
         watch.see(None, is_working=True)
         assert watch.see(*[None] * (UNKNOWN_AFTER_SAMPLES - 1)) is Load.IDLE
-
-
-class TestWhatIsShown:
-    def test_a_lone_peak_does_not_show(self) -> None:
-        watch = Watch.after(Load.IDLE)
-        watch.see(3, 100)
-        assert watch.policy.smoothed_pct == 3
-
-    def test_work_shows_as_it_is_when_it_makes_it_busy(self) -> None:
-        watch = Watch.after(Load.IDLE)
-        watch.see(85, 86)
-        assert (watch.policy.load, watch.policy.smoothed_pct) == (Load.BUSY, 85)
 
 
 class TestWhateverIsRead:

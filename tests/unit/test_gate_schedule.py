@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider.gate.schedule import Schedule
+from provider.schedule import Schedule
 
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")
 MONDAY = datetime(2026, 6, 1, tzinfo=AMSTERDAM)

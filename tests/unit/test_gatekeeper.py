@@ -74,9 +74,9 @@ async def test_a_key_lets_its_client_in_with_what_it_allows() -> None:
     keeper = gatekeeper(key("mine", models=("llama*",)), auth="required")
     caller = await keeper.client(bearer("mine"))
     assert caller.key_id == digest_of("mine")[:16]
-    caller.check_model(ModelId("llama3:8b"))
+    caller.check_model(ModelId("any"), ModelId("llama3:8b"))
     with pytest.raises(ModelForbidden):
-        caller.check_model(ModelId("qwen3:8b"))
+        caller.check_model(ModelId("any"), ModelId("qwen3:8b"))
 
 
 @pytest.mark.parametrize(

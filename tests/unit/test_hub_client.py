@@ -10,7 +10,7 @@ import pytest
 
 from common.types import NodeId
 from provider.errors import HmacRefused, HubError, HubRefused, HubUnreachable
-from provider.hub_client import HubClient
+from provider.membership.hub_client import HubClient
 from provider.settings import ProviderSettings, ReportSettings
 from tests.support.ports import free_port
 from tests.unit.engine_server import Said, Server, serving

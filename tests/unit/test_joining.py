@@ -9,11 +9,11 @@ from common.broker.broker import Broker
 from common.errors import SettingsError
 from common.registration import Registration
 from common.signing import SigningKeys
-from provider.access import is_bare
-from provider.engines.base import EngineStatus
-from provider.hub_client import HubClient
-from provider.joining import application, joined_grid, named_grid
-from provider.membership import Membership
+from provider.membership.access import is_bare
+from provider.membership.hub_client import HubClient
+from provider.membership.joining import application, joined_grid, named_grid
+from provider.membership.membership import Membership
+from provider.protocol.engine import EngineStatus
 from provider.settings import ProviderSettings
 from tests.unit.provider_parts import Parts, model
 
@@ -41,7 +41,7 @@ def membership(of: ProviderSettings) -> Membership:
     parts = Parts()
     return Membership(
         hub,
-        lambda: application(of, "i", parts.engine, parts.slots, parts.standing),
+        lambda: application(of, "i", parts.machine, parts.standing),
         own_keys=SigningKeys(),
         on_renewed=nothing,
         on_revoked=nothing,
@@ -146,7 +146,7 @@ def test_an_application_names_the_models_that_a_registration_can_hold() -> None:
     parts = Parts()
     models = tuple(model(name) for name in ("b", "a", "x" * 257, "é" * 256))
     parts.engine.now = EngineStatus("ollama", "http://127.0.0.1:11434", models=models, slots=2**30)
-    asked = application(settings(), "instance", parts.engine, parts.slots, parts.standing)
+    asked = application(settings(), "instance", parts.machine, parts.standing)
     assert asked.models == ("a", "b", "é" * 256)
     assert (asked.name, asked.instance, asked.slots) == ("desk", "instance", 2**20)
 

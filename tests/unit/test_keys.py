@@ -1,13 +1,17 @@
 """Key names: each subject has its own, what goes together shares a Cluster slot, and foreign keys are told apart."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
+import common.keys
 from common.keys import Keys
 from common.streams.jobs import LaneName, lanes_of
 from common.types import HubId, Lane, ModelId, NodeId, RequestId
+from tests.support.processes import PROJECT
 
 KEYS = Keys()
 NASTY_MODELS = [
@@ -152,3 +156,13 @@ def test_claims_look_through_urgent_lanes_of_all_models_before_less_urgent_ones(
 def job_keys(keys: Keys, model: ModelId) -> list[str]:
     """Every key of one model's jobs, the set of lanes last."""
     return [*(keys.lane(lane, model) for lane in Lane), *(keys.waiting(lane, model) for lane in Lane), keys.lanes]
+
+
+def test_the_document_and_the_module_tell_of_the_same_keys() -> None:
+    """What a limit's keys are called behind its head is told in the document alone."""
+
+    def told(text: str) -> set[str]:
+        names = [name for row in re.findall(r"^\| (`ghub:.*?) \|", text, re.MULTILINE) for name in row.split("`")[1::2]]
+        return {name.partition("{<key id>}")[0] for name in names if name.startswith("ghub:")}
+
+    assert told((PROJECT / "docs/keyspace.md").read_text()) == told(common.keys.__doc__ or "")

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.reasons import WORDS, Reason, short_words_of
-from ghub.admin.hub import HubUnmoved
-from ghub.admin.options import with_watch_seconds
 from ghub.admin.usage import summed, total
-from ghub.event_stream import StreamComment, StreamEvent
-from ghub.figures import count, duration, gpu_in_words, latency, rate
+from ghub.client.event_stream import StreamComment, StreamEvent
+from ghub.client.hub import HubUnmoved
+from ghub.client.options import with_watch_seconds
 from ghub.live.following import _next
 from ghub.live.picture import age_ms, merged
+from ghub.showing.figures import count, duration, gpu_in_words, latency, rate
 from hub.overview.merge_patch import merge_patch
 
 NAMES = st.sampled_from("abc")

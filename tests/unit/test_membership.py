@@ -15,10 +15,10 @@ from common.errors import BrokerDenied, BrokerUnavailable, LaneMissing
 from common.registration import Registration, RegistrationRequest
 from common.report import EngineReport
 from common.signing import SigningKeys
-from provider import membership
 from provider.errors import HubRefused, HubUnreachable, NameTaken, RegistrationRefused
-from provider.hub_client import HubClient
-from provider.membership import Membership
+from provider.membership import membership
+from provider.membership.hub_client import HubClient
+from provider.membership.membership import Membership
 from provider.settings import ProviderSettings, ReportSettings
 from tests.support.ports import free_port
 from tests.unit.engine_server import Said, Server, serving

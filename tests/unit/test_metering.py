@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.wire import Usage
-from provider.engines.base import Engine
 from provider.engines.detect import FoundEngine, connect_engine
 from provider.engines.metering import MeteredAnswer, with_usage
 from provider.errors import EngineRefused
+from provider.protocol.engine import Engine
 from provider.settings import EngineKind
 from tests.unit.engine_script import ScriptedAnswer
 from tests.unit.engine_server import Said, looking_at, question, serving

@@ -9,10 +9,10 @@ import pytest
 
 from common.reasons import Reason
 from common.types import ModelId
-from provider.engines.base import ModelInfo
 from provider.gate.room import FULL_FOR_S, ModelRoom
 from provider.gate.rounds import make_rounds
-from provider.gate.schedule import Schedule
+from provider.protocol.engine import ModelInfo
+from provider.schedule import Schedule
 from provider.settings import GateSettings
 from tests.unit.provider_parts import Parts, gpu_at, model
 from tests.unit.virtual_time import in_virtual_time

@@ -1,8 +1,6 @@
 """What engines of OpenAI's API say reaches Ollama's clients in Ollama's words."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -14,10 +12,10 @@ from hypothesis import strategies as st
 
 from common.types import ModelId
 from common.wire import Failure, Usage
-from provider.engines.base import Question
-from provider.engines.framing import framing_of
-from provider.engines.native import NativeSpeaker
+from provider.engines.native.speaker import NativeSpeaker
 from provider.errors import EngineBroke, EngineError, EngineFailed, EngineFull, EngineRefused
+from provider.protocol.engine import Question
+from provider.protocol.framing import framing_of
 from tests.unit.engine_script import EVENTS, JSON, ScriptedAnswer, ScriptedEngine, Step
 from tests.unit.test_native_questions import JSON as ANY_JSON
 
@@ -315,28 +313,16 @@ def blocks_or_error(steps: list[Step], path: str, *, stream: bool) -> bytes | En
         return exc
 
 
-class Forgetful(ScriptedEngine):
-    """One that knows nothing of `stream_options`."""
-
-    @asynccontextmanager
-    async def ask(self, question: Question) -> AsyncIterator[ScriptedAnswer]:
-        async with super().ask(question) as answer:
-            if b"stream_options" in question.body:
-                raise EngineRefused(Failure(400, "invalid_request", "unknown field: stream_options"))
-            yield answer
-
-
 class TestOthers:
-    async def test_an_engine_that_tells_no_figures_is_asked_without_them(self) -> None:
-        said = ScriptedAnswer([chunk({"content": "hi"}), END, DONE])
-        engine = Forgetful(said)
+    async def test_figures_that_were_told_past_the_words_are_in_the_last_line(self) -> None:
+        said = ScriptedAnswer([chunk({"content": "hi"}), END, DONE], usage=Usage(2, 1))
         body = orjson.dumps({"model": "m", **BODIES["/api/chat"]})
-        async with NativeSpeaker(engine, 10_000).ask(
+        async with NativeSpeaker(ScriptedEngine(said), 10_000).ask(
             Question("r", "/api/chat", ModelId("m"), stream=True, body=body)
         ) as answer:
             told = [orjson.loads(block) async for block in answer.chunks()]
-        assert [b"stream_options" in asked.body for asked in engine.asked] == [True, False]
         assert [line["done"] for line in told] == [False, True]
+        assert (told[-1]["prompt_eval_count"], told[-1]["eval_count"]) == (2, 1)
 
     async def test_openai_s_paths_are_not_touched(self) -> None:
         scripted = ScriptedAnswer([b"data: as it is\n\n"])

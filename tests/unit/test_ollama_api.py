@@ -18,10 +18,13 @@ from common.report import ModelReport
 from common.types import ModelId
 from common.wire import Failure
 from hub.access.gatekeeper import ANYONE, Caller, Gatekeeper
+from hub.api.bodies import check_body
 from hub.api.errors import install_error_handlers
+from hub.api.ollama.bodies import ChatBody, EmbedBody, GenerateBody
 from hub.api.ollama.catalog import Catalog
 from hub.api.ollama.models import ollama_models_router
 from hub.api.ollama.shape import OLLAMA, OLLAMA_CHAT, OLLAMA_GENERATE, OLLAMA_PATHS
+from hub.api.shape import Waiting
 from hub.api.shapes import shape_of
 from hub.errors import AttemptFailed, RequestFailed, Unauthorized
 from hub.grid.model_names import ModelNames
@@ -49,7 +52,7 @@ class TestShape:
     @given(failure=FAILURES)
     def test_whatever_goes_wrong_is_one_sentence(self, shape: Any, failure: Failure) -> None:
         error = AttemptFailed(failure)
-        assert orjson.loads(shape.error_body(error)) == {"error": failure.message}
+        assert shape.error_fields(error) == {"error": failure.message}
         event = shape.error_event(error)
         assert event.count(b"\n") == 1
         assert event.endswith(b"\n")
@@ -63,7 +66,7 @@ class TestShape:
         ],
     )
     def test_who_waits_hears_a_line_of_the_answer_without_a_word(self, shape: Any, nothing: dict[str, Any]) -> None:
-        line = shape.keep_alive("queued, 3 ahead", ModelId("m"))
+        line = shape.keep_alive(Waiting(ModelId("m"), "queued, 3 ahead"))
         assert line.count(b"\n") == 1
         assert line.endswith(b"\n")
         said = orjson.loads(line)
@@ -75,7 +78,7 @@ class TestShape:
 
     @pytest.mark.parametrize("path", [*OLLAMA_PATHS, "/api/blobs/sha256:0"])
     def test_errors_under_its_paths_have_its_shape(self, path: str) -> None:
-        assert orjson.loads(shape_of(path).error_body(RequestFailed("no"))) == {"error": "no"}
+        assert shape_of(path).error_fields(RequestFailed("no")) == {"error": "no"}
 
     @pytest.mark.parametrize("path", ["/api/registry", "/api/provider/health", "/api/chats", "/v1/chat/completions"])
     def test_and_those_under_other_paths_have_not(self, path: str) -> None:
@@ -250,3 +253,10 @@ async def ask(
     async with client_of(caller, registry) as client:
         sent = orjson.dumps(body) if isinstance(body, dict) else body
         return await client.request(method, path, content=sent)
+
+
+@pytest.mark.parametrize(("said", "wants"), [({}, True), ({"stream": None}, True), ({"stream": False}, False)])
+def test_answers_are_streamed_unless_the_body_says_otherwise(said: dict[str, Any], wants: bool) -> None:
+    for shape in (ChatBody, GenerateBody):
+        assert check_body(shape, orjson.dumps({"model": "m", **said})).wants_stream is wants
+    assert not check_body(EmbedBody, orjson.dumps({"model": "m", "stream": "?", **said})).wants_stream

@@ -42,7 +42,7 @@ class TestSchema:
 class TestErrors:
     @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
     def test_every_refusal_has_openai_s_shape_and_a_code(self, kind: type[RequestFailed]) -> None:
-        body = orjson.loads(OPENAI.error_body(kind("a sentence")))
+        body = OPENAI.error_fields(kind("a sentence"))
         assert_is("ErrorResponse", body)
         assert body["error"]["code"]
         assert body["error"]["message"] == "a sentence"
@@ -58,7 +58,7 @@ class TestErrors:
 
     @given(FAILURES)
     def test_whatever_an_attempt_failed_with_has_the_shape(self, failure: Failure) -> None:
-        body = orjson.loads(OPENAI.error_body(AttemptFailed(failure)))
+        body = OPENAI.error_fields(AttemptFailed(failure))
         assert_is("ErrorResponse", body)
         assert body["error"]["message"] == failure.message
 

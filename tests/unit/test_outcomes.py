@@ -1,6 +1,6 @@
 """Counts by outcome, whatever names an engine makes up."""
 
-from provider.outcomes import MAX_NAME_CHARS, MOST_NAMES, OTHER, Outcomes
+from provider.telemetry.outcomes import MAX_NAME_CHARS, MOST_NAMES, OTHER, Outcomes
 
 
 def test_each_is_counted_by_its_name() -> None:

@@ -2,16 +2,26 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import orjson
 import pytest
+from fastapi import FastAPI
+from starlette.types import Message, Receive
+from structlog.testing import capture_logs
 
 from common.tasks import Crew
+from hub.access.gatekeeper import Gatekeeper
+from hub.api.admin.overview import overview_router
+from hub.api.errors import install_error_handlers
 from hub.errors import BrokerAway, TooManyReaders
 from hub.overview import feed as feed_module
 from hub.overview.feed import MOST_UNREAD, News, OverviewFeed
 from hub.overview.snapshot import Overview
+from hub.settings import HubSettings
+
+OPEN_DOOR = cast(Gatekeeper, SimpleNamespace(check_admin=lambda *_, **__: None))
 
 
 class Told:
@@ -133,3 +143,22 @@ async def test_a_hub_that_stops_ends_what_is_watched(feed: OverviewFeed) -> None
     feed.close()
     async with asyncio.timeout(5):
         assert [event async for event, _ in watching if event == "snapshot"] == []
+
+
+async def test_a_watcher_that_reads_nothing_is_cut_off_and_is_no_failure_of_the_hub(feed: OverviewFeed) -> None:
+    app = FastAPI()
+    install_error_handlers(app)
+    app.include_router(overview_router(OPEN_DOOR, cast(Overview, None), feed, HubSettings(send_timeout_s=0.05)))
+    sent: list[str] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    scope = {"type": "http", "method": "GET", "path": "/api/overview/stream", "query_string": b"", "headers": []}
+    with capture_logs() as logged:
+        async with asyncio.timeout(5):
+            await app(scope, cast(Receive, asyncio.Event().wait), send)
+    assert sent == ["http.response.start", "http.response.body"]
+    assert [entry["event"] for entry in logged] == ["watcher_gone"]

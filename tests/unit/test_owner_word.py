@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ghub.owner_word import ProviderUnmoved, say
+from ghub.roles.owner_word import ProviderUnmoved, say
 from provider.settings import ProviderSettings, ServerSettings
 from tests.support.ports import free_port
 

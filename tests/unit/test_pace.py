@@ -1,4 +1,4 @@
-"""How long a request waits still, from how its queue has moved."""
+"""How long a place in a queue takes, from how the queue has moved."""
 
 from common.types import ModelId
 from hub.requests.pace import LATELY_S, Pace
@@ -15,30 +15,30 @@ class Clock:
         return self.now_s
 
 
-def test_who_is_third_waits_three_times_as_long_as_a_place_took() -> None:
+def test_a_step_takes_as_long_as_the_places_took_on_average() -> None:
     pace = Pace(Clock())
     pace.moved(MODEL, 4, 8.0)
-    assert pace.wait_s(MODEL, 2) == 6.0
+    assert pace.step_s(MODEL) == 2.0
 
 
 def test_times_without_a_move_count_too() -> None:
     pace = Pace(Clock())
     pace.moved(MODEL, 2, 2.0)
     pace.moved(MODEL, 0, 2.0)
-    assert pace.wait_s(MODEL, 0) == 2.0
+    assert pace.step_s(MODEL) == 2.0
 
 
 def test_nothing_is_said_where_nothing_has_moved() -> None:
     pace = Pace(Clock())
-    assert pace.wait_s(MODEL, 0) is None
+    assert pace.step_s(MODEL) is None
     pace.moved(MODEL, 0, 2.0)
-    assert pace.wait_s(MODEL, 0) is None
+    assert pace.step_s(MODEL) is None
 
 
 def test_of_another_model_s_queue_it_says_nothing() -> None:
     pace = Pace(Clock())
     pace.moved(MODEL, 2, 2.0)
-    assert pace.wait_s(OTHER, 0) is None
+    assert pace.step_s(OTHER) is None
 
 
 def test_what_is_long_past_is_forgotten() -> None:
@@ -46,4 +46,4 @@ def test_what_is_long_past_is_forgotten() -> None:
     pace = Pace(clock)
     pace.moved(MODEL, 2, 2.0)
     clock.now_s = LATELY_S + 1
-    assert pace.wait_s(MODEL, 0) is None
+    assert pace.step_s(MODEL) is None

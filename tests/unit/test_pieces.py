@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.wire import Failure
-from provider.engines.base import Question
 from provider.engines.pieces import PiecedAnswer, in_pieces
 from provider.errors import EngineBroke, EngineFailed, EngineFull
+from provider.protocol.engine import Question
 from tests.unit.engine_script import ScriptedAnswer, Step, a_job
 
 TOP = {"created": 7, "id": "chatcmpl-1", "model": "m", "system_fingerprint": "b1"}

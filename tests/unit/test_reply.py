@@ -7,8 +7,8 @@ import pytest
 from common.broker.reconnections import CountedReconnections
 from common.types import ModelId, NodeId, RequestId
 from common.wire import EntryId, Job, ReplyEntry
-from provider.reopening import REOPEN_S, ReopenWindow
-from provider.reply import Reply, ReplyState
+from provider.replies.reopening import REOPEN_S, ReopenWindow
+from provider.replies.reply import Reply, ReplyState
 from tests.unit.virtual_time import in_virtual_time
 
 HERE, ELSEWHERE = NodeId("here"), NodeId("elsewhere")
@@ -148,7 +148,7 @@ class TestWindow:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = 1000.0
-        monkeypatch.setattr("provider.reopening.time.monotonic", lambda: now)
+        monkeypatch.setattr("provider.replies.reopening.time.monotonic", lambda: now)
         reconnections = CountedReconnections()
         window = ReopenWindow(reconnections)
         assert not window.is_open

@@ -1,6 +1,7 @@
 """The hub's ReplyReader in a time of its own: how soon news comes, what is kept, and what a broker gets back."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -425,10 +426,30 @@ def test_every_handler_is_poked_twice_a_second() -> None:
 
     async def story(hub: Hub) -> None:
         inboxes = [hub.open("r1"), hub.follow("r2")]
-        await asyncio.sleep(0.1)
-        for n in range(1, 5):
+        await asyncio.sleep(0.6)
+        for n in range(2, 6):
             await asyncio.gather(*(inbox.wait() for inbox in inboxes))
             assert now_s() == n / 2
+
+    at_work(story)
+
+
+@pytest.mark.parametrize(("count", "parts", "round_s"), [(100, 1, 0.5), (101, 2, 0.5), (250, 3, 0.5), (4000, 40, 1.0)])
+def test_of_a_crowd_a_hundred_are_poked_at_once_and_all_of_them_in_their_turn(
+    count: int, parts: int, round_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two parts others have their turn, and a very large crowd is poked more rarely."""
+    poked: list[tuple[Inbox, float]] = []
+
+    async def story(hub: Hub) -> None:
+        inboxes = {hub.open(f"r{n}") for n in range(count)}
+        await asyncio.sleep(1 + round_s / 2)
+        monkeypatch.setattr(Inbox, "poke", lambda inbox: poked.append((inbox, now_s())))
+        await asyncio.sleep(round_s)
+        assert {inbox for inbox, _ in poked} == inboxes
+        at_once = Counter(at_s for _, at_s in poked)
+        assert len(at_once) == parts
+        assert max(at_once.values()) <= 100
 
     at_work(story)
 

@@ -12,11 +12,11 @@ from common.broker.reconnections import CountedReconnections
 from common.streams.replies import ReplyStreams
 from common.types import ModelId, NodeId, RequestId
 from common.wire import EntryId, Job, ReplyEntry, Usage
-from provider import reopening
-from provider.reopening import REOPEN_S, ReopenWindow
-from provider.replay import ENTRIES_PER_REPLAY
-from provider.reply import Reply, ReplyState
-from provider.writer import LOOK_S, ReplyWriter
+from provider.replies import reopening
+from provider.replies.reopening import REOPEN_S, ReopenWindow
+from provider.replies.replay import ENTRIES_PER_REPLAY
+from provider.replies.reply import Reply, ReplyState
+from provider.replies.writer import LOOK_S, ReplyWriter
 from tests.unit.reply_shelf import Shelf
 from tests.unit.virtual_time import in_virtual_time, now_s
 

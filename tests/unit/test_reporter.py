@@ -10,8 +10,8 @@ import pytest
 from common.reasons import Reason
 from common.report import HealthReport
 from provider.errors import HubRefused, HubUnreachable
-from provider.hub_client import HubClient
-from provider.reporter import FIRST_AFTER_S, RETRY_MOST_S, Reporter
+from provider.membership.hub_client import HubClient
+from provider.presence.reporter import FIRST_AFTER_S, RETRY_MOST_S, Reporter
 from provider.settings import ProviderSettings, ReportSettings
 from tests.unit.provider_parts import Parts, model
 from tests.unit.virtual_time import in_virtual_time, now_s

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider.engines.base import EngineAnswer
+from provider.engines import responses
 from provider.engines.responses import CompletedResponse
+from provider.errors import EngineBroke
+from provider.protocol.engine import EngineAnswer
 from tests.unit.engine_script import EVENTS, JSON, ScriptedAnswer
 from tests.unit.engine_server import question
 
@@ -132,6 +134,13 @@ def test_any_order_and_any_bytes_are_survived(events: list[bytes], garbage: byte
     body = b"".join(events) + b'data: {"type":"response.x",' + garbage
     assert isinstance(said([body[:cut], body[cut:]]), bytes)
     assert isinstance(said([body], asked=garbage), bytes)
+
+
+def test_a_whole_answer_without_end_is_not_gathered_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responses, "MAX_WHOLE_BYTES", 1000)
+    with pytest.raises(EngineBroke) as broke:
+        said([b"x" * 600] * 2, "application/json")
+    assert broke.value.failure.code == "answer_too_large"
 
 
 def heard(chunks: list[bytes], asked: bytes = b'{"input":"hi"}') -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from ghub.errors import CommandError, StartRefused
 from ghub.services import service
-from ghub.services.cli import service_app, shown
+from ghub.services.command import service_app, shown
 from ghub.services.machine import Machine
 from ghub.services.unit import DEFAULT_CONFIG, ServiceUnit, is_in_home, quoted
 from tests.support.ports import free_port

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+import hub
+from common.addresses import is_loopback
 from common.errors import SettingsError
-from common.settings import SharedSettings, is_loopback, read_settings
+from common.settings import SharedSettings, read_settings
 from hub.settings import Auth, HubSettings
 from provider.settings import EngineKind, EngineSettings, ProviderSettings, ServerSettings
 
@@ -197,3 +199,9 @@ def test_a_password_in_a_url_that_others_see_is_refused_unshown(monkeypatch: pyt
     with pytest.raises(SettingsError, match=name) as refusal:
         read_settings(ProviderSettings)
     assert "hunter2" not in str(refusal.value)
+
+
+def test_no_setting_of_a_hub_is_there_for_nothing() -> None:
+    root = Path(hub.__file__).parents[1]
+    read = "".join(path.read_text() for part in ("hub", "common", "ghub") for path in (root / part).rglob("*.py"))
+    assert [setting for setting in HubSettings.model_fields if f".{setting}" not in read] == []

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from common.errors import SettingsError, SignatureError
 from common.signing import SigningKeys, canonical
 from common.types import ModelId, RequestId
-from common.wire import SIGNED_FIELDS, Job
-from tests.unit.strategies import JOBS, NAMES
+from common.wire import Job
+from tests.unit.strategies import JOBS, NAMES, SIGNED_FIELDS
 
 ALICE = SigningKeys.parse(SecretStr("alice:0123456789abcdef"))
 BOB = SigningKeys.parse(SecretStr("bob:fedcba9876543210"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from provider.stall_clock import StallClock
+from provider.answers.stall_clock import StallClock
 from tests.support.entries import is_last
 from tests.unit.engine_script import FOR_EVER, JSON, Step, relayed
 from tests.unit.virtual_time import in_virtual_time

@@ -7,7 +7,7 @@ import pytest
 from common.reasons import Reason
 from common.report import HealthReport
 from common.types import NodeState
-from provider.engines.base import ModelInfo
+from provider.protocol.engine import ModelInfo
 from tests.unit.provider_parts import Parts, gpu_at, model
 
 

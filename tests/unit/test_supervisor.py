@@ -14,10 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
-from ghub.child import Part
-from ghub.events import Died, Event, Healthy, Killed, Started
-from ghub.keeper import Limits
-from ghub.supervisor import Supervisor
+from ghub.errors import StackFailed
+from ghub.processes.child import Part
+from ghub.processes.events import Died, Event, Healthy, Killed, Started
+from ghub.processes.keeper import Limits
+from ghub.processes.supervisor import Supervisor
 
 QUICK = Limits(backoff_first_s=0.02, backoff_most_s=0.1, probe_gap_s=0.01)
 IDLE = "import signal; print('up', flush=True); signal.pause()"
@@ -133,12 +134,18 @@ async def test_deaths_are_forgotten_after_a_time_of_health(stage: Stage) -> None
     assert max(pauses_s) <= 0.02
 
 
+async def failure_of(supervisor: Supervisor) -> StackFailed:
+    with pytest.raises(StackFailed) as caught:
+        await supervisor.until(asyncio.Event())
+    return caught.value
+
+
 async def test_a_part_that_never_gets_up_is_given_up_with_its_reason(stage: Stage) -> None:
     supervisor = stage(
         python("good", IDLE), python("broken", "import sys; sys.stderr.write('no such model\\n'); sys.exit(3)")
     )
 
-    failure = await supervisor.failed()
+    failure = await failure_of(supervisor)
 
     assert str(failure) == "broken does not start (exit code 3): no such model"
     deaths = [event for event in stage.events if isinstance(event, Died)]
@@ -149,14 +156,14 @@ async def test_a_part_that_never_gets_up_is_given_up_with_its_reason(stage: Stag
 async def test_a_fatal_exit_code_is_given_up_at_once(stage: Stage) -> None:
     part = python("hub", "raise SystemExit(2)", fatal_exit_codes=frozenset({2}))
 
-    failure = await stage(part).failed()
+    failure = await failure_of(stage(part))
 
     assert "exit code 2" in str(failure)
     assert len([event for event in stage.events if isinstance(event, Started)]) == 1
 
 
 async def test_a_program_that_cannot_run_says_which(stage: Stage) -> None:
-    failure = await stage(Part(name="ghost", argv=("/no/such/program",))).failed()
+    failure = await failure_of(stage(Part(name="ghost", argv=("/no/such/program",))))
 
     assert "/no/such/program: No such file or directory" in str(failure)
 
@@ -165,7 +172,7 @@ async def test_a_log_that_cannot_be_written_ends_the_stack(stage: Stage) -> None
     (stage.log_dir / "odd.log").touch()
     (stage.log_dir / "odd.log.1").mkdir()
 
-    failure = await stage(python("odd", IDLE)).failed()
+    failure = await failure_of(stage(python("odd", IDLE)))
 
     assert str(failure).startswith("odd: ")
 
@@ -280,8 +287,8 @@ def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path, mode: str
         pytest.skip("prctl is Linux only")
     script = f"""
 import asyncio, pathlib
-from ghub import child
-from ghub.supervisor import Supervisor
+from ghub.processes import child
+from ghub.processes.supervisor import Supervisor
 child._DEATH_MODE = {mode!r}
 async def main():
     parts = [child.Part(name=name, argv=({sys.executable!r}, "-I", "-S", "-c", {STUBBORN!r})) for name in "ab"]

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from provider.content import CUT, MAX_CHARS, asked_in, said_in
+from provider.telemetry.content import CUT, MAX_CHARS, asked_in, said_in
 
 
 def written(*messages: tuple[str, str]) -> list[dict[str, Any]]:

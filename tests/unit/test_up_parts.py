@@ -8,15 +8,16 @@ import pytest
 from pydantic import SecretStr
 from rich.console import Console
 
-from ghub import broker, ports, probes
-from ghub.announcer import Announcer
-from ghub.broker import BrokerChoice, embedded_broker
-from ghub.child import Part
-from ghub.data_dir import DataDir, locked_data_dir
-from ghub.engine_choice import EngineChoice, choose_engine
+from ghub import ports, probes
 from ghub.errors import StartRefused
+from ghub.processes.child import Part
 from ghub.settings import UpSettings
-from ghub.stack import Stack
+from ghub.up import broker
+from ghub.up.announcer import Announcer
+from ghub.up.broker import BrokerChoice, embedded_broker
+from ghub.up.data_dir import DataDir, locked_data_dir
+from ghub.up.engine_choice import EngineChoice, choose_engine
+from ghub.up.stack import Stack
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from common.wire import (
     LAST_WORD,
     MAX_ATTEMPT,
     OPENING_ID,
-    SIGNED_FIELDS,
     EntryId,
     Failure,
     Job,
@@ -25,7 +24,7 @@ from common.wire import (
     Start,
     Usage,
 )
-from tests.unit.strategies import CONTROL_ENTRIES, JOBS, REPLY_ENTRIES, UNKNOWN_FIELDS
+from tests.unit.strategies import CONTROL_ENTRIES, JOBS, REPLY_ENTRIES, SIGNED_FIELDS, UNKNOWN_FIELDS
 
 JOB = Job(
     id=RequestId("0" * 32),

@@ -1,26 +1,24 @@
 """`/api/dead…`: jobs that were refused, or failed on every attempt."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query
 
 from hub.access.gatekeeper import Gatekeeper
 from hub.api.admin.door import admin_router
-from hub.api.admin.query import number_in, query_of
 from hub.office.dead_jobs import DeadDesk
 
-MOST = 1000
-_QUERY = query_of(limit={"type": "integer", "minimum": 1, "maximum": MOST, "default": 100})
+Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
 def dead_router(gatekeeper: Gatekeeper, desk: DeadDesk) -> APIRouter:
     """Routes about dead jobs."""
     router = admin_router(gatekeeper, "dead jobs")
 
-    @router.get("/api/dead", openapi_extra=_QUERY)
-    async def list_dead(request: Request) -> dict[str, Any]:
+    @router.get("/api/dead")
+    async def list_dead(limit: Limit = 100) -> dict[str, Any]:
         """The last dead jobs, the newest first, without their bodies."""
-        return {"dead": await desk.newest(number_in(request, "limit", default=100, most=MOST))}
+        return {"dead": await desk.newest(limit)}
 
     @router.post("/api/dead/{entry}/retry", status_code=202)
     async def retry(entry: str) -> dict[str, Any]:

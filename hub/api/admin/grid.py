@@ -5,8 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from hub.access.gatekeeper import Gatekeeper
-from hub.access.this_machine import is_from_this_machine
-from hub.api.admin.door import admin_router
+from hub.api.admin.door import admin_router, check_operator
 from hub.errors import Unauthorized
 from hub.grid.picture import GridPicture
 
@@ -20,7 +19,7 @@ def grid_router(gatekeeper: Gatekeeper, picture: GridPicture) -> APIRouter:
     async def list_hubs(request: Request) -> dict[str, Any]:
         """Every live hub process: for clients where they reach it, for operators its own address too."""
         try:
-            gatekeeper.check_admin(request.headers, is_local=is_from_this_machine(request.scope))
+            check_operator(gatekeeper, request)
         except Unauthorized:
             await gatekeeper.client(request.headers)
             return {"hubs": await picture.hubs_for_clients()}

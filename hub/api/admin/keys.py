@@ -6,15 +6,13 @@ from fastapi import APIRouter, Request
 
 from hub.access.gatekeeper import Gatekeeper
 from hub.api.admin.door import admin_router
-from hub.api.admin.query import number_in, query_of
-from hub.api.bodies import check_body, read_body
+from hub.api.admin.usage import Days
+from hub.api.bodies import read_checked
 from hub.api.openapi import documented
 from hub.office.keys import KeyOffice, KeyWish
 from hub.settings import HubSettings
 
 MAX_WISH_BYTES = 256 * 2**10
-MOST_DAYS = 366
-_QUERY = query_of(days={"type": "integer", "minimum": 1, "maximum": MOST_DAYS, "default": 30})
 
 
 def keys_router(gatekeeper: Gatekeeper, office: KeyOffice, settings: HubSettings) -> APIRouter:
@@ -29,8 +27,7 @@ def keys_router(gatekeeper: Gatekeeper, office: KeyOffice, settings: HubSettings
     @router.post("/api/keys", status_code=201, openapi_extra=documented(KeyWish))
     async def create_key(request: Request) -> dict[str, Any]:
         """Make a key; `key` is its secret, told this once."""
-        body = await read_body(request, MAX_WISH_BYTES, settings.body_timeout_s)
-        return await office.create(check_body(KeyWish, body))
+        return await office.create(await read_checked(request, KeyWish, MAX_WISH_BYTES, settings.body_timeout_s))
 
     @router.get("/api/keys/{name}")
     async def get_key(name: str) -> dict[str, Any]:
@@ -42,9 +39,9 @@ def keys_router(gatekeeper: Gatekeeper, office: KeyOffice, settings: HubSettings
         """Let it in no more."""
         return await office.revoke(name)
 
-    @router.get("/api/keys/{name}/usage", openapi_extra=_QUERY)
-    async def get_usage(name: str, request: Request) -> dict[str, Any]:
+    @router.get("/api/keys/{name}/usage")
+    async def get_usage(name: str, days: Days = 30) -> dict[str, Any]:
         """What it used on each of the last days, by model."""
-        return await office.usage(name, number_in(request, "days", default=30, most=MOST_DAYS))
+        return await office.usage(name, days)
 
     return router

@@ -1,34 +1,26 @@
 """`/api/requests…`: the requests of the whole grid."""
 
-from typing import Any
+from typing import Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 
 from common.types import RequestStatus
 from hub.access.gatekeeper import Gatekeeper
+from hub.api.admin.dead import Limit
 from hub.api.admin.door import admin_router
-from hub.api.admin.query import choice_in, number_in, query_of
-from hub.office.requests import OPEN, RequestDesk
-
-MOST = 1000
-_QUERY = query_of(
-    status={"type": "string", "enum": [*OPEN]},
-    model={"type": "string"},
-    limit={"type": "integer", "minimum": 1, "maximum": MOST, "default": 100},
-)
+from hub.office.requests import RequestDesk
 
 
 def requests_router(gatekeeper: Gatekeeper, desk: RequestDesk) -> APIRouter:
     """Routes about requests."""
     router = admin_router(gatekeeper, "requests")
 
-    @router.get("/api/requests", openapi_extra=_QUERY)
-    async def list_requests(request: Request) -> dict[str, Any]:
+    @router.get("/api/requests")
+    async def list_requests(
+        status: Literal["queued", "claimed", "streaming"] | None = None, model: str | None = None, limit: Limit = 100
+    ) -> dict[str, Any]:
         """Open requests, those that run first."""
-        status = choice_in(request, "status", OPEN)
-        limit = number_in(request, "limit", default=100, most=MOST)
-        wanted = None if status is None else RequestStatus(status)
-        return await desk.open_ones(wanted, request.query_params.get("model"), limit)
+        return await desk.open_ones(None if status is None else RequestStatus(status), model, limit)
 
     @router.get("/api/requests/{name}")
     async def get_request(name: str) -> dict[str, Any]:

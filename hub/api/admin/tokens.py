@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 
 from hub.access.gatekeeper import Gatekeeper
 from hub.api.admin.door import admin_router
-from hub.api.bodies import check_body, read_body
+from hub.api.bodies import read_checked
 from hub.api.openapi import documented
 from hub.office.tokens import TokenOffice, TokenWish
 from hub.settings import HubSettings
@@ -26,8 +26,8 @@ def tokens_router(gatekeeper: Gatekeeper, office: TokenOffice, settings: HubSett
     @router.post("/api/tokens", status_code=201, openapi_extra=documented(TokenWish))
     async def create_token(request: Request) -> dict[str, Any]:
         """Make a token; `token` is its secret, told this once, and `join` the line to start a provider with."""
-        body = await read_body(request, MAX_WISH_BYTES, settings.body_timeout_s)
-        return await office.create(check_body(TokenWish, body), str(request.base_url))
+        wish = await read_checked(request, TokenWish, MAX_WISH_BYTES, settings.body_timeout_s)
+        return await office.create(wish, str(request.base_url))
 
     @router.delete("/api/tokens/{name}")
     async def revoke_token(name: str) -> dict[str, Any]:

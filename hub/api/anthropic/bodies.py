@@ -1,27 +1,21 @@
 """The fields of Anthropic's request bodies that a hub looks at. All others travel unread."""
 
-from typing import Annotated, ClassVar
+from pydantic import StrictStr
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
-
-from hub.api.openai.bodies import ModelName, Objects, PositiveInt, Temperature, Texts
+from hub.api.fields import JobBody, Messages, Objects, PositiveInt, StreamableBody, Temperature, Texts
 
 
-class _Prompt(BaseModel):
+class _Prompt(JobBody):
     """What both bodies have."""
 
-    model_config = ConfigDict(extra="ignore")
-
-    model: ModelName
-    messages: Annotated[Objects, Field(min_length=1)]
+    messages: Messages
     system: StrictStr | Objects | None = None
     tools: Objects | None = None
 
 
-class MessageBody(_Prompt):
+class MessageBody(_Prompt, StreamableBody):
     """`POST /v1/messages`."""
 
-    stream: StrictBool | None = None
     max_tokens: PositiveInt | None = None
     """Anthropic asks for it; engines know how to do without."""
     temperature: Temperature | None = None
@@ -31,5 +25,3 @@ class MessageBody(_Prompt):
 
 class CountTokensBody(_Prompt):
     """`POST /v1/messages/count_tokens`."""
-
-    stream: ClassVar[None] = None

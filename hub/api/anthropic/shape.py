@@ -1,9 +1,10 @@
 """Anthropic's forms of errors and stream ends."""
 
+from typing import Any
+
 import orjson
 
-from common.types import ModelId
-from hub.api.sse import EVENT_STREAM, sse_comment
+from hub.api.sse import EventStreams
 from hub.errors import RequestFailed
 
 _TYPES = {
@@ -19,28 +20,20 @@ _TYPES = {
 """Its clients tell errors apart by these words; other 4xx are the request's own, other 5xx ours."""
 
 
-class AnthropicShape:
+class AnthropicShape(EventStreams):
     """`{"type": "error", "error": {type, message}, "request_id"}`; streams end with their last event."""
 
-    stream_type = EVENT_STREAM
     stream_end = b""
+    request_field = "request_id"
 
-    def error_body(self, error: RequestFailed, request_id: str = "") -> bytes:
+    def error_fields(self, error: RequestFailed) -> dict[str, Any]:
         """The error object."""
-        return orjson.dumps(_fields(error) | {"request_id": request_id or None})
+        otherwise = "invalid_request_error" if error.status < 500 else "api_error"
+        return {"type": "error", "error": {"type": _TYPES.get(error.status, otherwise), "message": error.message}}
 
     def error_event(self, error: RequestFailed) -> bytes:
         """The event `error`, which Anthropic's SDKs raise."""
-        return b"event: error\ndata: " + orjson.dumps(_fields(error)) + b"\n\n"
-
-    def keep_alive(self, said: str, model: ModelId) -> bytes:  # noqa: ARG002 - other APIs need it
-        """A comment, which every client of server-sent events passes over."""
-        return sse_comment(said)
-
-
-def _fields(error: RequestFailed) -> dict[str, object]:
-    otherwise = "invalid_request_error" if error.status < 500 else "api_error"
-    return {"type": "error", "error": {"type": _TYPES.get(error.status, otherwise), "message": error.message}}
+        return b"event: error\ndata: " + orjson.dumps(self.error_fields(error)) + b"\n\n"
 
 
 ANTHROPIC = AnthropicShape()

@@ -1,22 +1,20 @@
 """The fields of Ollama's request bodies that a hub looks at. All others travel unread."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import AliasChoices, BaseModel, Field, StrictStr
 
-ModelName = Annotated[StrictStr, Field(min_length=1, max_length=256)]
-# Lists stop at their first bad item: to gather a million of them would take the hub seconds.
-Texts = Annotated[list[StrictStr], Field(fail_fast=True)]
-Objects = Annotated[list[dict[str, Any]], Field(fail_fast=True)]
+from hub.api.fields import JobBody, ModelName, Objects, StreamableBody, Texts
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    model: ModelName
-    stream: StrictBool | None = None
+class _Body(StreamableBody):
     options: dict[str, Any] | None = None
     format: StrictStr | dict[str, Any] | None = None
+
+    @property
+    def wants_stream(self) -> bool:
+        """Unless it says that it doesn't."""
+        return self.stream is not False
 
 
 class ChatBody(_Body):
@@ -35,19 +33,13 @@ class GenerateBody(_Body):
     images: Texts | None = None
 
 
-class EmbedBody(BaseModel):
+class EmbedBody(JobBody):
     """`POST /api/embed`: a text or several; never streamed."""
 
-    model_config = ConfigDict(extra="ignore")
-
-    model: ModelName
-    stream: ClassVar[None] = None
     input: StrictStr | Texts | None = None
 
 
 class ShowBody(BaseModel):
     """`POST /api/show`; older clients say `name`."""
-
-    model_config = ConfigDict(extra="ignore")
 
     model: ModelName = Field(validation_alias=AliasChoices("model", "name"))

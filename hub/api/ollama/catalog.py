@@ -48,7 +48,7 @@ class Catalog:
         """All that a client may know of, by name, aliases included."""
         await self._read_reports()
         listed = sorted(self._view.names.listed(self._view.models).items())
-        return [self._known(name, model) for name, model in listed if caller.sees(name) or caller.sees(model)]
+        return [self._known(name, model) for name, model in listed if caller.sees(name, model)]
 
     async def find(self, caller: Caller, asked: ModelId) -> KnownModel:
         """One of them, under any of its names.
@@ -57,7 +57,7 @@ class Catalog:
             ModelNotFound: no live node serves it, or the client may not know.
         """
         model = self._view.names.find(asked, self._view.models)
-        if model is None or not (caller.sees(asked) or caller.sees(model)):
+        if model is None or not caller.sees(asked, model):
             raise ModelNotFound(f"model {asked!r} not found", param="model")
         await self._read_reports()
         return self._known(asked, model)

@@ -15,12 +15,12 @@ def ollama_inference_router(intake: Intake) -> APIRouter:
     @router.post("/api/chat", openapi_extra=documented(ChatBody), response_model=None)
     async def chat(request: Request) -> Response:
         """A chat, streamed unless the body says otherwise."""
-        return await intake.serve(request, ChatBody, OLLAMA_CHAT, streams_by_default=True)
+        return await intake.serve(request, ChatBody, OLLAMA_CHAT)
 
     @router.post("/api/generate", openapi_extra=documented(GenerateBody), response_model=None)
     async def generate(request: Request) -> Response:
         """An answer to a prompt, streamed unless the body says otherwise."""
-        return await intake.serve(request, GenerateBody, OLLAMA_GENERATE, streams_by_default=True)
+        return await intake.serve(request, GenerateBody, OLLAMA_GENERATE)
 
     @router.post("/api/embed", openapi_extra=documented(EmbedBody), response_model=None)
     async def embed(request: Request) -> Response:

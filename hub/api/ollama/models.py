@@ -9,11 +9,11 @@ from common import __version__
 from common.endpoints import Capability
 from common.types import ModelId
 from hub.access.gatekeeper import Gatekeeper
-from hub.api.bodies import check_body, read_body
+from hub.api.bodies import read_checked
 from hub.api.ollama.bodies import ShowBody
 from hub.api.ollama.catalog import Catalog, KnownModel
 from hub.api.openapi import documented
-from hub.errors import RequestFailed
+from hub.errors import Forbidden
 from hub.settings import HubSettings
 
 API_VERSION = "0.14.2"
@@ -57,8 +57,8 @@ def ollama_models_router(catalog: Catalog, gatekeeper: Gatekeeper, settings: Hub
     async def show(request: Request) -> dict[str, Any]:
         """What is known of one model."""
         caller = await gatekeeper.client(request.headers)
-        body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
-        model = await catalog.find(caller, ModelId(check_body(ShowBody, body).model))
+        wanted = await read_checked(request, ShowBody, settings.max_body_bytes, settings.body_timeout_s)
+        model = await catalog.find(caller, ModelId(wanted.model))
         nothing = {"license": "", "modelfile": "", "parameters": "", "template": "", "model_info": {}}
         return nothing | {
             "details": _details(),
@@ -68,11 +68,8 @@ def ollama_models_router(catalog: Catalog, gatekeeper: Gatekeeper, settings: Hub
 
     async def refuse(request: Request) -> None:
         await gatekeeper.client(request.headers)
-        raise RequestFailed(
-            "this grid does not let clients change its models: ask whoever runs its machines",
-            status=403,
-            code="models_are_fixed",
-            type="permission_error",
+        raise Forbidden(
+            "this grid does not let clients change its models: ask whoever runs its machines", code="models_are_fixed"
         )
 
     for name in _MANAGEMENT:

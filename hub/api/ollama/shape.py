@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from common.types import ModelId
+from hub.api.shape import Waiting
 from hub.errors import RequestFailed
 
 LINES = "application/x-ndjson"
@@ -20,23 +20,24 @@ class OllamaShape:
 
     stream_type = LINES
     stream_end = b""
+    request_field = ""
 
     def __init__(self, nothing: Mapping[str, Any]) -> None:
         self._nothing = nothing
         """How a line of this path says that there is nothing to say."""
 
-    def error_body(self, error: RequestFailed, request_id: str = "") -> bytes:  # noqa: ARG002 - has no room for it
+    def error_fields(self, error: RequestFailed) -> dict[str, Any]:
         """The sentence, which is all that this API's clients look at."""
-        return orjson.dumps({"error": error.message})
+        return {"error": error.message}
 
     def error_event(self, error: RequestFailed) -> bytes:
         """A line, which Ollama's clients raise as their ResponseError."""
-        return self.error_body(error) + b"\n"
+        return orjson.dumps(self.error_fields(error)) + b"\n"
 
-    def keep_alive(self, said: str, model: ModelId) -> bytes:  # noqa: ARG002 - an unknown field is no place for words
+    def keep_alive(self, waiting: Waiting) -> bytes:
         """A line without a word: this API has no comments, and its clients stumble over an empty line."""
         created_at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        return orjson.dumps({"model": model, "created_at": created_at, **self._nothing, "done": False}) + b"\n"
+        return orjson.dumps({"model": waiting.model, "created_at": created_at, **self._nothing, "done": False}) + b"\n"
 
 
 OLLAMA_CHAT = OllamaShape({"message": {"role": "assistant", "content": ""}})

@@ -28,7 +28,7 @@ def models_router(view: RegistryView, gatekeeper: Gatekeeper, names: ModelNames)
         caller = await gatekeeper.client(request.headers)
         for_anthropic = is_anthropic(request.headers)
         listed = sorted(names.listed(view.models).items())
-        seen = [(name, model) for name, model in listed if caller.sees(name) or caller.sees(model)]
+        seen = [(name, model) for name, model in listed if caller.sees(name, model)]
         models = [described(name, model, for_anthropic=for_anthropic) for name, model in seen]
         return list_models(models) if for_anthropic else {"object": "list", "data": models}
 
@@ -38,7 +38,7 @@ def models_router(view: RegistryView, gatekeeper: Gatekeeper, names: ModelNames)
         caller = await gatekeeper.client(request.headers)
         asked = ModelId(model)
         found = names.find(asked, view.models)
-        if found is None or not (caller.sees(asked) or caller.sees(found)):
+        if found is None or not caller.sees(asked, found):
             raise ModelNotFound(f"The model {model!r} does not exist: no live node serves it.", param="model")
         is_alias = names.listed(view.models).get(asked) == found
         return described(asked if is_alias else found, found, for_anthropic=is_anthropic(request.headers))

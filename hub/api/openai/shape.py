@@ -1,30 +1,27 @@
 """OpenAI's forms of errors and stream ends."""
 
+from typing import Any
+
 import orjson
 
-from common.types import ModelId
-from hub.api.sse import EVENT_STREAM, sse_comment
+from hub.api.sse import EventStreams
 from hub.errors import RequestFailed
 
 
-class OpenAIShape:
+class OpenAIShape(EventStreams):
     """`{"error": {message, type, param, code}}`; streams end with `data: [DONE]`, after an error too."""
 
-    stream_type = EVENT_STREAM
     stream_end = b"data: [DONE]\n\n"
+    request_field = ""
 
-    def error_body(self, error: RequestFailed, request_id: str = "") -> bytes:  # noqa: ARG002 - other APIs need it
+    def error_fields(self, error: RequestFailed) -> dict[str, Any]:
         """The error object."""
         fields = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
-        return orjson.dumps({"error": fields})
+        return {"error": fields}
 
     def error_event(self, error: RequestFailed) -> bytes:
         """The error object as a data event, which OpenAI's SDKs raise as APIError, then the end."""
-        return b"data: " + self.error_body(error) + b"\n\n" + self.stream_end
-
-    def keep_alive(self, said: str, model: ModelId) -> bytes:  # noqa: ARG002 - other APIs need it
-        """A comment, which every client of server-sent events passes over."""
-        return sse_comment(said)
+        return b"data: " + orjson.dumps(self.error_fields(error)) + b"\n\n" + self.stream_end
 
 
 class ResponsesShape(OpenAIShape):

@@ -3,11 +3,12 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from common.direct import DirectRefused
+from common.errors import DirectRefused
 from common.types import NodeId
 from hub.access.gatekeeper import Gatekeeper
 from hub.access.members import Members
-from hub.api.bodies import check_body, read_body
+from hub.api.bodies import read_checked
+from hub.api.openapi import documented
 from hub.api.provider.bodies import HmacQuestion
 from hub.direct.calls import DirectCalls
 from hub.errors import Unauthorized
@@ -21,18 +22,16 @@ def hmac_router(
 ) -> APIRouter:
     """The route that answers about HMACs; its 401 has a form of its own, all other errors have OpenAI's."""
     router = APIRouter(tags=["providers"])
-    schema = HmacQuestion.model_json_schema()
-    documented = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
-    @router.post("/api/provider/validate_hmac", openapi_extra=documented, response_model=None)
+    @router.post("/api/provider/validate_hmac", openapi_extra=documented(HmacQuestion), response_model=None)
     async def validate_hmac(request: Request) -> JSONResponse:
         """Whether an HMAC is good for a call, and was not used before."""
         try:
             token = await gatekeeper.provider(request.headers)
-            question = check_body(HmacQuestion, await read_body(request, MAX_QUESTION_BYTES, settings.body_timeout_s))
-            direct_calls.verify(question.call, question.hmac)
+            question = await read_checked(request, HmacQuestion, MAX_QUESTION_BYTES, settings.body_timeout_s)
+            nonce = direct_calls.verify(question.call, question.hmac)
             await members.check_own(NodeId(question.node), token)
-            await direct_calls.check(question.call, question.hmac)
+            await direct_calls.use(nonce)
         except Unauthorized as exc:
             return _refused(exc.code, exc.message)
         except DirectRefused as exc:

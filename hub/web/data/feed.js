@@ -35,6 +35,7 @@ export class Feed {
   stop() {
     this.#running?.abort();
     this.#running = null;
+    this.#wake();
   }
 
   async #follow(signal) {
@@ -56,7 +57,7 @@ export class Feed {
         return;
       }
       this.onStatus({ state: "reconnecting", error });
-      await this.#pause(pauseMs * (0.75 + Math.random() / 2), signal);
+      await this.#pause(pauseMs * (0.75 + Math.random() / 2));
       pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
     }
   }
@@ -97,14 +98,14 @@ export class Feed {
     }
   }
 
-  #pause(ms, signal) {
+  /** Wait, until somebody has reason to believe that it is worth another try. */
+  #pause(ms) {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, ms);
       this.#wake = () => {
         clearTimeout(timer);
         resolve();
       };
-      signal.addEventListener("abort", this.#wake, { once: true });
     });
   }
 }

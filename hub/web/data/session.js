@@ -4,19 +4,24 @@ const ADMIN_TOKEN = "ghub-admin-token";
 const API_KEY = "ghub-api-key";
 
 export class Session {
+  #adminToken = read(ADMIN_TOKEN);
+  #apiKey = read(API_KEY);
+
   get adminToken() {
-    return read(ADMIN_TOKEN);
+    return this.#adminToken;
   }
 
   set adminToken(token) {
+    this.#adminToken = token;
     write(ADMIN_TOKEN, token);
   }
 
   get apiKey() {
-    return read(API_KEY);
+    return this.#apiKey;
   }
 
   set apiKey(key) {
+    this.#apiKey = key;
     write(API_KEY, key);
   }
 

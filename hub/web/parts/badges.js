@@ -19,7 +19,7 @@ export function stateOf(node, words) {
 export class Bar {
   constructor(label) {
     this.fill = h("span", { class: "fill" });
-    this.text = h("span", { class: "amount" });
+    this.text = h("span");
     this.label = h("span", { class: "what" }, label);
     this.element = h(
       "span",

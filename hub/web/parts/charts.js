@@ -28,7 +28,7 @@ export class Chart {
     this.cursor = svg("line", { class: "cursor", y1: EDGE.top, y2: HEIGHT - EDGE.bottom, visibility: "hidden" });
     this.picture = svg(
       "svg",
-      { role: "img", "aria-labelledby": `${id}-title ${id}-desc`, height: HEIGHT, class: `chart ${kind}` },
+      { role: "img", "aria-labelledby": `${id}-title ${id}-desc`, height: HEIGHT, class: "chart" },
       this.pictureTitle,
       this.description,
       this.drawing,
@@ -174,7 +174,7 @@ export class Chart {
     const values = this.series.map((one, place) =>
       h("span", { class: `key ${one.class}` }, `${one.label} ${this.#value(of.values[place])}`),
     );
-    this.readout.replaceChildren(...(point ? [h("span", { class: "at" }, this.label(of.at))] : []), ...values);
+    this.readout.replaceChildren(...(point ? [h("span", {}, this.label(of.at))] : []), ...values);
   }
 
   #value(value) {

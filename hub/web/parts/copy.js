@@ -7,7 +7,7 @@ const SAID_MS = 2_000;
 /** A box with a line in it; `label` names it for those who can't see it. */
 export function copyBox(text, label) {
   const line = h("code", { tabindex: 0, role: "textbox", "aria-readonly": "true", "aria-label": label }, text);
-  const button = h("button", { type: "button", class: "copy" }, "Copy");
+  const button = h("button", { type: "button" }, "Copy");
   button.addEventListener("click", async () => {
     setText(button, (await copied(text, line)) ? "Copied" : "Press Ctrl+C");
     setTimeout(() => setText(button, "Copy"), SAID_MS);

@@ -4,18 +4,17 @@ import { h } from "./dom.js";
 
 let opened = 0;
 
-/** Show a dialog with this title; `fill(dialog)` gives its content. It is gone from the document when closed. */
-export function openDialog(title, fill, { class: name = "", onClose = () => {} } = {}) {
+/** Show a dialog with this title and content. It is gone from the document when closed. */
+export function openDialog(title, content, { class: name = "", onClose = () => {} } = {}) {
   opened += 1;
   const id = `dialog-${opened}`;
   const close = h(
     "button",
-    { type: "button", class: "quiet close", "aria-label": "Close", on: { click: () => dialog.close() } },
+    { type: "button", class: "quiet", "aria-label": "Close", on: { click: () => dialog.close() } },
     "Close",
   );
   const head = h("header", {}, h("h2", { id }, title), close);
-  const dialog = h("dialog", { "aria-labelledby": id, class: name }, head);
-  dialog.append(...[fill(dialog)].flat());
+  const dialog = h("dialog", { "aria-labelledby": id, class: name }, head, content);
   dialog.addEventListener("close", () => {
     dialog.remove();
     onClose();
@@ -42,6 +41,6 @@ export function confirmed(title, text, doIt) {
         h("button", { type: "button", class: "danger", on: { click: () => say(true) } }, doIt),
       ),
     ];
-    const dialog = openDialog(title, () => content, { class: "small", onClose: () => resolve(isSure) });
+    const dialog = openDialog(title, content, { class: "small", onClose: () => resolve(isSure) });
   });
 }

@@ -21,8 +21,8 @@ export function setText(node, text) {
 }
 
 /** A name that somebody else chose: its writing direction stays its own. */
-export function named(name, attributes = {}) {
-  return h("bdi", { class: "name", ...attributes }, name);
+export function named(name) {
+  return h("bdi", { class: "name" }, name);
 }
 
 function filled(element, attributes, children) {

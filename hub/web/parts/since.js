@@ -5,7 +5,7 @@ import { h, setText } from "./dom.js";
 
 /** A text that tells how long ago `at` was (Unix ms on the broker's clock). */
 export function since(at, now) {
-  return h("span", { class: "since", data: { since: at } }, duration(now - at));
+  return h("span", { data: { since: at } }, duration(now - at));
 }
 
 /** Bring those within an element up to date. */

@@ -23,13 +23,13 @@ export function say(text, { isError = false } = {}) {
 
 /** Do something the hub may refuse; undefined if it did, which is said. `button` can't be pressed meanwhile. */
 export async function attempt(button, action) {
-  if (button) button.disabled = true;
+  button.disabled = true;
   try {
     return await action();
   } catch (error) {
     say(error.message, { isError: true });
     return undefined;
   } finally {
-    if (button) button.disabled = false;
+    button.disabled = false;
   }
 }

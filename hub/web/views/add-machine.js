@@ -3,27 +3,16 @@
 import { copyBox } from "../parts/copy.js";
 import { openDialog } from "../parts/dialog.js";
 import { h, named } from "../parts/dom.js";
+import { nameField } from "../parts/fields.js";
 import { attempt } from "../parts/toasts.js";
 import { counted } from "../words/format.js";
 import { stateInWords } from "../words/reasons.js";
 
-const NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}";
-
 export function addMachine({ store, api }) {
   let watch = null;
-  openDialog("Add a machine", () => nameForm(), { class: "wide", onClose: () => clearInterval(watch) });
+  openDialog("Add a machine", nameForm(), { class: "wide", onClose: () => clearInterval(watch) });
 
   function nameForm() {
-    const name = h("input", {
-      id: "machine",
-      name: "machine",
-      required: true,
-      autofocus: true,
-      autocomplete: "off",
-      maxlength: 64,
-      pattern: NAME_PATTERN,
-      "aria-describedby": "machine-hint",
-    });
     const make = h("button", { type: "submit", class: "main" }, "Make the line");
     const form = h(
       "form",
@@ -33,24 +22,18 @@ export function addMachine({ store, api }) {
         {},
         "A machine with an inference engine joins with one line. It dials out to this hub and to the broker; nobody needs to reach it.",
       ),
-      h("label", { for: "machine" }, "A name for its token"),
-      name,
-      h(
-        "p",
-        { class: "hint", id: "machine-hint" },
-        "Letters, digits, dot, dash and underscore. By this name Keys & usage shows it, and revokes it.",
-      ),
+      nameField("machine", "A name for its token", "By this name Keys & usage shows it, and revokes it."),
       h("div", { class: "buttons" }, make),
     );
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
-      const token = await attempt(make, () => api.post("/api/tokens", { name: name.value.trim() }));
+      const token = await attempt(make, () => api.post("/api/tokens", { name: new FormData(form).get("name").trim() }));
       if (token) form.replaceWith(...line(token));
     });
     return form;
   }
 
-  function line({ join, join_env: joinEnv, hub_url: hubUrl, name }) {
+  function line({ join, join_env: joinEnv, hub_url: hubUrl, is_reachable: isReachable, name }) {
     const before = new Set(Object.keys(store.state.nodes));
     const came = h("ul", { class: "came", "aria-live": "polite" });
     const waiting = h("p", { class: "waiting" }, h("span", { class: "pulse" }), "Waiting for the machine …");
@@ -75,7 +58,7 @@ export function addMachine({ store, api }) {
     return [
       h("p", {}, "Run this on the machine. The token ", named(name), " is shown this once."),
       box,
-      isLoopback(hubUrl) &&
+      !isReachable &&
         h(
           "p",
           { class: "notice warn" },
@@ -97,17 +80,5 @@ export function addMachine({ store, api }) {
       waiting,
       came,
     ].filter(Boolean);
-  }
-}
-
-/** Whether a URL leads to the machine that follows it. */
-export function isLoopback(url) {
-  try {
-    const { hostname } = new URL(url);
-    return (
-      hostname === "localhost" || hostname.endsWith(".localhost") || hostname === "[::1]" || hostname.startsWith("127.")
-    );
-  } catch {
-    return false;
   }
 }

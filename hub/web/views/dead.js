@@ -1,8 +1,9 @@
 // Jobs that were refused, or failed on every attempt.
 
 import { below } from "../data/api.js";
+import { name } from "../parts/columns.js";
 import { confirmed } from "../parts/dialog.js";
-import { h, named } from "../parts/dom.js";
+import { h } from "../parts/dom.js";
 import { loading } from "../parts/loading.js";
 import { drawn, KeyedTable } from "../parts/table.js";
 import { attempt, say } from "../parts/toasts.js";
@@ -19,44 +20,7 @@ export function deadView({ api }) {
       h("h2", {}, "No dead jobs"),
       h("p", {}, "A job that fails on every attempt, or that a provider refuses, is kept here for seven days."),
     ],
-    columns: [
-      {
-        id: "request",
-        label: "Request",
-        of: (job) => job.request ?? job.id,
-        make: drawn((id) => h("code", { class: "id", title: id }, shortId(id))),
-      },
-      { id: "at", label: "Died", of: (job) => moment(job.at), sort: (job) => job.at ?? 0, isMostFirst: true },
-      {
-        id: "model",
-        label: "Model",
-        of: (job) => job.model ?? "–",
-        sort: (job) => job.model,
-        make: drawn((model) => named(model)),
-      },
-      {
-        id: "reason",
-        label: "Reason",
-        of: (job) => `${job.code}\n${job.reason}`,
-        sort: (job) => job.code,
-        make: drawn((_, job) => [h("code", {}, job.code ?? "–"), h("span", { class: "why" }, job.reason ?? "")]),
-      },
-      {
-        id: "attempt",
-        label: "Attempts",
-        kind: "num",
-        of: (job) => whole(job.attempt),
-        sort: (job) => job.attempt ?? 0,
-        isMostFirst: true,
-      },
-      {
-        id: "actions",
-        label: "Actions",
-        kind: "actions",
-        of: (job) => `${job.is_retryable} ${job.retried_as ?? ""}`,
-        make: drawn((_, job) => [retryButton(job), dropButton(job)]),
-      },
-    ],
+    columns: columns(api, load),
   });
   const { failed, load: ask } = loading(async () => {
     ({ dead: jobs } = await api.get("/api/dead?limit=200"));
@@ -73,30 +37,6 @@ export function deadView({ api }) {
     if (told) say(`${counted(told.dropped, "dead job")} dropped.`);
     await load();
   });
-
-  function retryButton(job) {
-    if (job.retried_as) return h("span", { class: "muted" }, `retried as ${shortId(job.retried_as)}`);
-    if (!job.is_retryable) return h("span", { class: "muted" }, "can't be retried");
-    const button = h("button", { type: "button", "aria-label": `Retry ${job.id}` }, "Retry");
-    button.addEventListener("click", async () => {
-      const told = await attempt(button, () => api.post(`${below("/api/dead", job.id)}/retry`));
-      if (told) say(`The job runs again as request ${shortId(told.request)}.`);
-      await load();
-    });
-    return button;
-  }
-
-  function dropButton(job) {
-    const button = h("button", { type: "button", class: "danger", "aria-label": `Drop ${job.id}` }, "Drop");
-    button.addEventListener("click", async () => {
-      const isSure = await confirmed("Drop this dead job?", "It and what was asked in it will be gone.", "Drop it");
-      if (!isSure) return;
-      const told = await attempt(button, () => api.delete(below("/api/dead", job.id)));
-      if (told) say("The dead job is gone.");
-      await load();
-    });
-    return button;
-  }
 
   async function load() {
     if (asking) return;
@@ -131,4 +71,63 @@ export function deadView({ api }) {
       seenTotal = totals.dead;
     },
   };
+}
+
+function columns(api, onDone) {
+  return [
+    {
+      id: "request",
+      label: "Request",
+      of: (job) => job.request ?? job.id,
+      make: drawn((id) => h("code", { class: "id", title: id }, shortId(id))),
+    },
+    { id: "at", label: "Died", of: (job) => moment(job.at), sort: (job) => job.at ?? 0, isMostFirst: true },
+    name("model", "Model"),
+    {
+      id: "reason",
+      label: "Reason",
+      of: (job) => `${job.code}\n${job.reason}`,
+      sort: (job) => job.code,
+      make: drawn((_, job) => [h("code", {}, job.code ?? "–"), h("span", { class: "why" }, job.reason ?? "")]),
+    },
+    {
+      id: "attempt",
+      label: "Attempts",
+      kind: "num",
+      of: (job) => whole(job.attempt),
+      sort: (job) => job.attempt ?? 0,
+      isMostFirst: true,
+    },
+    {
+      id: "actions",
+      label: "Actions",
+      kind: "actions",
+      of: (job) => `${job.is_retryable} ${job.retried_as ?? ""}`,
+      make: drawn((_, job) => [retryButton(api, job, onDone), dropButton(api, job, onDone)]),
+    },
+  ];
+}
+
+function retryButton(api, job, onDone) {
+  if (job.retried_as) return h("span", { class: "muted" }, `retried as ${shortId(job.retried_as)}`);
+  if (!job.is_retryable) return h("span", { class: "muted" }, "can't be retried");
+  const button = h("button", { type: "button", "aria-label": `Retry ${job.id}` }, "Retry");
+  button.addEventListener("click", async () => {
+    const told = await attempt(button, () => api.post(`${below("/api/dead", job.id)}/retry`));
+    if (told) say(`The job runs again as request ${shortId(told.request)}.`);
+    await onDone();
+  });
+  return button;
+}
+
+function dropButton(api, job, onDone) {
+  const button = h("button", { type: "button", class: "danger", "aria-label": `Drop ${job.id}` }, "Drop");
+  button.addEventListener("click", async () => {
+    const isSure = await confirmed("Drop this dead job?", "It and what was asked in it will be gone.", "Drop it");
+    if (!isSure) return;
+    const told = await attempt(button, () => api.delete(below("/api/dead", job.id)));
+    if (told) say("The dead job is gone.");
+    await onDone();
+  });
+  return button;
 }

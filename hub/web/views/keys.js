@@ -13,13 +13,6 @@ import { whyButton } from "./why.js";
 export function keysView({ store, api }) {
   const tokens = tokensPart(api);
   const usage = usagePart(api);
-  const limit = (id, label) => ({
-    id,
-    label,
-    kind: "num",
-    of: (key) => (key[id] ? whole(key[id]) : "no limit"),
-    sort: (key) => key[id] ?? Infinity,
-  });
   const table = new KeyedTable({
     caption: "API keys",
     sortBy: "name",
@@ -33,45 +26,7 @@ export function keysView({ store, api }) {
         ".",
       ),
     ],
-    columns: [
-      {
-        id: "name",
-        label: "Name",
-        of: (key) => key.name,
-        sort: (key) => key.name,
-        make: drawn((name, key) => [named(name), h("code", { class: "under" }, key.id)]),
-      },
-      {
-        id: "models",
-        label: "Models",
-        of: (key) => (key.models ?? []).join(", ") || "all",
-        make: drawn((models) => named(models)),
-      },
-      { id: "lane", label: "Lane", of: (key) => key.lane, sort: (key) => key.lane },
-      limit("rpm", "Requests/min"),
-      limit("tpm", "Tokens/min"),
-      limit("concurrency", "At once"),
-      {
-        id: "expires",
-        label: "Expires",
-        of: (key) => expiry(key, store.now()),
-        sort: (key) => key.expires_at ?? Infinity,
-      },
-      {
-        id: "created",
-        label: "Created",
-        of: (key) => moment(key.created_at),
-        sort: (key) => key.created_at ?? 0,
-        isMostFirst: true,
-      },
-      {
-        id: "actions",
-        label: "Actions",
-        kind: "actions",
-        of: (key) => key.id,
-        make: drawn((_, key) => [whyButton(api, key.id), revoking(key)]),
-      },
-    ],
+    columns: columns({ store, api, onRevoked: () => load() }),
   });
   const { failed, load } = loading(async () => {
     const { keys } = await api.get("/api/keys");
@@ -82,18 +37,6 @@ export function keysView({ store, api }) {
     { type: "button", class: "main", on: { click: () => newKey({ api, onMade: load }) } },
     "Create a key",
   );
-
-  function revoking({ id, name }) {
-    return revokeButton({
-      api,
-      kind: "key",
-      path: "/api/keys",
-      id,
-      name,
-      consequence: "It lets nobody in any more, and what waits or runs of it ends within two seconds.",
-      onDone: load,
-    });
-  }
 
   return {
     title: "Keys & usage",
@@ -116,6 +59,68 @@ export function keysView({ store, api }) {
       usage.load();
     },
     update() {},
+  };
+}
+
+function columns({ store, api, onRevoked }) {
+  const revoking = ({ id, name }) =>
+    revokeButton({
+      api,
+      kind: "key",
+      path: "/api/keys",
+      id,
+      name,
+      consequence: "It lets nobody in any more, and what waits or runs of it ends within two seconds.",
+      onDone: onRevoked,
+    });
+  return [
+    {
+      id: "name",
+      label: "Name",
+      of: (key) => key.name,
+      sort: (key) => key.name,
+      make: drawn((name, key) => [named(name), h("code", { class: "under" }, key.id)]),
+    },
+    {
+      id: "models",
+      label: "Models",
+      of: (key) => (key.models ?? []).join(", ") || "all",
+      make: drawn((models) => named(models)),
+    },
+    { id: "lane", label: "Lane", of: (key) => key.lane, sort: (key) => key.lane },
+    limit("rpm", "Requests/min"),
+    limit("tpm", "Tokens/min"),
+    limit("concurrency", "At once"),
+    {
+      id: "expires",
+      label: "Expires",
+      of: (key) => expiry(key, store.now()),
+      sort: (key) => key.expires_at ?? Infinity,
+    },
+    {
+      id: "created",
+      label: "Created",
+      of: (key) => moment(key.created_at),
+      sort: (key) => key.created_at ?? 0,
+      isMostFirst: true,
+    },
+    {
+      id: "actions",
+      label: "Actions",
+      kind: "actions",
+      of: (key) => key.id,
+      make: drawn((_, key) => [whyButton(api, key.id), revoking(key)]),
+    },
+  ];
+}
+
+function limit(id, label) {
+  return {
+    id,
+    label,
+    kind: "num",
+    of: (key) => (key[id] ? whole(key[id]) : "no limit"),
+    sort: (key) => key[id] ?? Infinity,
   };
 }
 

@@ -1,22 +1,14 @@
 // Every model: who serves it, where it is loaded, and what waits for it.
 
 import { badge } from "../parts/badges.js";
+import { amount, name } from "../parts/columns.js";
 import { h, named } from "../parts/dom.js";
 import { drawn, KeyedTable } from "../parts/table.js";
-import { whole } from "../words/format.js";
 import { whyButton } from "./why.js";
 
 const MOST_NAMED = 6;
 
 export function modelsView({ api }) {
-  const amount = (id, label) => ({
-    id,
-    label,
-    kind: "num",
-    of: (model) => whole(model[id] ?? 0),
-    sort: (model) => model[id] ?? 0,
-    isMostFirst: true,
-  });
   const table = new KeyedTable({
     caption: "Models",
     sortBy: "model",
@@ -31,7 +23,7 @@ export function modelsView({ api }) {
       ),
     ],
     columns: [
-      { id: "model", label: "Model", of: (_, key) => key, sort: (_, key) => key, make: drawn((key) => named(key)) },
+      name("model", "Model", (_, key) => key),
       { id: "state", label: "State", of: stateOf, sort: stateOf, make: drawn((state) => badge(...WORDS[state])) },
       {
         id: "loaded",

@@ -3,9 +3,9 @@
 import { copyBox } from "../parts/copy.js";
 import { openDialog } from "../parts/dialog.js";
 import { h, named } from "../parts/dom.js";
+import { field, nameField } from "../parts/fields.js";
 import { attempt } from "../parts/toasts.js";
 
-const NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}";
 const LIMITS = [
   ["rpm", "Requests a minute"],
   ["tpm", "Tokens a minute"],
@@ -14,50 +14,21 @@ const LIMITS = [
 
 /** Ask for a key in a dialog; `onMade` is called once there is one. */
 export function newKey({ api, onMade }) {
-  function field(id, label, attributes = {}, hint = "") {
-    const hintId = hint ? `key-${id}-hint` : null;
-    const input = h("input", {
-      id: `key-${id}`,
-      name: id,
-      autocomplete: "off",
-      "aria-describedby": hintId,
-      ...attributes,
-    });
-    return h(
-      "div",
-      { class: "field" },
-      h("label", { for: `key-${id}` }, label),
-      input,
-      hint && h("p", { class: "hint", id: hintId }, hint),
-    );
-  }
+  const text = (id, label, attributes, hint) =>
+    field(label, h("input", { id: `key-${id}`, name: id, autocomplete: "off", ...attributes }), hint);
+  const lanes = ["interactive", "batch"].map((lane) => h("option", { value: lane }, lane));
 
   const create = h("button", { type: "submit", class: "main" }, "Create");
   const form = h(
     "form",
     { class: "fields" },
-    field(
-      "name",
-      "Name",
-      { required: true, autofocus: true, maxlength: 64, pattern: NAME_PATTERN },
-      "Letters, digits, dot, dash and underscore.",
-    ),
-    field("models", "Models", { placeholder: "all" }, "Names or patterns such as llama*, with commas between."),
+    nameField("key-name", "Name"),
+    text("models", "Models", { placeholder: "all" }, "Names or patterns such as llama*, with commas between."),
     LIMITS.map(([id, label]) =>
-      field(id, label, { type: "number", min: 1, step: 1, inputmode: "numeric", placeholder: "no limit" }),
+      text(id, label, { type: "number", min: 1, step: 1, inputmode: "numeric", placeholder: "no limit" }),
     ),
-    h(
-      "div",
-      { class: "field" },
-      h("label", { for: "key-lane" }, "Most urgent lane"),
-      h(
-        "select",
-        { id: "key-lane", name: "lane" },
-        h("option", { value: "interactive" }, "interactive"),
-        h("option", { value: "batch" }, "batch"),
-      ),
-    ),
-    field(
+    field("Most urgent lane", h("select", { id: "key-lane", name: "lane" }, lanes)),
+    text(
       "expires",
       "Expires",
       { placeholder: "never", maxlength: 64 },
@@ -65,7 +36,7 @@ export function newKey({ api, onMade }) {
     ),
     h("div", { class: "buttons" }, create),
   );
-  const dialog = openDialog("Create a key", () => form);
+  const dialog = openDialog("Create a key", form);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const made = await attempt(create, () => api.post("/api/keys", wish(new FormData(form))));

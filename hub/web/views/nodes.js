@@ -2,11 +2,11 @@
 
 import { below } from "../data/api.js";
 import { stateOf } from "../parts/badges.js";
-import { h, named } from "../parts/dom.js";
+import { h, named, setText } from "../parts/dom.js";
 import { gpuCell } from "../parts/gpus.js";
 import { drawn, KeyedTable } from "../parts/table.js";
 import { attempt, say } from "../parts/toasts.js";
-import { reasonsInWords } from "../words/reasons.js";
+import { reasonsInWords, STATES } from "../words/reasons.js";
 import { addMachine } from "./add-machine.js";
 import { firstSteps } from "./first-steps.js";
 import { whyButton } from "./why.js";
@@ -16,79 +16,100 @@ const ORDERS = {
   pause: "takes no more work until it is told to resume",
   resume: "may take work again",
 };
-const STATES = ["idle", "busy", "draining", "paused"];
 const ALL = "all";
+const ORDER = [...STATES.keys()];
 
 export function nodesView({ store, api }) {
   let runsByNode = new Map();
-  let words = {};
   const table = new KeyedTable({
     caption: "Nodes",
     class: "nodes",
     sortBy: "node",
     empty: firstSteps(),
-    columns: [
-      {
-        id: "node",
-        label: "Node",
-        of: nodeLine,
-        sort: (_, key) => key,
-        make: drawn((_, node, key) => nameOf(node, key, store.state.hub.version)),
-      },
-      {
-        id: "state",
-        label: "State",
-        of: (node) => `${node.state} ${node.reasons}`,
-        sort: (node) => STATES.indexOf(node.state),
-        make: drawn((_, node) => stateOf(node, words)),
-      },
-      {
-        id: "gpus",
-        label: "GPUs",
-        of: (node) => node.gpus,
-        sort: (node) => mostUsed(node),
-        isMostFirst: true,
-        make: gpuCell,
-      },
-      {
-        id: "models",
-        label: "Models",
-        of: (node) => JSON.stringify([node.models, node.loaded]),
-        sort: (node) => (node.models ?? []).length,
-        isMostFirst: true,
-        make: drawn((_, node) => modelsOf(node)),
-      },
-      {
-        id: "slots",
-        label: "Runs",
-        of: (node, key) => `${node.running ?? 0}/${node.slots ?? 0} ${runsByNode.get(key) ?? ""}`,
-        sort: (node) => node.running ?? 0,
-        isMostFirst: true,
-        make: drawn((_, node, key) => runsOf(node, runsByNode.get(key))),
-      },
-      {
-        id: "actions",
-        label: "Actions",
-        kind: "actions",
-        of: ordersFor,
-        make: drawn((orders, _, key) => [
-          whyButton(api, key),
-          ...orders.split(" ").map((order) => orderButton(order, key)),
-        ]),
-      },
-    ],
+    columns: columns({ store, api, runsAt: (node) => runsByNode.get(node) }),
   });
+  const filter = nodeFilter(table, store);
+  const add = h(
+    "button",
+    { type: "button", class: "main", on: { click: () => addMachine({ store, api }) } },
+    "Add a machine",
+  );
+  return {
+    title: "Nodes",
+    element: h("div", { class: "stack" }, h("div", { class: "toolbar" }, filter.elements, add), table.element),
+    update(grid) {
+      runsByNode = runs(grid.running);
+      table.render(Object.entries(grid.nodes));
+      filter.count();
+    },
+  };
+}
 
-  function orderButton(order, node) {
-    const label = order[0].toUpperCase() + order.slice(1);
-    const button = h("button", { type: "button", "aria-label": `${label} ${node}` }, label);
-    button.addEventListener("click", async () => {
-      const told = await attempt(button, () => api.post(`${below("/api/nodes", node)}/${order}`));
-      if (told) say(`${node} was told to ${order}: it ${ORDERS[order]}.`);
-    });
-    return button;
-  }
+function columns({ store, api, runsAt }) {
+  return [
+    {
+      id: "node",
+      label: "Node",
+      of: nodeLine,
+      sort: (_, key) => key,
+      make: drawn((_, node, key) => nameOf(node, key, store.state.hub.version)),
+    },
+    {
+      id: "state",
+      label: "State",
+      of: (node) => `${node.state} ${node.reasons}`,
+      sort: (node) => ORDER.indexOf(node.state),
+      make: drawn((_, node) => stateOf(node, store.state.words)),
+    },
+    {
+      id: "gpus",
+      label: "GPUs",
+      of: (node) => node.gpus,
+      sort: (node) => mostUsed(node),
+      isMostFirst: true,
+      make: gpuCell,
+    },
+    {
+      id: "models",
+      label: "Models",
+      of: (node) => JSON.stringify([node.models, node.loaded]),
+      sort: (node) => (node.models ?? []).length,
+      isMostFirst: true,
+      make: drawn((_, node) => modelsOf(node)),
+    },
+    {
+      id: "slots",
+      label: "Runs",
+      of: (node, key) => `${node.running ?? 0}/${node.slots ?? 0} ${runsAt(key) ?? ""}`,
+      sort: (node) => node.running ?? 0,
+      isMostFirst: true,
+      make: drawn((_, node, key) => runsOf(node, runsAt(key))),
+    },
+    {
+      id: "actions",
+      label: "Actions",
+      kind: "actions",
+      of: ordersFor,
+      make: drawn((orders, _, key) => [
+        whyButton(api, key),
+        ...orders.split(" ").map((order) => orderButton(api, order, key)),
+      ]),
+    },
+  ];
+}
 
+function orderButton(api, order, node) {
+  const label = order[0].toUpperCase() + order.slice(1);
+  const button = h("button", { type: "button", "aria-label": `${label} ${node}` }, label);
+  button.addEventListener("click", async () => {
+    const told = await attempt(button, () => api.post(`${below("/api/nodes", node)}/${order}`));
+    if (told) say(`${node} was told to ${order}: it ${ORDERS[order]}.`);
+  });
+  return button;
+}
+
+/** What chooses the rows of the table, and their order where it has no heads; `count()` tells how many it leaves. */
+function nodeFilter(table, store) {
   const text = h("input", {
     type: "search",
     id: "node-filter",
@@ -98,7 +119,7 @@ export function nodesView({ store, api }) {
   const state = h(
     "select",
     { id: "node-state" },
-    [ALL, ...STATES].map((one) => h("option", { value: one }, one === ALL ? "All states" : one)),
+    [ALL, ...ORDER].map((one) => h("option", { value: one }, one === ALL ? "All states" : one)),
   );
   const order = h(
     "select",
@@ -106,16 +127,12 @@ export function nodesView({ store, api }) {
     table.columns.filter((column) => column.sort).map(({ id, label }) => h("option", { value: id }, label)),
   );
   const shown = h("p", { class: "muted shown", role: "status" });
-  const add = h(
-    "button",
-    { type: "button", class: "main", on: { click: () => addMachine({ store, api }) } },
-    "Add a machine",
-  );
 
   function filter() {
     const wanted = text.value.trim().toLowerCase();
     table.accepts = (node, key) =>
-      (state.value === ALL || node.state === state.value) && (!wanted || wordsOf(node, key, words).includes(wanted));
+      (state.value === ALL || node.state === state.value) &&
+      (!wanted || wordsOf(node, key, store.state.words).includes(wanted));
     table.refresh();
     count();
   }
@@ -123,40 +140,20 @@ export function nodesView({ store, api }) {
   function count() {
     const all = Object.keys(store.state.nodes).length;
     const some = table.body.children.length;
-    const said = some === all ? "" : `${some} of ${all} nodes`;
-    if (shown.textContent !== said) shown.textContent = said;
+    setText(shown, some === all ? "" : `${some} of ${all} nodes`);
   }
 
   text.addEventListener("input", filter);
   state.addEventListener("change", filter);
   order.addEventListener("change", () => table.sort(order.value));
-
-  return {
-    title: "Nodes",
-    element: h(
-      "div",
-      { class: "stack" },
-      h(
-        "div",
-        { class: "toolbar" },
-        h("label", { for: "node-filter", class: "unseen" }, "Filter nodes"),
-        text,
-        h("label", { for: "node-state", class: "unseen" }, "State"),
-        state,
-        h("label", { for: "node-sort", class: "unseen" }, "Sort by"),
-        h("span", { class: "only-narrow" }, order),
-        shown,
-        add,
-      ),
-      table.element,
-    ),
-    update(grid) {
-      runsByNode = runs(grid.running);
-      words = grid.words;
-      table.render(Object.entries(grid.nodes));
-      count();
-    },
-  };
+  const label = (input, said) => h("label", { for: input.id, class: "unseen" }, said);
+  const elements = [
+    [label(text, "Filter nodes"), text],
+    [label(state, "State"), state],
+    [label(order, "Sort by"), h("span", { class: "only-narrow" }, order)],
+    shown,
+  ];
+  return { elements, count };
 }
 
 /** Node → what it runs, as "smollm2:135m ×2". */
@@ -203,10 +200,7 @@ function modelsOf({ models = [], loaded = [] }) {
 }
 
 function runsOf({ running = 0, slots = 0 }, what) {
-  return [
-    h("span", { class: "amount" }, `${running} of ${slots}`),
-    what ? h("span", { class: "under" }, named(what)) : null,
-  ];
+  return [h("span", {}, `${running} of ${slots}`), what ? h("span", { class: "under" }, named(what)) : null];
 }
 
 function ordersFor({ state, reasons = [] }) {

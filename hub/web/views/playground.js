@@ -2,6 +2,7 @@
 
 import { ApiError } from "../data/api.js";
 import { h, setText } from "../parts/dom.js";
+import { field } from "../parts/fields.js";
 import { latency, rate } from "../words/format.js";
 import { speed, streamChat } from "./chat.js";
 import { transcript } from "./transcript.js";
@@ -17,6 +18,67 @@ const HINTS = new Map([
 export function playgroundView({ session }) {
   let history = [];
   let stopper = null;
+  const wishes = settings(session);
+  const figures = h("p", { class: "figures", role: "status" });
+  const log = transcript();
+  const writing = composer({ onSend: ask, onStop: () => stopper?.abort(), onClear: forget });
+  const none = h("p", { class: "notice" }, "No model is served yet: add a machine first.");
+
+  function forget() {
+    stopper?.abort();
+    history = [];
+    log.clear();
+    setText(figures, "");
+  }
+
+  async function ask(said) {
+    const conversation = history;
+    conversation.push({ role: "user", content: said });
+    log.user(said);
+    const answer = log.answer(wishes.body().model);
+    stopper = new AbortController();
+    writing.toggle(true);
+    setText(figures, "Asking …");
+    let text = "";
+    try {
+      const result = await streamChat({
+        body: { ...wishes.body(), messages: [...conversation] },
+        apiKey: wishes.apiKey(),
+        signal: stopper.signal,
+        onNote: (note) => setText(figures, note),
+        onThought: answer.think,
+        onText: (piece) => {
+          if (!text) setText(figures, "Streaming …");
+          text += piece;
+          answer.write(piece);
+        },
+      });
+      setText(figures, summary(result));
+    } catch (error) {
+      setText(figures, stopper.signal.aborted ? "Stopped." : "");
+      if (!stopper.signal.aborted) answer.fail(inWords(error));
+    } finally {
+      stopper = null;
+      answer.end();
+      writing.toggle(false);
+      if (text) conversation.push({ role: "assistant", content: text });
+      else conversation.pop();
+    }
+  }
+
+  return {
+    title: "Playground",
+    element: h("div", { class: "playground" }, wishes.element, none, log.element, figures, writing.element),
+    update({ models, hub }) {
+      wishes.list(Object.keys(models).sort(), hub.needs_keys);
+      none.hidden = Object.keys(models).length > 0;
+      writing.allow(none.hidden);
+    },
+  };
+}
+
+/** What an answer is asked with: `body()` and `apiKey()` tell it. */
+function settings(session) {
   const model = h("select", { id: "play-model", required: true });
   const maxTokens = h("input", {
     id: "play-max",
@@ -37,6 +99,37 @@ export function playgroundView({ session }) {
   });
   const apiKey = h("input", { id: "play-key", type: "password", autocomplete: "off", value: session.apiKey });
   const keyField = field("API key", apiKey);
+  apiKey.addEventListener("change", () => (session.apiKey = apiKey.value.trim()));
+  return {
+    element: h(
+      "form",
+      { class: "settings", on: { submit: (event) => event.preventDefault() } },
+      field("Model", model),
+      field("Most tokens", maxTokens),
+      field("Temperature", temperature),
+      keyField,
+    ),
+    body() {
+      const limit = Number(maxTokens.value);
+      return {
+        model: model.value,
+        ...(limit > 0 ? { max_tokens: limit } : {}),
+        ...(temperature.value === "" ? {} : { temperature: Number(temperature.value) }),
+      };
+    },
+    apiKey: () => (keyField.hidden ? "" : apiKey.value.trim()),
+    list(names, needsKeys) {
+      keyField.hidden = !needsKeys;
+      if (names.join("\n") === [...model.options].map((option) => option.value).join("\n")) return;
+      const chosen = model.value;
+      model.replaceChildren(...names.map((name) => h("option", { value: name }, name)));
+      if (names.includes(chosen)) model.value = chosen;
+    },
+  };
+}
+
+/** Where messages are written; `onSend(said)` is called with each. */
+function composer({ onSend, onStop, onClear }) {
   const prompt = h("textarea", {
     id: "play-prompt",
     rows: 3,
@@ -44,15 +137,9 @@ export function playgroundView({ session }) {
     "aria-describedby": "play-hint",
   });
   const send = h("button", { type: "submit", class: "main" }, "Send");
-  const stop = h(
-    "button",
-    { type: "button", class: "danger", hidden: true, on: { click: () => stopper?.abort() } },
-    "Stop",
-  );
-  const clear = h("button", { type: "button", on: { click: forget } }, "Clear");
-  const figures = h("p", { class: "figures", role: "status" });
-  const log = transcript();
-  const form = h(
+  const stop = h("button", { type: "button", class: "danger", hidden: true, on: { click: onStop } }, "Stop");
+  const clear = h("button", { type: "button" }, "Clear");
+  const element = h(
     "form",
     { class: "composer" },
     h("label", { for: "play-prompt", class: "unseen" }, "Your message"),
@@ -66,112 +153,35 @@ export function playgroundView({ session }) {
       send,
     ),
   );
-
-  apiKey.addEventListener("change", () => (session.apiKey = apiKey.value.trim()));
+  clear.addEventListener("click", () => {
+    onClear();
+    prompt.focus();
+  });
   prompt.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
-    form.requestSubmit();
+    element.requestSubmit();
   });
-  form.addEventListener("submit", (event) => {
+  element.addEventListener("submit", (event) => {
     event.preventDefault();
     const said = prompt.value.trim();
-    if (said && !stopper && model.value) ask(said);
-  });
-
-  function forget() {
-    stopper?.abort();
-    history = [];
-    log.clear();
-    setText(figures, "");
-    prompt.focus();
-  }
-
-  async function ask(said) {
-    const conversation = history;
-    conversation.push({ role: "user", content: said });
+    if (!said || send.hidden || send.disabled) return;
     prompt.value = "";
-    log.user(said);
-    const answer = log.answer(model.value);
-    stopper = new AbortController();
-    toggle(true);
-    setText(figures, "Asking …");
-    let text = "";
-    try {
-      const result = await streamChat({
-        body: wish(conversation),
-        apiKey: keyField.hidden ? "" : apiKey.value.trim(),
-        signal: stopper.signal,
-        onNote: (note) => setText(figures, note),
-        onThought: answer.think,
-        onText: (piece) => {
-          if (!text) setText(figures, "Streaming …");
-          text += piece;
-          answer.write(piece);
-        },
-      });
-      setText(figures, summary(result));
-    } catch (error) {
-      setText(figures, stopper.signal.aborted ? "Stopped." : "");
-      if (!stopper.signal.aborted) answer.fail(inWords(error));
-    } finally {
-      stopper = null;
-      answer.end();
-      toggle(false);
-      if (text) conversation.push({ role: "assistant", content: text });
-      else conversation.pop();
-    }
-  }
-
-  function wish(messages) {
-    const limit = Number(maxTokens.value);
-    const warmth = temperature.value === "" ? undefined : Number(temperature.value);
-    return {
-      model: model.value,
-      messages: [...messages],
-      ...(limit > 0 ? { max_tokens: limit } : {}),
-      ...(warmth === undefined ? {} : { temperature: warmth }),
-    };
-  }
-
-  function toggle(isAsking) {
-    const hadFocus = document.activeElement === (isAsking ? send : stop);
-    send.hidden = isAsking;
-    stop.hidden = !isAsking;
-    if (hadFocus) (isAsking ? stop : prompt).focus();
-  }
-
-  function listModels(models) {
-    const names = Object.keys(models).sort();
-    if (names.join("\n") === [...model.options].map((option) => option.value).join("\n")) return;
-    const chosen = model.value;
-    model.replaceChildren(...names.map((name) => h("option", { value: name }, name)));
-    if (names.includes(chosen)) model.value = chosen;
-  }
-
-  const settings = h(
-    "form",
-    { class: "settings", on: { submit: (event) => event.preventDefault() } },
-    field("Model", model),
-    field("Most tokens", maxTokens),
-    field("Temperature", temperature),
-    keyField,
-  );
-  const none = h("p", { class: "notice" }, "No model is served yet: add a machine first.");
+    onSend(said);
+  });
   return {
-    title: "Playground",
-    element: h("div", { class: "playground" }, settings, none, log.element, figures, form),
-    update({ models, hub }) {
-      listModels(models);
-      keyField.hidden = !hub.needs_keys;
-      none.hidden = Object.keys(models).length > 0;
-      send.disabled = !none.hidden;
+    element,
+    allow(isAllowed) {
+      send.disabled = !isAllowed;
+    },
+    /** Show what can be done while an answer comes, or while none does. */
+    toggle(isAsking) {
+      const hadFocus = document.activeElement === (isAsking ? send : stop);
+      send.hidden = isAsking;
+      stop.hidden = !isAsking;
+      if (hadFocus) (isAsking ? stop : prompt).focus();
     },
   };
-}
-
-function field(label, input) {
-  return h("div", { class: "field" }, h("label", { for: input.id }, label), input);
 }
 
 function summary(result) {

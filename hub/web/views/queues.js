@@ -1,9 +1,8 @@
 // What waits, lane by lane.
 
-import { h, named } from "../parts/dom.js";
-import { since } from "../parts/since.js";
-import { drawn, KeyedTable } from "../parts/table.js";
-import { whole } from "../words/format.js";
+import { amount, lasting, name } from "../parts/columns.js";
+import { h } from "../parts/dom.js";
+import { KeyedTable } from "../parts/table.js";
 
 const LANES = ["retry", "interactive", "batch"];
 
@@ -20,39 +19,11 @@ export function queuesView({ store }) {
       ),
     ],
     columns: [
-      {
-        id: "model",
-        label: "Model",
-        of: (queue) => queue.model,
-        sort: (queue) => queue.model,
-        make: drawn((model) => named(model ?? "")),
-      },
+      name("model", "Model"),
       { id: "lane", label: "Lane", of: (queue) => queue.lane ?? "–", sort: (queue) => LANES.indexOf(queue.lane) },
-      {
-        id: "waiting",
-        label: "Waiting",
-        kind: "num",
-        of: (queue) => whole(queue.waiting ?? 0),
-        sort: (queue) => queue.waiting ?? 0,
-        isMostFirst: true,
-      },
-      {
-        id: "running",
-        label: "Running",
-        kind: "num",
-        of: (queue) => whole(queue.running ?? 0),
-        sort: (queue) => queue.running ?? 0,
-        isMostFirst: true,
-      },
-      {
-        id: "oldest",
-        label: "Oldest waits",
-        kind: "num",
-        of: (queue) => queue.oldest_at,
-        sort: (queue) => -(queue.oldest_at ?? Infinity),
-        isMostFirst: true,
-        make: drawn((at) => (at ? since(at, store.now()) : "–")),
-      },
+      amount("waiting", "Waiting"),
+      amount("running", "Running"),
+      lasting("oldest_at", "Oldest waits", () => store.now()),
     ],
   });
   return {

@@ -1,9 +1,10 @@
 // What keys used in the last 30 days.
 
 import { Chart } from "../parts/charts.js";
-import { h, named } from "../parts/dom.js";
+import { amount, name } from "../parts/columns.js";
+import { h } from "../parts/dom.js";
 import { loading } from "../parts/loading.js";
-import { drawn, KeyedTable } from "../parts/table.js";
+import { KeyedTable } from "../parts/table.js";
 import { compact, whole } from "../words/format.js";
 
 const DAYS = 30;
@@ -23,27 +24,13 @@ export function usagePart(api) {
     axis: compact,
     label: (at) => DAY.format(at),
   });
-  const amount = (id, label) => ({
-    id,
-    label,
-    kind: "num",
-    of: (row) => whole(row[id]),
-    sort: (row) => row[id],
-    isMostFirst: true,
-  });
   const table = new KeyedTable({
     caption: "Usage by key and model",
     sortBy: "completion_tokens",
     empty: h("p", {}, `No key was used in the last ${DAYS} days. Requests without a key are not counted here.`),
     columns: [
-      { id: "name", label: "Key", of: (row) => row.name, sort: (row) => row.name, make: drawn((name) => named(name)) },
-      {
-        id: "model",
-        label: "Model",
-        of: (row) => row.model,
-        sort: (row) => row.model,
-        make: drawn((model) => named(model)),
-      },
+      name("name", "Key"),
+      name("model", "Model"),
       amount("requests", "Requests"),
       amount("prompt_tokens", "Prompt tokens"),
       amount("completion_tokens", "Completion tokens"),
@@ -95,7 +82,7 @@ function byKeyAndModel(usage) {
       prompt_tokens: 0,
       completion_tokens: 0,
     };
-    for (const name of ["requests", "prompt_tokens", "completion_tokens"]) row[name] += one[name] ?? 0;
+    for (const sum of ["requests", "prompt_tokens", "completion_tokens"]) row[sum] += one[sum] ?? 0;
     rows.set(id, row);
   }
   return [...rows];

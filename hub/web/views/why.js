@@ -12,10 +12,10 @@ export function whyButton(api, name) {
 function showWhy(api, name) {
   const content = h(
     "div",
-    { class: "why-answer", "aria-live": "polite", "aria-busy": "true" },
+    { "aria-live": "polite", "aria-busy": "true" },
     h("p", { class: "muted" }, "Asking the hub …"),
   );
-  openDialog("Why?", () => [h("p", { class: "why-of" }, named(name)), content]);
+  openDialog("Why?", [h("p", { class: "why-of" }, named(name)), content]);
   api
     .get(below("/api/why", name))
     .then((told) => content.replaceChildren(...answer(told)))

@@ -1,6 +1,6 @@
 // A node's state and why it takes no work, in the words that the hub sends along: the command line says the same.
 
-const STATES = new Map([
+export const STATES = new Map([
   ["idle", "Idle"],
   ["busy", "Busy"],
   ["draining", "Draining"],

@@ -1,0 +1,1 @@
+"""`ghub hub` and `ghub provider`: each by itself, and its owner's word to the provider on this machine."""

@@ -1,0 +1,1 @@
+"""How things look on a terminal: tables, figures, and other people's text made harmless."""

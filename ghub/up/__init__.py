@@ -1,0 +1,1 @@
+"""`ghub up`: the whole stack on one machine."""

@@ -1,0 +1,1 @@
+"""Ollama's own API for engines that don't have it."""

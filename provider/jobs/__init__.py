@@ -1,0 +1,1 @@
+"""Jobs: claimed, checked, run in a slot, settled or given back."""

@@ -1,0 +1,1 @@
+"""What is said between a provider and its engine, whichever that is: questions, answers and how these are framed."""

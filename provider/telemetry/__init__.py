@@ -1,0 +1,1 @@
+"""What a provider tells of its work: traces, and figures for Prometheus."""

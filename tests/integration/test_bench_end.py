@@ -1,0 +1,21 @@
+"""A bench that is told to end leaves nothing behind."""
+
+import signal
+import subprocess
+
+import psutil
+
+from tests.support.processes import PROJECT, python, until
+
+BENCH = python("-m", "bench.overview", "--nodes", "1", "--queued", "0", "--serve")
+
+
+def test_a_bench_that_is_told_to_end_ends_all_that_it_started() -> None:
+    with subprocess.Popen(BENCH, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as bench:
+        assert bench.stdout is not None
+        assert "1 nodes" in bench.stdout.readline()
+        started = psutil.Process(bench.pid).children(recursive=True)
+        assert len(started) >= 2
+        bench.terminate()
+        assert bench.wait(20) == 128 + signal.SIGTERM
+    until(lambda: not any(one.is_running() for one in started), 5, lambda: started)
