@@ -1,11 +1,13 @@
 """Replies: the broker itself is the fence and the deduplicator, and a reader neither misses nor repeats."""
 
 import asyncio
+from typing import ClassVar
 
 import pytest
 
 from common.broker.broker import Broker
-from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite, Written
+from common.errors import WireError
+from common.streams.replies import ENTRIES_PER_PAGE, Doorbell, ReplyStreams, ReplyWrite, Written
 from common.types import HubId, NodeId, RequestId
 from common.wire import EntryId, Failure, ReplyEntry, Start, Usage
 from tests.contract.story import (
@@ -172,6 +174,14 @@ class TestDoorbell:
         assert await bell.wait() == {"r2", "r3"}
         assert await bell.wait(20) == set()
 
+    async def test_all_that_it_still_tells_can_be_heard_again(self, broker: Broker) -> None:
+        bell = Doorbell(broker, HUB)
+        await bell.keep(5000)
+        await write(broker, a_write(1, 0, request="r1"))
+        assert await bell.wait() == {"r1"}
+        bell.hear_again()
+        assert await bell.wait() == {"r1"}
+
     async def test_who_waits_is_woken_by_a_ring(self, broker: Broker) -> None:
         bell = Doorbell(broker, HUB)
         await bell.keep(5000)
@@ -271,6 +281,60 @@ class TestReading:
         error = ReplyWrite(REPLY, BELL, RequestId("r1"), EntryId(1, 0), ReplyEntry(error=failure))
         await write(broker, error)
         assert await entries_of(broker, REPLY) == [("1-0", ReplyEntry(error=failure))]
+
+    async def test_one_that_cannot_be_read_is_told_with_its_reason_and_hides_none(self, broker: Broker) -> None:
+        for request in ("r1", "r2"):
+            await publish(broker, request)
+        await raw(broker).xadd(REPLY, {"start": "rubbish"}, id="1-0")
+        await write(broker, a_write(1, 0, request="r2"))
+        other = a_job("r2").reply
+        news = await ReplyStreams(broker).read({REPLY: EntryId(0, 1), other: EntryId(0, 1)}, 100)
+        assert isinstance(news[REPLY], WireError)
+        assert news[other] == [(EntryId(1, 0), ReplyEntry(data=b"x"))]
+
+
+class TestEarlierAttempts:
+    @pytest.mark.parametrize("count", [1, ENTRIES_PER_PAGE - 1, ENTRIES_PER_PAGE, 2 * ENTRIES_PER_PAGE + 1])
+    async def test_all_that_they_said_is_read_however_long_it_is(self, broker: Broker, count: int) -> None:
+        await publish(broker, "r1")
+        said = [a_write(1, n, b"%d" % n) for n in range(count)]
+        await write(broker, *said, a_write(2, 0, b"second"), a_write(3, 0, b"third"))
+        found = await ReplyStreams(broker).before(REPLY, 3)
+        assert found == [(one.id, one.entry) for one in said] + [(EntryId(2, 0), ReplyEntry(data=b"second"))]
+
+    async def test_before_the_first_there_is_none(self, broker: Broker) -> None:
+        await publish(broker, "r1")
+        await write(broker, a_write(1, 0))
+        assert await ReplyStreams(broker).before(REPLY, 1) == []
+        assert await ReplyStreams(broker).before(a_job("gone").reply, 2) == []
+
+
+class TestGivingBack:
+    ENTRIES: ClassVar = [(EntryId(1, 0), ReplyEntry(claim=NODE)), (EntryId(1, 1), ReplyEntry(data=b"a", end=Usage(1)))]
+
+    async def test_a_lost_reply_is_as_it_was_and_lives_as_long(self, broker: Broker) -> None:
+        assert await ReplyStreams(broker).restore(REPLY, self.ENTRIES, 50_000)
+        assert await entries_of(broker, REPLY) == [(str(one), entry) for one, entry in self.ENTRIES]
+        assert (await raw(broker).xrange(REPLY, count=1))[0][0] == b"0-1"
+        assert 40_000 < await raw(broker).pttl(REPLY) <= 50_000
+        assert await write(broker, a_write(1, 1), a_write(1, 2)) == [Written.FENCED, Written.YES]
+
+    async def test_what_is_there_is_passed_over(self, broker: Broker) -> None:
+        await publish(broker, "r1")
+        await write(broker, a_write(1, 0, b"first"))
+        assert not await ReplyStreams(broker).restore(REPLY, self.ENTRIES, 50_000)
+        assert await entries_of(broker, REPLY) == [("1-0", ReplyEntry(data=b"first")), ("1-1", self.ENTRIES[1][1])]
+
+    async def test_one_of_which_nothing_is_known_is_opened(self, broker: Broker) -> None:
+        assert await ReplyStreams(broker).restore(REPLY, [], 50_000)
+        assert await ReplyStreams(broker).last_ids([REPLY]) == [EntryId(0, 1)]
+
+    async def test_how_far_each_of_many_is_and_which_are_gone(self, broker: Broker) -> None:
+        for request in ("r1", "r2"):
+            await publish(broker, request)
+        await write(broker, a_write(1, 0), a_write(1, 1))
+        asked = [a_job(request).reply for request in ("r1", "gone", "r2")]
+        assert await ReplyStreams(broker).last_ids(asked) == [EntryId(1, 1), None, EntryId(0, 1)]
 
 
 class TestKeeping:

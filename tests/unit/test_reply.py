@@ -104,6 +104,31 @@ class TestLacking:
         assert lacking(reply, EntryId(1, 7), {b"data": b"x"}) is None
 
 
+class TestRoom:
+    @pytest.mark.parametrize("by_entries", [True, False])
+    def test_an_engine_waits_from_the_limit_on_until_what_waits_was_written(self, by_entries: bool) -> None:
+        async def story() -> list[bool]:
+            reply = a_reply()
+            had_room = []
+            for size in (60, 39, 1):
+                reply.put(ReplyEntry(data=b"x" * size)) if by_entries else reply.put_data(b"x" * size)
+                waiting = asyncio.create_task(reply.room(100))
+                await asyncio.sleep(1)
+                had_room.append(waiting.done())
+            reply.take()
+            reply.settle(ReplyState.OPEN)
+            await asyncio.sleep(1)
+            had_room.append(waiting.done())
+            reply.put_data(b"x" * 99)
+            await asyncio.wait_for(reply.room(100), 1)
+            return had_room
+
+        assert in_virtual_time(story()) == [True, True, False, True]
+
+    def test_a_new_one_has_brought_nothing(self) -> None:
+        assert (a_reply().events, a_reply().has_news, a_reply().has_spoken, a_reply().said()) == (0, False, False, b"")
+
+
 class TestDropping:
     def test_nobody_waits_for_a_dropped_one(self) -> None:
         async def story() -> tuple[ReplyState, bool]:

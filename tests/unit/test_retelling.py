@@ -66,6 +66,36 @@ def test_a_whole_answer_is_its_last_attempt_s() -> None:
     assert (told.take(), told.take(), told.size_bytes) == (b"the whole", b"", 0)
 
 
+def test_it_is_known_whether_anything_was_ever_said() -> None:
+    """Whoever said nothing costs nothing, and may be asked anew."""
+    for is_stream in (True, False):
+        told = Retelling(is_stream=is_stream)
+        told.read_on(said(1, ReplyEntry(claim=A), ReplyEntry(start=start(A)), ReplyEntry(release="x")))
+        assert not told.has_data
+        told.read_on(said(2, ReplyEntry(claim=B), ReplyEntry(start=start(B), data=b"x")))
+        assert told.has_data
+        assert told.has_begun is is_stream, "a whole answer can always begin anew"
+
+
+def test_a_whole_answer_goes_on_being_gathered_after_a_part_was_taken() -> None:
+    told = Retelling(is_stream=False)
+    assert (told.size_bytes, told.take(), told.attempt, told.node) == (0, b"", 1, None)
+    told.read_on(said(1, ReplyEntry(claim=A), ReplyEntry(start=start(A), data=b"one ")))
+    assert told.take() == b"one "
+    told.read_on([(EntryId(1, 2), data(b"two")), (EntryId(1, 3), END)])
+    assert (told.size_bytes, told.take(), told.is_over) == (3, b"two", True)
+
+
+def test_what_a_stream_brings_beside_the_retelling_is_gone_on_after() -> None:
+    """Most of a stream passes untold, as bytes: only where it came to is noted."""
+    told = Retelling(is_stream=True)
+    told.read_on(said(1, ReplyEntry(claim=A), ReplyEntry(start=start(A), data=b"one ")))
+    told.flow(EntryId(1, 9))
+    assert told.last_data == "1-9"
+    right = ReplyEntry(start=start(B, "1-9"), data=b"two")
+    assert told.read_on(said(2, ReplyEntry(claim=B), right)) == [(EntryId(2, 1), b"two")]
+
+
 def test_after_a_last_word_nothing_counts() -> None:
     cancelled = Failure(410, "cancelled_by_client", "over")
     told = Retelling(is_stream=True)

@@ -1,5 +1,6 @@
 """Signatures: only who holds a key can make a job, and no byte of it can be changed or moved unseen."""
 
+import hmac
 from dataclasses import fields, replace
 
 import pytest
@@ -9,7 +10,7 @@ from pydantic import SecretStr
 
 from common.errors import SettingsError, SignatureError
 from common.signing import SigningKeys, canonical
-from common.types import ModelId
+from common.types import ModelId, RequestId
 from common.wire import Job
 from tests.unit.strategies import JOBS, NAMES, SIGNED_FIELDS
 
@@ -30,6 +31,18 @@ class TestJobs:
     @given(JOBS)
     def test_a_signed_job_is_believed_after_its_journey(self, job: Job) -> None:
         Job.from_fields(job.signed(ALICE).to_fields()).verify(ALICE)
+
+    def test_hubs_and_providers_of_different_versions_sign_the_same_bytes(self) -> None:
+        """The form that the module's head describes, byte for byte: whoever changes it cuts a grid in two."""
+        job = Job(
+            RequestId("r1"), 2, ModelId("m:1b"), "/v1/chat", stream=False, body=b"a\n:b", reply="r{h}:r1", deadline_ms=9
+        )
+        form = (
+            b"v:1:1\nid:2:r1\nattempt:1:2\nmodel:4:m:1b\nendpoint:8:/v1/chat\nstream:1:0\n"
+            b"body:4:a\n:b\nreply:7:r{h}:r1\ndeadline:1:9\ntrace:0:\n"
+        )
+        digest = hmac.new(b"0123456789abcdef", form, "sha256").hexdigest()
+        assert job.signed(ALICE).sig == f"alice:{digest}"
 
     @given(JOBS, JOBS, st.sampled_from(SIGNED_PARTS))
     def test_any_altered_part_is_seen(self, job: Job, other: Job, part: str) -> None:
@@ -106,6 +119,7 @@ class TestKeys:
             BOB.verify(b"payload", old_job)
 
     def test_without_keys_jobs_are_unsigned_and_all_pass(self) -> None:
+        assert ALICE
         assert not UNSIGNED
         assert UNSIGNED.sign(b"payload") == ""
         UNSIGNED.verify(b"payload", "")

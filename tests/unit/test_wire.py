@@ -15,6 +15,8 @@ from common.succession import Succession
 from common.types import ModelId, NodeId, Order, RequestId
 from common.wire import (
     LAST_WORD,
+    MAX_ATTEMPT,
+    OPENING_ID,
     EntryId,
     Failure,
     Job,
@@ -82,6 +84,32 @@ class TestJob:
         with pytest.raises(WireError):
             Job.from_fields({**JOB.to_fields(), b"attempt": attempt})
 
+    def test_the_last_attempt_that_an_entry_id_can_carry_is_one(self) -> None:
+        last = replace(JOB, attempt=MAX_ATTEMPT)
+        assert Job.from_fields(last.to_fields()) == last
+        with pytest.raises(WireError, match="attempt"):
+            Job.from_fields({**JOB.to_fields(), b"attempt": b"%d" % (MAX_ATTEMPT + 1)})
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            (b"attempt", b"01"),
+            (b"attempt", b"+1"),
+            (b"attempt", b" 1"),
+            (b"deadline", b"1_700_000_000_000"),
+            (b"stream", b"true"),
+            (b"stream", b""),
+        ],
+    )
+    def test_what_a_hub_would_write_otherwise_is_not_its_job(self, name: bytes, value: bytes) -> None:
+        """It reads as the same job, and the signature of that would pass for one that nobody signed."""
+        with pytest.raises(WireError, match=f"no hub writes so: {name.decode()}$"):
+            Job.from_fields({**JOB.to_fields(), name: value})
+
+    def test_each_such_field_is_named(self) -> None:
+        with pytest.raises(WireError, match=r"attempt, stream$"):
+            Job.from_fields({**JOB.to_fields(), b"attempt": b"01", b"stream": b"yes"})
+
     @pytest.mark.parametrize("name", TEXT_FIELDS)
     def test_text_that_is_not_utf8_is_a_wire_error(self, name: bytes) -> None:
         with pytest.raises(WireError):
@@ -104,6 +132,11 @@ class TestReplyEntry:
         assert ReplyEntry.from_fields(entry.to_fields()) == entry
 
     @given(REPLY_ENTRIES, UNKNOWN_FIELDS)
+    def test_it_is_the_same_read_as_the_broker_brings_it(self, entry: ReplyEntry, later: dict[bytes, bytes]) -> None:
+        fields = {**entry.to_fields(), **later}
+        assert ReplyEntry.read([part for field in fields.items() for part in field]) == entry
+
+    @given(REPLY_ENTRIES, UNKNOWN_FIELDS)
     def test_fields_of_a_later_version_are_passed_over(self, entry: ReplyEntry, later: dict[bytes, bytes]) -> None:
         assert ReplyEntry.from_fields({**entry.to_fields(), **later}) == entry
 
@@ -111,7 +144,11 @@ class TestReplyEntry:
     def test_a_plain_token_is_one_field(self, data: bytes) -> None:
         entry = ReplyEntry(data=b"x" + data)
         assert entry.to_fields() == {b"data": b"x" + data}
-        assert ReplyEntry.from_fields({b"data": b"x" + data}) == entry
+        assert ReplyEntry.from_fields({b"data": b"x" + data}) == ReplyEntry.read([b"data", b"x" + data]) == entry
+
+    def test_what_holds_one_field_need_not_be_a_plain_token_nor_what_begins_with_data(self) -> None:
+        assert ReplyEntry.read([b"release", b"gone"]) == ReplyEntry(release="gone")
+        assert ReplyEntry.read([b"data", b"x", b"release", b"gone"]) == ReplyEntry(data=b"x", release="gone")
 
     def test_the_opening_entry_says_nothing(self) -> None:
         assert ReplyEntry.from_fields({b"open": b"1"}) == ReplyEntry()
@@ -162,10 +199,14 @@ class TestReplyEntry:
             (b"error", "retryable", "no"),
             (b"error", "param", 3),
             (b"start", "status", 100),
+            (b"start", "status", 199),
             (b"start", "status", 204),
+            (b"start", "status", 205),
             (b"start", "status", 304),
+            (b"start", "status", 600),
             (b"error", "status", 204),
-            (b"error", "status", 200),
+            (b"error", "status", 399),
+            (b"error", "status", 600),
             (b"end", "prompt_tokens", True),
             (b"end", "prompt_tokens", -1),
             (b"end", "completion_tokens", 2**31 + 1),
@@ -228,6 +269,10 @@ class TestEntryId:
     def test_reads_what_it_writes(self, attempt: int, n: int) -> None:
         assert EntryId.parse(str(EntryId(attempt, n)).encode()) == EntryId(attempt, n)
 
+    def test_the_ids_of_a_hub_s_own_entries_are_for_ever(self) -> None:
+        """A grid is upgraded process by process: all must mean the same by them."""
+        assert (OPENING_ID, str(LAST_WORD)) == ("0-1", "2147483648-0")
+
     def test_compares_by_number_and_attempt_first(self) -> None:
         assert sorted([EntryId(2, 0), EntryId(1, 10), EntryId(1, 9), EntryId(10, 0), EntryId(0, 1)]) == [
             EntryId(0, 1),
@@ -239,18 +284,19 @@ class TestEntryId:
 
 
 @pytest.mark.parametrize(
-    ("ids", "counted"),
+    ("ids", "counted", "broken"),
     [
-        ("1-0 1-1 1-2", "1-0 1-1 1-2"),
-        ("1-0 1-1 2-0 2-1", "1-0 1-1 2-0 2-1"),
-        ("1-0 1-2 1-3", "1-0"),
-        ("1-1 1-2", ""),
-        ("1-0 1-2 2-0 2-1 4-0", "1-0 2-0 2-1 4-0"),
-        ("1-0 2-1 2-2 3-0", "1-0 3-0"),
-        (f"1-0 1-1 {LAST_WORD}", f"1-0 1-1 {LAST_WORD}"),
+        ("1-0 1-1 1-2", "1-0 1-1 1-2", 0),
+        ("1-0 1-1 2-0 2-1", "1-0 1-1 2-0 2-1", 0),
+        ("1-0 1-2 1-3", "1-0", 1),
+        ("1-1 1-2", "", 1),
+        ("1-0 1-2 2-0 2-1 4-0", "1-0 2-0 2-1 4-0", 1),
+        ("1-0 2-1 2-2 3-0", "1-0 3-0", 2),
+        (f"1-0 1-1 {LAST_WORD}", f"1-0 1-1 {LAST_WORD}", 0),
     ],
 )
-def test_of_each_attempt_what_stands_before_the_first_gap_counts(ids: str, counted: str) -> None:
+def test_of_each_attempt_what_stands_before_the_first_gap_counts(ids: str, counted: str, broken: int) -> None:
     succession = Succession()
     read = [EntryId.parse(one.encode()) for one in ids.split()]
     assert [str(one) for one in read if succession.counts(one)] == counted.split()
+    assert succession.broken_attempt == broken

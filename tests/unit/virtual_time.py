@@ -32,6 +32,9 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._clock.now
 
+    def pass_time(self, seconds: float) -> None:
+        self._clock.now += seconds
+
 
 def in_virtual_time(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine; `asyncio.get_running_loop().time()` begins at 0 and costs nothing."""
@@ -42,3 +45,10 @@ def in_virtual_time(work: Coroutine[Any, Any, T]) -> T:
 def now_s() -> float:
     """The virtual time."""
     return asyncio.get_running_loop().time()
+
+
+def pass_time(seconds: float) -> None:
+    """Let time pass in which nothing of this process runs, as when its machine sleeps."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, _VirtualLoop)
+    loop.pass_time(seconds)
