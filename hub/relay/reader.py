@@ -135,17 +135,24 @@ class ReplyReader:
 
     async def tick(self) -> None:
         """Poke every inbox now and then until cancelled: one timer for all clocks of all requests."""
-        loop = asyncio.get_running_loop()
+        pause_s = TICK_S
         while True:
+            await self._doze(pause_s)
             inboxes = self._all()
-            starts = range(0, max(1, len(inboxes)), POKES_AT_ONCE)
-            pause_s = max(POKE_GAP_S, TICK_S / len(starts))
+            starts = range(0, len(inboxes), POKES_AT_ONCE)
+            pause_s = max(POKE_GAP_S, TICK_S / max(1, len(starts)))
             for start in starts:
-                began = loop.time()
-                await asyncio.sleep(pause_s)
-                self._was_away |= loop.time() - began > pause_s + SLEPT_S
+                if start:
+                    await self._doze(pause_s)
                 for inbox in inboxes[start : start + POKES_AT_ONCE]:
                     inbox.poke()
+
+    async def _doze(self, pause_s: float) -> None:
+        """Sleep, and see whether the machine or this process was stopped meanwhile."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await asyncio.sleep(pause_s)
+        self._was_away |= loop.time() - began > pause_s + SLEPT_S
 
     async def fetch(self, inboxes: Iterable[Inbox]) -> None:
         """Bring what is new in these replies, as far as their clients keep up.

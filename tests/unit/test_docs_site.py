@@ -20,7 +20,7 @@ DOCS = PROJECT / "docs"
 PAGES = sorted(page.relative_to(DOCS) for page in DOCS.rglob("*.md"))
 OUTSIDE = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md")
 ROOMS = ("bench/", "common/", "deploy/", "docs/", "ghub/", "hub/", "provider/", "tests/")
-BUILD_LIMIT_S = 15
+BUILD_LIMIT_S = 45
 
 
 def build(folder: Path) -> tuple[int, str]:
