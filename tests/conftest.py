@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tests.doubles.nvml.build import build_library
 from tests.support.broker_kinds import BROKER_KINDS
@@ -17,10 +18,28 @@ HERE = Path(__file__).parent
 QUICK = ("contract", "unit")
 """Folders of many short files: they come last, so that no worker is left alone with a long one."""
 
+SHARING = ("tests/acceptance", "tests/browser")
+ALONE = ("test_readme.py",)
+"""Long, and shares nothing."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What the acceptance suite runs on."""
     parser.addoption("--broker", choices=[*BROKER_KINDS], default="valkey", help="the broker of the acceptance suite")
+
+
+class BySharing(LoadFileScheduling):
+    """Gives files to workers, but those that share what is dear all to one: a browser, or the real engine."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder, name = file.rpartition("/")[::2]
+        return folder if folder in SHARING and name not in ALONE else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> BySharing:
+    """How tests are handed out where several processes run them."""
+    return BySharing(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

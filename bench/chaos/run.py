@@ -44,6 +44,8 @@ class Size:
     """What all times of grid and plan are multiplied with: less than 1 for a short run."""
     is_patient: bool = True
     """Whether it waits until answers that may be resumed are gone too."""
+    is_afresh: bool = True
+    """See `Shape`."""
 
 
 async def run(scenario: Scenario, size: Size, folder: Path, say: Callable[[str], None] = print) -> Row:
@@ -55,6 +57,7 @@ async def run(scenario: Scenario, size: Size, folder: Path, say: Callable[[str],
         env=dict(scenario.env),
         is_keyed=scenario.is_keyed,
         has_front=scenario.has_front,
+        is_afresh=size.is_afresh,
     )
     site = await asyncio.to_thread(Site, folder, shape)
     proxy = Proxy("127.0.0.1", site.broker.port)

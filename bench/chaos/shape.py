@@ -36,3 +36,5 @@ class Shape:
     """Whether clients show a key, whose limits are so wide that only their books are of interest."""
     has_front: bool = False
     """Whether clients ask a `ghub connect` instead of the hubs."""
+    is_afresh: bool = True
+    """Whether hubs and providers start as a user's do, each of them a second later."""

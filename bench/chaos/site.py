@@ -49,7 +49,7 @@ class Site:
         options = ("--appendonly", "yes", "--appendfsync", "everysec") if has_file else ()
         self.broker = self._sentinel or self._cluster or BrokerProcess("valkey", folder, *options)
         self._dead_port = 0
-        self.grid = Grid(self.broker, folder, afresh=True)
+        self.grid = Grid(self.broker, folder, afresh=shape.is_afresh)
         self.engines: list[EngineProcess] = []
         self.hub_urls: list[str] = []
         self._front: Process | None = None

@@ -19,7 +19,7 @@ def prove(scenario: str, folder: Path, *, streams: int = STREAMS, tokens: int = 
 
     One that goes on and on lasts as long as its plan.
     """
-    size = Size(streams, SEED, GAP_MS, tokens, minutes=0, haste=haste, is_patient=False)
+    size = Size(streams, SEED, GAP_MS, tokens, minutes=0, haste=haste, is_patient=False, is_afresh=False)
     row = asyncio.run(run(BY_NAME[scenario], size, folder))
     assert not row.wrongs, f"{notes(row)}\n{table([row])}"
     assert row.streams >= streams

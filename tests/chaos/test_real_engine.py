@@ -65,7 +65,7 @@ def test_a_killed_provider_s_answer_goes_on_as_the_model_would_have(path: str, h
 def body(path: str) -> dict[str, Any]:
     asked = {"messages": [{"role": "user", "content": PROMPT}]} if path == CHAT else {"prompt": PROMPT}
     sure = {"temperature": 0, "seed": 1, "cache_prompt": False, "ignore_eos": True}
-    return {"model": MODEL, "max_tokens": 150, "stream": True, **asked, **sure}
+    return {"model": MODEL, "max_tokens": 90, "stream": True, **asked, **sure}
 
 
 def serving(grid: Grid) -> str:
