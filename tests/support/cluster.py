@@ -53,6 +53,7 @@ class ClusterBroker(BrokerProcess):
             for number, port in enumerate(replicas):
                 _say(port, "CLUSTER", "REPLICATE", self._id(masters[number % self._masters]))
             until(self.is_well, START_S, self._told)
+            until(lambda: all(_named(port) == {*self._ports} for port in self._ports), START_S, self._told)
         except BaseException:
             self.kill()
             raise
@@ -261,6 +262,11 @@ def _nodes(port: int) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _named(port: int) -> set[int]:
+    """Whom a server names to clients: replicas only once it has heard that they follow."""
+    return {server[1] for _, _, *servers in _say(port, "CLUSTER", "SLOTS") for server in servers}
 
 
 def _with_slots(port: int) -> set[int]:
