@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import assert_never
 
 from provider.engines.fields import find_rows, has_any
 from provider.engines.http import EngineHttp
@@ -17,14 +16,9 @@ from provider.errors import EngineDown
 from provider.protocol.engine import Engine
 from provider.settings import EngineKind, EngineSettings, engine_root
 
-KNOWN = (OllamaEngine, LlamaCppEngine, VllmEngine, LMStudioEngine)
+KNOWN = (OllamaEngine, VllmEngine, LlamaCppEngine, LMStudioEngine)
 """Those that can be told for certain, each by paths that no other has."""
-USUAL_URLS = {
-    EngineKind.OLLAMA: "http://127.0.0.1:11434",
-    EngineKind.VLLM: "http://127.0.0.1:8000",
-    EngineKind.LLAMACPP: "http://127.0.0.1:8080",
-    EngineKind.LMSTUDIO: "http://127.0.0.1:1234",
-}
+USUAL_URLS = {one.kind: one.usual_url for one in KNOWN}
 """Where engines listen unless told otherwise; the first that is there is taken."""
 
 
@@ -67,20 +61,8 @@ async def find_engine(settings: EngineSettings, usual_urls: Sequence[str] = tupl
 def connect_engine(found: FoundEngine, settings: EngineSettings) -> Engine:
     """The adapter for it; it holds connections until it is closed."""
     http = EngineHttp(settings, found.url)
-    match found.kind:
-        case EngineKind.OLLAMA:
-            return OllamaEngine(http)
-        case EngineKind.LLAMACPP:
-            engine: Engine = LlamaCppEngine(http)
-        case EngineKind.VLLM:
-            engine = VllmEngine(http)
-        case EngineKind.LMSTUDIO:
-            engine = LMStudioEngine(http)
-        case EngineKind.OPENAI | EngineKind.AUTO:
-            engine = OpenAIEngine(http)
-        case _:
-            assert_never(found.kind)
-    return NativeSpeaker(engine, settings.max_event_bytes)
+    engine = next((one for one in KNOWN if one.kind is found.kind), OpenAIEngine)(http)
+    return engine if isinstance(engine, OllamaEngine) else NativeSpeaker(engine, settings.max_event_bytes)
 
 
 async def _kind_under(url: str, settings: EngineSettings) -> EngineKind:

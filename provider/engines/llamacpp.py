@@ -26,6 +26,7 @@ class LlamaCppEngine:
     """`/health` answers 503 while the model loads; `/props` tells of the slots, `/slots` which are taken."""
 
     kind = EngineKind.LLAMACPP
+    usual_url = "http://127.0.0.1:8080"
 
     def __init__(self, http: EngineHttp) -> None:
         self._http = http

@@ -24,6 +24,7 @@ class LMStudioEngine:
     """
 
     kind = EngineKind.LMSTUDIO
+    usual_url = "http://127.0.0.1:1234"
 
     def __init__(self, http: EngineHttp) -> None:
         self._http = http

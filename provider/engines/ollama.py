@@ -37,6 +37,7 @@ class OllamaEngine:
     """`/api/tags` lists what is on disk, `/api/ps` what is in memory."""
 
     kind = EngineKind.OLLAMA
+    usual_url = "http://127.0.0.1:11434"
 
     def __init__(self, http: EngineHttp) -> None:
         self._http = http

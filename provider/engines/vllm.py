@@ -24,6 +24,7 @@ class VllmEngine:
     """`/health` has no words, only a status; `/openapi.json` lists the paths that this version and model serve."""
 
     kind = EngineKind.VLLM
+    usual_url = "http://127.0.0.1:8000"
 
     def __init__(self, http: EngineHttp) -> None:
         self._http = http
