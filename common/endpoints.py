@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Capability(StrEnum):
@@ -20,19 +21,28 @@ class Capability(StrEnum):
     """It goes on with an answer that the request already holds the beginning of."""
 
 
-ENDPOINTS: Mapping[str, Capability] = {
-    "/v1/chat/completions": Capability.CHAT,
-    "/v1/completions": Capability.COMPLETIONS,
-    "/v1/embeddings": Capability.EMBEDDINGS,
-    "/v1/responses": Capability.RESPONSES,
-    "/v1/messages": Capability.MESSAGES,
-    "/v1/messages/count_tokens": Capability.COUNT_TOKENS,
-    "/api/chat": Capability.CHAT,
-    "/api/generate": Capability.CHAT,
-    "/api/embed": Capability.EMBEDDINGS,
-}
-"""The only paths that a request can reach on an engine, and what it must be able to do for them. Nothing here pulls,
-deletes or configures."""
+class Endpoint(NamedTuple):
+    """What is to be known of a path."""
 
-CONTINUABLE = frozenset({"/v1/chat/completions", "/v1/completions", "/api/chat", "/api/generate"})
-"""The paths whose answers another node can go on with once they have begun."""
+    needs: Capability
+    """What an engine must be able to do for it."""
+    operation: str
+    """What it does, as OpenTelemetry's `gen_ai.operation.name` says it."""
+    conversation: str = ""
+    """The member of its body that holds the conversation, where clients send all of that every time."""
+    is_continuable: bool = False
+    """Whether another node can go on with an answer that has begun."""
+
+
+ENDPOINTS: Mapping[str, Endpoint] = {
+    "/v1/chat/completions": Endpoint(Capability.CHAT, "chat", "messages", is_continuable=True),
+    "/v1/completions": Endpoint(Capability.COMPLETIONS, "text_completion", "prompt", is_continuable=True),
+    "/v1/embeddings": Endpoint(Capability.EMBEDDINGS, "embeddings"),
+    "/v1/responses": Endpoint(Capability.RESPONSES, "chat", "input"),
+    "/v1/messages": Endpoint(Capability.MESSAGES, "chat", "messages"),
+    "/v1/messages/count_tokens": Endpoint(Capability.COUNT_TOKENS, "count_tokens"),
+    "/api/chat": Endpoint(Capability.CHAT, "chat", "messages", is_continuable=True),
+    "/api/generate": Endpoint(Capability.CHAT, "text_completion", "prompt", is_continuable=True),
+    "/api/embed": Endpoint(Capability.EMBEDDINGS, "embeddings"),
+}
+"""The only paths that a request can reach on an engine. Nothing here pulls, deletes or configures."""

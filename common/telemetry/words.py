@@ -4,30 +4,19 @@ Generative AI and messaging are in development there (opentelemetry.io/docs/spec
 is ours alone begins with `ghub.`.
 """
 
-from collections.abc import Mapping
-
+from common.endpoints import ENDPOINTS
 from common.streams.jobs import LaneName
 from common.telemetry.port import Attributes, Value
 from common.wire import Job, Usage
 
-_OPERATIONS: Mapping[str, str] = {
-    "/v1/chat/completions": "chat",
-    "/v1/completions": "text_completion",
-    "/v1/embeddings": "embeddings",
-    "/v1/responses": "chat",
-    "/v1/messages": "chat",
-    "/v1/messages/count_tokens": "count_tokens",
-    "/api/chat": "chat",
-    "/api/generate": "text_completion",
-    "/api/embed": "embeddings",
-}
 FIRST_DATA = "first_data"
 """The event of the first part of an answer."""
 
 
 def operation_of(endpoint: str) -> str:
     """What a path does, as `gen_ai.operation.name` says it."""
-    return _OPERATIONS.get(endpoint, "unknown")
+    known = ENDPOINTS.get(endpoint)
+    return "unknown" if known is None else known.operation
 
 
 def about_request(job: Job, asked_for: str) -> dict[str, Value]:

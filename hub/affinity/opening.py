@@ -8,7 +8,7 @@ other bytes is not recognised, which costs no more than not to have looked.
 import hashlib
 from collections.abc import Sequence
 
-from common.endpoints import ENDPOINTS, Capability
+from common.endpoints import ENDPOINTS
 from common.signing import SigningKeys
 from common.types import KeyId
 from common.wire import Job
@@ -19,14 +19,6 @@ MOST_WINDOWS = 256
 DIGEST_BYTES = 12
 NEWEST = 16
 """So many of the longest beginnings are asked of the broker, beside those of doubling length."""
-_CONVERSATION = {
-    Capability.CHAT: b'"messages"',
-    Capability.MESSAGES: b'"messages"',
-    Capability.COMPLETIONS: b'"prompt"',
-    Capability.RESPONSES: b'"input"',
-}
-_OWN_NAME = {"/api/generate": b'"prompt"'}
-"""Where an API calls the conversation otherwise than others that need the same of an engine."""
 
 
 class Opening:
@@ -54,9 +46,8 @@ def opening_of(job: Job, key: KeyId | None, signing: SigningKeys, min_bytes: int
 
     Clients with other keys have other digests of the same words, and so has each model.
     """
-    needed = ENDPOINTS.get(job.endpoint)
-    name = _OWN_NAME.get(job.endpoint) or (_CONVERSATION.get(needed) if needed is not None else None)
-    start = -1 if name is None else job.body.find(name)
+    known = ENDPOINTS.get(job.endpoint)
+    start = job.body.find(f'"{known.conversation}"'.encode()) if known is not None and known.conversation else -1
     first = max(1, -(-min_bytes // WINDOW_BYTES))
     windows = min(MOST_WINDOWS, (len(job.body) - start) // WINDOW_BYTES) if start >= 0 else 0
     if windows < first:

@@ -116,5 +116,5 @@ def _free_slots(node: NodeRecord) -> int:
 
 def _can_serve(node: NodeRecord, endpoint: str) -> bool:
     """Whether its engine says that it can; one that doesn't say is believed to."""
-    capabilities = node.engine.get("capabilities") or [ENDPOINTS[endpoint]]
-    return isinstance(capabilities, list) and ENDPOINTS[endpoint] in capabilities
+    capabilities = node.engine.get("capabilities") or [ENDPOINTS[endpoint].needs]
+    return isinstance(capabilities, list) and ENDPOINTS[endpoint].needs in capabilities

@@ -85,8 +85,8 @@ def lane_of(submission: Submission) -> Lane:
 
 def _check_api(endpoint: str, model: ModelId, nodes: Iterable[NodeRecord]) -> None:
     """Raise ApiNotServed where every node that serves the model says what it can do, and none of them can do this."""
-    needed = ENDPOINTS.get(endpoint)
+    known = ENDPOINTS.get(endpoint)
     told = [node.engine.get("capabilities") for node in nodes]
-    if needed is None or not told or not all(told) or any(needed in can for can in told if isinstance(can, list)):
+    if known is None or not told or not all(told) or any(known.needs in can for can in told if isinstance(can, list)):
         return
     raise ApiNotServed(f"No node that serves the model {model!r} serves {endpoint}.", param="model")

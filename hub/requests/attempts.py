@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import structlog
 
-from common.endpoints import CONTINUABLE, ENDPOINTS, Capability
+from common.endpoints import ENDPOINTS, Capability
 from common.errors import BrokerError
 from common.streams.jobs import LaneName, Ticket
 from common.types import Lane, NodeId
@@ -240,8 +240,9 @@ class Attempts:
 
     def _may_be_continued(self) -> bool:
         """Whether some node can go on with an answer that has begun, or none says that it cannot."""
-        if self.job.endpoint not in CONTINUABLE:
+        known = ENDPOINTS.get(self.job.endpoint)
+        if known is None or not known.is_continuable:
             return False
-        needed = Capability.PREFILL if ENDPOINTS.get(self.job.endpoint) is Capability.CHAT else None
+        needed = Capability.PREFILL if known.needs is Capability.CHAT else None
         told = [node.engine.get("capabilities") for node in self._stage.view.models.get(self.job.model, ())]
         return needed is None or not told or any(not isinstance(can, list) or needed in can for can in told)

@@ -72,7 +72,7 @@ class LlamaCppEngine:
         async with asking as answer:
             if pieces is not None and answer.content_type.startswith("text/event-stream"):
                 yield PiecedAnswer(answer, limit_bytes)
-            elif ENDPOINTS.get(question.endpoint) is Capability.RESPONSES:
+            elif question.endpoint == "/v1/responses":
                 yield CompletedResponse(answer, question, limit_bytes)
             else:
                 yield answer
@@ -113,7 +113,7 @@ class LlamaCppEngine:
         Nothing tells but the refusal of an empty request: 404 from builds that don't know the path, 501 without
         `--embeddings`, and a word about pooling from models that cannot embed with it.
         """
-        path = next(path for path, capability in ENDPOINTS.items() if capability is wanted)
+        path = next(path for path, known in ENDPOINTS.items() if known.needs is wanted)
         status, words = await self._http.try_post(path)
         return status not in _NOT_SERVED and "Pooling type" not in words
 

@@ -80,9 +80,5 @@ def _read_capabilities(described: object) -> frozenset[Capability]:
     if not isinstance(paths, dict):
         found = UNTOLD
     else:
-        found = frozenset(
-            capability
-            for path, capability in ENDPOINTS.items()
-            if path in paths and capability is not Capability.NATIVE
-        )
+        found = frozenset(known.needs for path, known in ENDPOINTS.items() if path in paths)
     return found | {Capability.PREFILL} if _PREFILL_NEEDS in found else found

@@ -53,10 +53,10 @@ def refusal(endpoint: str, status: EngineStatus) -> Failure | None:
 
     What no engine may be asked is refused for good. What only this one cannot do is worth another node's try.
     """
-    needed = ENDPOINTS.get(endpoint)
-    if needed is None:
+    known = ENDPOINTS.get(endpoint)
+    if known is None:
         return Failure(404, "endpoint_not_allowed", f"no engine serves {endpoint[:100]} here")
-    if needed not in status.capabilities:
+    if known.needs not in status.capabilities:
         message = f"the engine ({status.kind}) does not serve {endpoint}"
         return Failure(501, "endpoint_not_supported", message, retryable=True)
     return None

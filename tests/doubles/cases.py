@@ -53,7 +53,7 @@ class EngineCase:
     @property
     def endpoints(self) -> Sequence[str]:
         """What it serves itself; Ollama's paths are translated for the others."""
-        own = [endpoint for endpoint, capability in ENDPOINTS.items() if capability in self.can]
+        own = [endpoint for endpoint, known in ENDPOINTS.items() if known.needs in self.can]
         is_native = Capability.NATIVE in self.can
         return [endpoint for endpoint in own if is_native or not endpoint.startswith("/api/")]
 

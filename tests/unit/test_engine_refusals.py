@@ -22,7 +22,7 @@ class TestEndpoints:
 
     @pytest.mark.parametrize("endpoint", ENDPOINTS)
     def test_what_it_cannot_do_is_worth_another_node_s_try(self, endpoint: str) -> None:
-        lacking = replace(ABLE, capabilities=ABLE.capabilities - {ENDPOINTS[endpoint]})
+        lacking = replace(ABLE, capabilities=ABLE.capabilities - {ENDPOINTS[endpoint].needs})
         failure = refusal(endpoint, lacking)
         assert failure is not None
         assert (failure.status, failure.code, failure.retryable) == (501, "endpoint_not_supported", True)
