@@ -2,9 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from common.errors import WireError
-from common.types import Order, RequestId
+from common.types import RequestId
+
+
+class Order(StrEnum):
+    """What a hub can tell a provider on its control stream."""
+
+    CANCEL = "cancel"
+    DRAIN = "drain"
+    PAUSE = "pause"
+    RESUME = "resume"
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,15 +51,6 @@ class NodeState(StrEnum):
     PAUSED = "paused"
 
 
-class Order(StrEnum):
-    """What a hub can tell a provider on its control stream."""
-
-    CANCEL = "cancel"
-    DRAIN = "drain"
-    PAUSE = "pause"
-    RESUME = "resume"
-
-
 class DirectRefusal(StrEnum):
     """Why a direct call's HMAC is not accepted; the code that clients hear."""
 

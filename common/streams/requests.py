@@ -10,11 +10,11 @@ from common.broker.line import Argument, Command
 from common.broker.scripts import Script
 from common.broker.shapes import flat
 from common.keys import GROUP
-from common.orders import ControlEntry
+from common.orders import ControlEntry, Order
 from common.streams.control import ControlStreams
 from common.streams.jobs import INDEX_TTL_MS, JobLanes, LaneName, Ticket, near_lane
 from common.streams.replies import ReplyStreams
-from common.types import HubId, Lane, NodeId, Order, RequestId, RequestStatus
+from common.types import HubId, Lane, NodeId, RequestId, RequestStatus
 from common.wire import LAST_WORD, Failure, Job, ReplyEntry
 
 _PUBLISH = Script("publish_job")

@@ -4,10 +4,10 @@ from typing import Any
 
 import structlog
 
-from common.orders import ControlEntry
+from common.orders import ControlEntry, Order
 from common.records.registry import Registry
 from common.streams.control import ControlStreams
-from common.types import NodeId, Order
+from common.types import NodeId
 from hub.access.members import Members
 from hub.asking import asking_broker
 from hub.grid.picture import unknown_node

@@ -6,11 +6,11 @@ from typing import assert_never
 import structlog
 
 from common.errors import BrokerError, WireError
-from common.orders import ControlEntry
+from common.orders import ControlEntry, Order
 from common.reasons import Reason
 from common.streams.control import ControlStreams
 from common.tasks import backoff_s
-from common.types import NodeId, Order
+from common.types import NodeId
 from common.wire import EntryId
 from provider.gate.gate import Gate
 from provider.jobs.runner import Runner

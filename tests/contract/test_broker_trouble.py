@@ -12,7 +12,7 @@ import pytest
 from common.broker.broker import Broker, connect
 from common.broker.clock import BrokerClock
 from common.errors import BrokerRefused, BrokerUnavailable, SettingsError
-from common.orders import ControlEntry
+from common.orders import ControlEntry, Order
 from common.records.grid import HubRecord
 from common.records.registry import Registry
 from common.streams.changes import Changes
@@ -21,7 +21,7 @@ from common.streams.jobs import JobLanes
 from common.streams.queues import Queues
 from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite, Written
 from common.streams.requests import Requests
-from common.types import Order, RequestId
+from common.types import RequestId
 from common.wire import EntryId, ReplyEntry
 from tests.contract.line import line_to
 from tests.contract.story import (

@@ -4,9 +4,9 @@ import asyncio
 
 from common.broker.broker import Broker
 from common.errors import WireError
-from common.orders import ControlEntry
+from common.orders import ControlEntry, Order
 from common.streams.control import ControlStreams
-from common.types import NodeId, Order, RequestId
+from common.types import NodeId, RequestId
 from tests.contract.story import KEYS, NODE, raw
 
 CANCEL = ControlEntry(Order.CANCEL, RequestId("r1"))

@@ -8,10 +8,9 @@ from typing import cast
 import pytest
 
 from common.broker.broker import Broker, connect
-from common.orders import ControlEntry
+from common.orders import ControlEntry, Order
 from common.reasons import Reason
 from common.streams.control import ControlStreams
-from common.types import Order
 from provider.gate.gate import Gate
 from provider.jobs.runner import Runner
 from provider.presence.control import Control

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from common.broker.broker import Broker
 from common.keys import Keys
-from common.orders import ControlEntry
+from common.orders import ControlEntry, Order
 from common.records.grid import HubRecord
 from common.records.registry import Registry
 from common.streams.changes import Changes
@@ -15,7 +15,7 @@ from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes
 from common.streams.replies import Doorbell, ReplyStreams, ReplyWrite
 from common.streams.requests import Requests
-from common.types import Lane, Order, RequestId
+from common.types import Lane, RequestId
 from common.wire import EntryId, ReplyEntry
 from tests.contract.story import (
     HUB,

@@ -5,12 +5,12 @@ import asyncio
 import pytest
 
 from common.broker.broker import Broker
-from common.orders import ControlEntry
+from common.orders import ControlEntry, Order
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes, LaneName, Ticket
 from common.streams.queues import Queues
 from common.streams.requests import Requests
-from common.types import Lane, NodeId, Order, RequestId
+from common.types import Lane, NodeId, RequestId
 from common.wire import Job
 from tests.contract.story import (
     HUB,

@@ -13,13 +13,13 @@ from pydantic import SecretStr
 
 from common.broker.broker import Broker, connect
 from common.keys import Keys
-from common.orders import ControlEntry
+from common.orders import ControlEntry, Order
 from common.signing import SigningKeys
 from common.streams.control import ControlStreams
 from common.streams.jobs import JobLanes, Ticket, lanes_of
 from common.streams.replies import ReplyStreams, ReplyWrite
 from common.streams.requests import Published, Requests, RequestTtls
-from common.types import HubId, Lane, ModelId, NodeId, Order, RequestId
+from common.types import HubId, Lane, ModelId, NodeId, RequestId
 from common.wire import EntryId, Failure, Job, ReplyEntry, Start, Usage
 from tests.contract.story import eventually
 from tests.doubles.process import EngineProcess

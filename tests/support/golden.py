@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.orders import ControlEntry
+from common.orders import ControlEntry, Order
 from common.records.grid import HubRecord, NodeRecord
 from common.registration import Registration, RegistrationRequest
 from common.report import EngineReport
 from common.signing import SigningKeys
-from common.types import HubId, ModelId, NodeId, NodeState, Order, RequestId
+from common.types import HubId, ModelId, NodeId, NodeState, RequestId
 from common.wire import Failure, Job, ReplyEntry, Start, Usage
 
 FOLDER = Path(__file__).resolve().parents[1] / "unit/golden"

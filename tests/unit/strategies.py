@@ -2,9 +2,9 @@
 
 from hypothesis import strategies as st
 
-from common.orders import ControlEntry
+from common.orders import ControlEntry, Order
 from common.settings import NAME_PATTERN
-from common.types import ModelId, NodeId, Order, RequestId
+from common.types import ModelId, NodeId, RequestId
 from common.wire import Failure, Job, ReplyEntry, Start, Usage
 
 SIGNED_FIELDS = (b"v", b"id", b"attempt", b"model", b"endpoint", b"stream", b"body", b"reply", b"deadline", b"trace")

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import WireError
-from common.orders import ControlEntry
+from common.orders import ControlEntry, Order
 from common.succession import Succession
-from common.types import ModelId, NodeId, Order, RequestId
+from common.types import ModelId, NodeId, RequestId
 from common.wire import (
     LAST_WORD,
     MAX_ATTEMPT,

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from common.types import Order
+from common.orders import Order
 from hub.access.gatekeeper import Gatekeeper
 from hub.api.admin.door import admin_router
 from hub.grid.picture import GridPicture
