@@ -89,6 +89,7 @@ class Hand:
         self._load = load
         self._proxy = proxy
         self._say = say
+        self._moving = asyncio.Lock()
 
     async def carry_out(self, plan: Sequence[Fault]) -> None:
         """Do all of it; returns when the last part is whole again."""
@@ -124,7 +125,8 @@ class Hand:
             case Action.FORGET:
                 await asyncio.to_thread(self._site.flush_broker)
             case Action.MOVE:
-                await asyncio.to_thread(self._site.move_slot, fault.nth)
+                async with self._moving:  # on a slow machine the one before may not be there yet
+                    await asyncio.to_thread(self._site.move_slot, fault.nth)
             case Action.HALF_CLOSE:
                 self._proxy.half_close()
             case Action.STALL | Action.CUT:

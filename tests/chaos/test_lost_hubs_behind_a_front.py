@@ -19,9 +19,9 @@ from tests.support.processes import until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 STREAMS = 200
-TOKENS = 100
-PACE = {"delay_ms": 40}
-"""4 s a stream, 5,000 tokens a second together."""
+TOKENS = 60
+PACE = {"delay_ms": 100}
+"""6 s a stream, 2,000 tokens a second together: clients that are slower than these would hear of the hubs too late."""
 HUB = {
     "GHUB_HEARTBEAT_S": "0.5",
     "GHUB_HUB_FIRST_COMMENT_S": "0.5",
