@@ -1,5 +1,7 @@
 """Fixtures that all suites share: real brokers, and grids of real processes on them."""
 
+import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from tests.doubles.nvml.build import build_library
 from tests.support.broker_kinds import BROKER_KINDS
 from tests.support.brokers import KINDS, BrokerProcess
 from tests.support.grid import Grid
+from tests.support.nursery import SHARED, open_nursery
 from tests.support.nvml import StubNvml
 
 HERE = Path(__file__).parent
@@ -21,6 +24,20 @@ QUICK = ("contract", "unit")
 SHARING = ("tests/acceptance", "tests/browser")
 ALONE = ("test_readme.py",)
 """Long, and shares nothing."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """All processes of a run share one nursery; and none looks for garbage while it collects tests."""
+    if not hasattr(config, "workerinput") and SHARED not in os.environ:
+        os.environ[SHARED] = open_nursery()
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What stays until the end need not be looked through again and again."""
+    gc.enable()
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

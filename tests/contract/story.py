@@ -115,10 +115,11 @@ async def hash_of(broker: Broker, key: str) -> dict[str, str]:
 
 async def eventually(condition: Callable[[], Awaitable[bool]], what: str, within_s: float = 10) -> None:
     """Poll until a condition holds; fail with `what` when the limit passes."""
-    give_up_at = time.monotonic() + within_s
+    began = time.monotonic()
     while not await condition():
-        assert time.monotonic() < give_up_at, f"not within {within_s} s: {what}"
-        await asyncio.sleep(0.005)
+        waited_s = time.monotonic() - began
+        assert waited_s < within_s, f"not within {within_s} s: {what}"
+        await asyncio.sleep(min(0.05, max(0.005, waited_s / 10)))
 
 
 @asynccontextmanager

@@ -1,17 +1,20 @@
 """A bench that is told to end leaves nothing behind."""
 
+import os
 import signal
 import subprocess
 
 import psutil
 
+from tests.support.nursery import SHARED
 from tests.support.processes import PROJECT, python, until
 
 BENCH = python("-m", "bench.overview", "--nodes", "1", "--queued", "0", "--serve")
 
 
 def test_a_bench_that_is_told_to_end_ends_all_that_it_started() -> None:
-    with subprocess.Popen(BENCH, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as bench:
+    env = {name: value for name, value in os.environ.items() if name != SHARED}  # its children shall be its own
+    with subprocess.Popen(BENCH, cwd=PROJECT, env=env, stdout=subprocess.PIPE, text=True) as bench:
         assert bench.stdout is not None
         assert "1 nodes" in bench.stdout.readline()
         started = psutil.Process(bench.pid).children(recursive=True)

@@ -285,11 +285,19 @@ def test_a_second_ctrl_c_kills_at_once(start_up: StartUp) -> None:
     assert not alive(processes)
 
 
+@pytest.fixture(scope="module")
+def lasting_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One whose parts are killed in turn."""
+    up = Up(tmp_path_factory.mktemp("lasting") / "data")
+    up.until("ready ")
+    yield up
+    up.close()
+
+
 @pytest.mark.acceptance
 @pytest.mark.parametrize("name", PARTS)
-def test_a_part_that_is_killed_comes_back_and_serves_again(start_up: StartUp, name: str) -> None:
-    up = start_up()
-    up.until("ready ")
+def test_a_part_that_is_killed_comes_back_and_serves_again(lasting_up: Up, name: str) -> None:
+    up = lasting_up
     first_pid = up.pids[name]
 
     os.kill(first_pid, signal.SIGKILL)

@@ -2,8 +2,8 @@
 
 To start Python and import one of them takes half a second of a core or a whole one; a fork of one that has takes a few
 milliseconds. What runs in the child is the same: `python -m hub`, from its first line, with an environment of its own.
-`python -m tests.support.nursery` is that process. It is told what to start, one JSON line after another, by whoever
-started it, and ends with them.
+`python -m tests.support.nursery SOCKET` is that process. It is told what to start, one JSON line after another, by
+whoever connects (all processes that run tests share one), and ends with whoever started it.
 """
 
 import atexit
@@ -11,14 +11,17 @@ import gc
 import json
 import os
 import runpy
+import selectors
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 _IMPORTS = {
     "ghub": (
@@ -53,7 +56,10 @@ _READ_BEFORE_MAIN = ("LD_PRELOAD", "DYLD_", "PYTHON", "LANG", "LC_", "MALLOC_")
 """Variables that only the start of a process looks at, by how they begin."""
 _LIBRARIES = "LD_LIBRARY_PATH"
 """Likewise, but so many children want the same that they have a nursery of their own."""
-_POLL_GAP_S = 0.005
+_POLL_GAP_S, _MOST_GAP_S = 0.005, 0.05
+START_LIMIT_S = 30.0
+SHARED = "TESTS_NURSERY"
+"""The variable that tells the processes of a run of the one that they share."""
 
 
 def can_start(argv: Sequence[str], env: Mapping[str, str]) -> bool:
@@ -63,7 +69,7 @@ def can_start(argv: Sequence[str], env: Mapping[str, str]) -> bool:
 
 
 class Nursery:
-    """The process, started when first needed; for one process that may have many threads.
+    """The way to one, which is started when first needed; for one process that may have many threads.
 
     `libraries` are the folders in which its children look for libraries first.
     """
@@ -71,7 +77,8 @@ class Nursery:
     def __init__(self, libraries: str = "") -> None:
         self._libraries = libraries
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._answers: BinaryIO | None = None
+        self._orders: socket.socket | None = None
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], folder: Path, streams: Mapping[str, Path]) -> int:
         """Start a module, as `python -m` with its arguments; the child's pid.
@@ -89,28 +96,46 @@ class Nursery:
 
     def _ask(self, **order: Any) -> Any:
         with self._lock:
-            if self._process is None:
-                self._open()
-            assert self._process is not None
-            assert self._process.stdin is not None
-            assert self._process.stdout is not None
-            self._process.stdin.write(json.dumps(order).encode() + b"\n")
-            self._process.stdin.flush()
-            return json.loads(self._process.stdout.readline())
+            if self._orders is None or self._answers is None:
+                shared = os.environ.get(SHARED) if not self._libraries else None
+                self._orders = _connected(shared or open_nursery(self._libraries))
+                self._answers = self._orders.makefile("rb")
+            self._orders.sendall(json.dumps(order).encode() + b"\n")
+            return json.loads(self._answers.readline())
 
-    def _open(self) -> None:
-        folder = Path(__file__).resolve().parents[2]
-        argv = [sys.executable, "-m", "tests.support.nursery"]
-        env = {**os.environ, **({_LIBRARIES: self._libraries} if self._libraries else {})}
-        self._process = subprocess.Popen(
-            argv, cwd=folder, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-        )
-        atexit.register(self._close, self._process)
 
-    @staticmethod
-    def _close(process: subprocess.Popen[bytes]) -> None:
-        with process:  # its standard input closes, and so it ends
-            pass
+def open_nursery(libraries: str = "") -> str:
+    """Start one that ends with this process; the path of its socket."""
+    path = str(Path(tempfile.mkdtemp(prefix="nursery-")) / "socket")
+    env = {**os.environ, **({_LIBRARIES: libraries} if libraries else {})}
+    argv = [sys.executable, "-m", "tests.support.nursery", path]
+    folder = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen(argv, cwd=folder, env=env, stdin=subprocess.PIPE, start_new_session=True)
+    atexit.register(_close, process, Path(path))
+    return path
+
+
+def _close(process: subprocess.Popen[bytes], path: Path) -> None:
+    with process:  # its standard input closes, and so it ends
+        pass
+    path.unlink(missing_ok=True)
+    path.parent.rmdir()
+
+
+def _connected(path: str) -> socket.socket:
+    """A connection to one that may just be starting."""
+    give_up_at = time.monotonic() + START_LIMIT_S
+    while True:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(path)
+        except OSError:
+            connection.close()
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(_POLL_GAP_S)
+        else:
+            return connection
 
 
 _NURSERIES: dict[str, Nursery] = {}
@@ -137,11 +162,12 @@ class Child:
 
     def wait(self, timeout: float | None = None) -> int:
         """Its exit status; raises subprocess.TimeoutExpired."""
-        limit = None if timeout is None else time.monotonic() + timeout
+        began = time.monotonic()
         while (status := self.poll()) is None:
-            if limit is not None and time.monotonic() > limit:
-                raise subprocess.TimeoutExpired("a child of the nursery", timeout or 0)
-            time.sleep(_POLL_GAP_S)
+            waited_s = time.monotonic() - began
+            if timeout is not None and waited_s > timeout:
+                raise subprocess.TimeoutExpired("a child of the nursery", timeout)
+            time.sleep(min(_MOST_GAP_S, max(_POLL_GAP_S, waited_s / 10)))
         return status
 
     def send_signal(self, number: int) -> None:
@@ -155,27 +181,46 @@ class Child:
         self.send_signal(signal.SIGKILL)
 
 
-def _serve() -> str | None:
-    """Fork as told until told no more; in a child, the module it is to run."""
-    orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what an import prints is no answer
+def _serve(path: str) -> str | None:
+    """Fork as told until whoever started this has ended; in a child, the module it is to run."""
     nothing, never_written = os.pipe()
-    for order in orders:
-        told = json.loads(order)
-        if pid := told.get("poll"):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            answer = os.waitstatus_to_exitcode(status) if ended else None
-        else:
-            _import_for(told["argv"][0])
-            if (answer := os.fork()) == 0:
-                orders.close()
-                answers.close()
-                os.close(never_written)
-                _become(told, nothing)
-                return str(told["argv"][0])
-        answers.write(json.dumps(answer).encode() + b"\n")
-        answers.flush()
-    return None
+    with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as events:
+        listener.bind(path)
+        listener.listen()
+        events.register(sys.stdin, selectors.EVENT_READ)
+        events.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in events.select():
+                if key.fileobj is sys.stdin:
+                    return None
+                if key.fileobj is listener:
+                    connection = listener.accept()[0]
+                    events.register(connection, selectors.EVENT_READ, connection.makefile("rb"))
+                elif not (order := key.data.readline()):
+                    events.unregister(key.fileobj)
+                    key.fileobj.close()
+                else:
+                    told = json.loads(order)
+                    answer = _carry_out(told)
+                    if answer == 0 and "argv" in told:
+                        for one in [*events.get_map().values()]:
+                            if isinstance(one.fileobj, socket.socket):
+                                one.fileobj.close()
+                            if one.data is not None:
+                                one.data.close()
+                        os.close(never_written)
+                        _become(told, nothing)
+                        return str(told["argv"][0])
+                    key.fileobj.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _carry_out(told: Mapping[str, Any]) -> int | None:
+    """Start what is told, or look whether it has ended; 0 in a child that was started."""
+    if pid := told.get("poll"):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if ended else None
+    _import_for(told["argv"][0])
+    return os.fork()
 
 
 def _import_for(module: str) -> None:
@@ -205,5 +250,5 @@ def _become(told: Mapping[str, Any], nothing: int) -> None:
 
 
 if __name__ == "__main__":
-    if (module := _serve()) is not None:
+    if (module := _serve(sys.argv[1])) is not None:
         runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -14,6 +14,10 @@ from tests.support.nursery import Child, can_start
 PROJECT = Path(__file__).resolve().parents[2]
 
 
+LEAST_GAP_S, MOST_GAP_S = 0.01, 0.1
+"""Between two looks."""
+
+
 class Process:
     """A child process whose output goes to a file.
 
@@ -110,10 +114,14 @@ def run_to_end(
 
 
 def until(condition: Callable[[], object], within_s: float, what: str | Callable[[], object]) -> float:
-    """Poll until the condition is true, and say after how many seconds it was; past the limit fail with `what`."""
+    """Poll until the condition is true, and say after how many seconds it was; past the limit fail with `what`.
+
+    What takes long is looked at more rarely: looks at a grid cost it and the test a few milliseconds each.
+    """
     began = time.monotonic()
     while not condition():
-        if time.monotonic() > began + within_s:
+        waited_s = time.monotonic() - began
+        if waited_s > within_s:
             raise AssertionError(f"not within {within_s} s: {what() if callable(what) else what}")
-        time.sleep(0.02)
+        time.sleep(min(MOST_GAP_S, max(LEAST_GAP_S, waited_s / 10)))
     return time.monotonic() - began
