@@ -5,11 +5,11 @@ from typing import Any
 from common.records.grid import NodeRecord
 from common.records.registry import Registry
 from common.report import StoredReport
-from common.streams.jobs import JobLanes, LaneName, lanes_of
-from common.streams.queues import LaneLoad, Queues
-from common.types import ModelId, NodeState
+from common.streams.jobs import JobLanes, lanes_of
+from common.streams.queues import Queues
 from hub.asking import asking_broker
 from hub.errors import NotFound
+from hub.grid.models import models_of
 from hub.grid.near_loads import with_near
 from hub.grid.registry_view import RegistryView
 from hub.settings import HubSettings
@@ -47,7 +47,7 @@ class GridPicture:
                 for node, report in sorted(reports.items())
                 if node not in nodes
             ],
-            "models": [self._model_shown(model, loads) for model in models],
+            "models": [_model_shown(*told) for told in models_of(models, self._view.models, loads).items()],
         }
 
     async def node(self, name: str) -> dict[str, Any]:
@@ -78,17 +78,14 @@ class GridPicture:
         shown = with_near(loads, self._view.nodes.values())
         return [{"model": name.model, "lane": name.lane.value, **load._asdict()} for name, load in shown.items()]
 
-    def _model_shown(self, model: ModelId, loads: dict[LaneName, LaneLoad]) -> dict[str, Any]:
-        nodes = self._view.models.get(model, [])
-        mine = [loads[lane] for lane in lanes_of([model])]
-        total = LaneLoad(sum(load.waiting for load in mine), sum(load.running for load in mine))
-        idle = sum(node.state is NodeState.IDLE for node in nodes)
-        return {"id": model, "nodes": len(nodes), "idle": idle, **total._asdict()}
-
 
 def _node_shown(node: NodeRecord, report: StoredReport | None) -> dict[str, Any]:
     shown = {name: getattr(node, name) for name in node.__slots__ if name not in _UNSHOWN}
     return {**shown, "report": None if report is None else _report_shown(report)}
+
+
+def _model_shown(model: str, told: dict[str, Any]) -> dict[str, Any]:
+    return {"id": model, **{name: told[name] for name in ("nodes", "idle", "waiting", "running")}}
 
 
 def _report_shown(report: StoredReport) -> dict[str, Any]:

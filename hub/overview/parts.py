@@ -8,9 +8,7 @@ from typing import Any
 
 from common.records.grid import HubRecord, NodeRecord
 from common.records.request_book import is_request_id
-from common.streams.jobs import LaneName
-from common.streams.queues import LaneLoad
-from common.types import Lane, ModelId, NodeState
+from common.types import Lane, NodeState
 
 _GPU_TEXTS = ("name", "uuid", "driver_version", "cuda_version")
 _GPU_FIGURES = ("memory_used_mib", "memory_total_mib", "utilization_pct", "temperature_c", "power_w")
@@ -57,28 +55,6 @@ def running_of(nodes: Iterable[NodeRecord]) -> dict[str, Shown]:
             if request not in found or found[request].get("attempt", 0) <= shown.get("attempt", 0):
                 found[request] = shown
     return found
-
-
-def models_of(
-    known: Iterable[ModelId], served: Mapping[ModelId, list[NodeRecord]], loads: Mapping[LaneName, LaneLoad]
-) -> dict[str, Shown]:
-    """Every model that nodes serve or that has a lane."""
-    totals: dict[ModelId, tuple[int, int]] = {}
-    for name, load in loads.items():
-        waiting, running = totals.get(name.model, (0, 0))
-        totals[name.model] = waiting + load.waiting, running + load.running
-    shown = {}
-    for model in sorted(known):
-        nodes = served.get(model, [])
-        waiting, running = totals.get(model, (0, 0))
-        shown[str(model)] = {
-            "nodes": len(nodes),
-            "idle": sum(node.state is NodeState.IDLE for node in nodes),
-            "loaded": [str(node.node) for node in nodes if model in node.loaded],
-            "waiting": waiting,
-            "running": running,
-        }
-    return shown
 
 
 def totals_of(

@@ -19,10 +19,11 @@ from common.streams.jobs import JobLanes, LaneName
 from common.streams.queues import LaneLoad, Queues
 from common.types import HubId, RequestId
 from hub.asking import asking_broker
+from hub.grid.models import models_of
 from hub.grid.near_loads import with_near
 from hub.grid.registry_view import RegistryView
 from hub.overview.history import shown_points
-from hub.overview.parts import Shown, hub_shown, models_of, node_shown, running_of, totals_of
+from hub.overview.parts import Shown, hub_shown, node_shown, running_of, totals_of
 from hub.settings import HubSettings
 
 MOST_RUNNING = 200
