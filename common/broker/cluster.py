@@ -154,10 +154,15 @@ class Cluster:
             redis.exceptions.InvalidResponse: it makes no sense.
         """
         slots: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        masters: set[Address] = set()
         replicas: set[Address] = set()
+        known = {one: one for one in self.servers()}  # the same object, so that tables compare in no time
         try:
-            for first, last, master, *others in told:
-                slots[first : last + 1] = [_address(asked, master)] * (last + 1 - first)
+            for first, last, told_master, *others in told:
+                master = _address(asked, told_master)
+                master = known.setdefault(master, master)
+                masters.add(master)
+                slots[first : last + 1] = [master] * (last + 1 - first)
                 for one in others:
                     with suppress(UnknownHostError):
                         replicas.add(_address(asked, one))
@@ -165,12 +170,11 @@ class Cluster:
             raise rx.InvalidResponse(f"{asked} tells its slots in no known way: {exc}") from exc
         if len(slots) != REDIS_CLUSTER_HASH_SLOTS:
             raise rx.InvalidResponse(f"{asked} tells of more slots than there are")
-        masters = frozenset(one for one in slots if one is not None)
         if self.masters and slots != self._slots:
             self.changes += 1
             if masters != self.masters:
                 log.warning("broker_moved", old=_listed(self.masters), new=_listed(masters))
-        self._slots, self.masters, self._replicas = slots, masters, frozenset(replicas)
+        self._slots, self.masters, self._replicas = slots, frozenset(masters), frozenset(replicas)
         self._is_doubtful = False
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,20 +53,21 @@ class Servers:
     def __init__(self, folder: Callable[[str], Path]) -> None:
         self._folder = folder
         self._running: dict[str, BrokerProcess] = {}
+        self._clients: dict[str, Any] = {}
 
     def of(self, kind: str) -> BrokerProcess:
         """The server of a kind, emptied of keys and scripts."""
         if kind not in self._running:
             folder = self._folder(f"contract-{kind}")
-            self._running[kind] = ClusterBroker(folder, replicas=0) if kind == CLUSTER else BrokerProcess(kind, folder)
-        server = self._running[kind]
-        with server.client() as client:
-            client.flushall()
-            client.script_flush()
-        return server
+            server = ClusterBroker(folder, replicas=0) if kind == CLUSTER else BrokerProcess(kind, folder)
+            self._running[kind], self._clients[kind] = server, server.client()
+        self._clients[kind].flushall()
+        self._clients[kind].script_flush()
+        return self._running[kind]
 
     def stop(self) -> None:
-        for server in self._running.values():
+        for kind, server in self._running.items():
+            self._clients[kind].close()
             server.stop()
 
 

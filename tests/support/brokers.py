@@ -55,7 +55,7 @@ class BrokerProcess:
 
     def client(self) -> redis.Redis:
         """A plain client for looking at keys; close it after use."""
-        return redis.Redis(port=self.port, decode_responses=True, protocol=2)
+        return redis.Redis(port=self.port, decode_responses=True, protocol=2, driver_info=None)
 
     def kill(self) -> None:
         self.process.kill()

@@ -172,7 +172,7 @@ class ClusterBroker(BrokerProcess):
     def client(self) -> Any:
         """A plain client for looking at keys wherever they are; close it after use."""
         nodes = [ClusterNode("127.0.0.1", port) for port, process in self._servers.items() if process.is_running]
-        return RedisCluster(startup_nodes=nodes, decode_responses=True, protocol=2, socket_timeout=2)
+        return RedisCluster(startup_nodes=nodes, decode_responses=True, protocol=2, socket_timeout=2, driver_info=None)
 
     def kill(self) -> None:
         for process in self._servers.values():
@@ -229,7 +229,7 @@ class ClusterBroker(BrokerProcess):
 @contextmanager
 def _client(port: int) -> Iterator[redis.Redis]:
     with redis.Redis(
-        port=port, decode_responses=True, protocol=2, socket_timeout=2, socket_connect_timeout=2
+        port=port, decode_responses=True, protocol=2, socket_timeout=2, socket_connect_timeout=2, driver_info=None
     ) as client:
         yield client
 

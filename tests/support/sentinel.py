@@ -178,7 +178,9 @@ class SentinelBroker(BrokerProcess):
 
 
 def _client(port: int) -> redis.Redis:
-    return redis.Redis(port=port, decode_responses=True, protocol=2, socket_timeout=2, socket_connect_timeout=2)
+    return redis.Redis(
+        port=port, decode_responses=True, protocol=2, socket_timeout=2, socket_connect_timeout=2, driver_info=None
+    )
 
 
 def _answers(port: int) -> bool:
