@@ -33,7 +33,7 @@ class TlsBroker(BrokerProcess):
 
     def client(self) -> redis.Redis:
         """A plain client for looking at keys; close it after use."""
-        return redis.Redis.from_url(self.url, decode_responses=True, protocol=2, driver_info=None)
+        return redis.Redis.from_url(self.url, decode_responses=True, protocol=2)
 
 
 BROKER_KINDS: Mapping[str, Callable[[Path], BrokerProcess]] = {
