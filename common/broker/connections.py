@@ -4,6 +4,7 @@ A server that was demoted, or lacks the replicas it must have, says so in answer
 is dropped here, so that the next attempt goes where the broker's address, or its sentinels, lead by then.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from redis import exceptions as rx
@@ -25,6 +26,12 @@ class _Steady(AbstractConnection):
                 raise
             await self.disconnect(nowait=True)
             raise rx.ConnectionError(str(exc)) from exc
+
+    async def _send_packed_command(self, command: Iterable[bytes]) -> None:
+        try:
+            await super()._send_packed_command(command)
+        except RuntimeError as exc:  # uvloop's word for a socket that was closed a moment ago
+            raise ConnectionResetError("the connection was lost") from exc
 
 
 class _Following(_Steady, Connection):
