@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from tests.support.nvml import StubNvml
 HERE = Path(__file__).parent
 
 
-QUICK = ("contract", "unit")
-"""Folders of many short files: they come last, so that no worker is left alone with a long one."""
+QUICK = "unit"
+"""The folder of many short files: they come last, so that no worker is left alone with a long one."""
 
 SHARING = ("tests/acceptance", "tests/browser")
 ALONE = ("test_readme.py",)
@@ -63,8 +64,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> BySharing
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first."""
-    items.sort(key=lambda item: item.path.relative_to(HERE).parts[0] in QUICK)
+    """Spread each folder over the run, its slow files first: so those that wait run beside those that compute."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    folders: dict[str, list[Path]] = {}
+    for file in sorted({item.path for item in items}, key=lambda file: (-slow[file], file)):
+        folders.setdefault(file.relative_to(HERE).parts[0], []).append(file)
+    turns = {
+        file: (folder == QUICK) + n / len(files) for folder, files in folders.items() for n, file in enumerate(files)
+    }
+    items.sort(key=lambda item: turns[item.path])
 
 
 @pytest.fixture(scope="session", params=KINDS)

@@ -5,12 +5,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import anthropic
 import httpx2
-import ollama
-import openai
 import pytest
 
+from tests.support import late
 from tests.support.broker_kinds import BROKER_KINDS
 from tests.support.brokers import BrokerProcess
 from tests.support.grid import Grid
@@ -67,20 +65,20 @@ def real_grid(
 
 
 @pytest.fixture
-def client(real_grid: RealGrid) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{real_grid.hub_url}/v1", api_key="unused", max_retries=0, timeout=60) as client:
+def client(real_grid: RealGrid) -> Iterator["late.openai.OpenAI"]:
+    with late.openai.OpenAI(base_url=f"{real_grid.hub_url}/v1", api_key="unused", max_retries=0, timeout=60) as client:
         yield client
 
 
 @pytest.fixture
-def anthropic_client(real_grid: RealGrid) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=real_grid.hub_url, api_key="unused", max_retries=0, timeout=60) as client:
+def anthropic_client(real_grid: RealGrid) -> Iterator["late.anthropic.Anthropic"]:
+    with late.anthropic.Anthropic(base_url=real_grid.hub_url, api_key="unused", max_retries=0, timeout=60) as client:
         yield client
 
 
 @pytest.fixture
-def ollama_client(real_grid: RealGrid) -> Iterator[ollama.Client]:
-    with ollama.Client(real_grid.hub_url, timeout=60) as client:
+def ollama_client(real_grid: RealGrid) -> Iterator["late.ollama.Client"]:
+    with late.ollama.Client(real_grid.hub_url, timeout=60) as client:
         yield client
 
 

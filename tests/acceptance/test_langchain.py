@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import openai
 import pytest
 from pydantic import SecretStr
 
 from tests.acceptance.conftest import RealGrid
+from tests.support import late
 from tests.support.llamacpp import MODEL
 
 if TYPE_CHECKING:  # each process that collects this would take half a second to import it
@@ -64,5 +64,5 @@ def test_embeddings_that_the_engine_lacks_are_refused_in_words(real_grid: RealGr
         max_retries=0,
         check_embedding_ctx_length=False,
     )
-    with pytest.raises(openai.NotFoundError, match="embeddings"):
+    with pytest.raises(late.openai.NotFoundError, match="embeddings"):
         embeddings.embed_query("hi")

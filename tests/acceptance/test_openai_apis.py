@@ -1,9 +1,9 @@
 """OpenAI's other APIs, asked for with the real openai-python against the real stack."""
 
-import openai
 import pytest
 
 from tests.acceptance.conftest import RealGrid
+from tests.support import late
 from tests.support.llamacpp import MODEL
 from tests.support.processes import until
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.acceptance
 QUESTION = "What is the capital of France?"
 
 
-def test_a_response_comes_whole(client: openai.OpenAI) -> None:
+def test_a_response_comes_whole(client: "late.openai.OpenAI") -> None:
     response = client.responses.create(model=MODEL, input=QUESTION, max_output_tokens=16, temperature=0)
     assert response.output_text
     assert response.usage is not None
@@ -20,7 +20,7 @@ def test_a_response_comes_whole(client: openai.OpenAI) -> None:
     assert (response.tools, response.error, response.parallel_tool_calls) == ([], None, True)
 
 
-def test_a_response_streams_event_by_event(client: openai.OpenAI) -> None:
+def test_a_response_streams_event_by_event(client: "late.openai.OpenAI") -> None:
     events = [*client.responses.create(model=MODEL, input=QUESTION, max_output_tokens=8, temperature=0, stream=True)]
     assert events[0].type == "response.created"
     assert events[0].response.model == MODEL
@@ -31,7 +31,7 @@ def test_a_response_streams_event_by_event(client: openai.OpenAI) -> None:
     assert events[-1].response.output_text == said != ""
 
 
-def test_the_sdk_s_own_reader_of_streams_does_not_trip(client: openai.OpenAI) -> None:
+def test_the_sdk_s_own_reader_of_streams_does_not_trip(client: "late.openai.OpenAI") -> None:
     with client.responses.stream(model=MODEL, input=QUESTION, max_output_tokens=8, temperature=0) as stream:
         snapshots = [event.snapshot for event in stream if event.type == "response.output_text.delta"]
         final = stream.get_final_response()
@@ -41,7 +41,7 @@ def test_the_sdk_s_own_reader_of_streams_does_not_trip(client: openai.OpenAI) ->
     assert final.usage.output_tokens > 3
 
 
-def test_a_conversation_is_sent_whole_since_none_is_kept(client: openai.OpenAI) -> None:
+def test_a_conversation_is_sent_whole_since_none_is_kept(client: "late.openai.OpenAI") -> None:
     talk = client.responses.create(
         model=MODEL,
         input=[{"role": "user", "content": "My name is Ada."}, {"role": "user", "content": "What is my name?"}],
@@ -49,15 +49,15 @@ def test_a_conversation_is_sent_whole_since_none_is_kept(client: openai.OpenAI) 
         max_output_tokens=8,
     )
     assert talk.output_text
-    with pytest.raises(openai.BadRequestError) as caught:
+    with pytest.raises(late.openai.BadRequestError) as caught:
         client.responses.create(model=MODEL, input=QUESTION, previous_response_id=talk.id)
     assert caught.value.param == "previous_response_id"
-    with pytest.raises(openai.NotFoundError, match="keeps no responses"):
+    with pytest.raises(late.openai.NotFoundError, match="keeps no responses"):
         client.responses.retrieve(talk.id)
 
 
 def test_the_hub_knows_what_a_stream_took_though_its_client_did_not_ask(
-    client: openai.OpenAI, real_grid: RealGrid
+    client: "late.openai.OpenAI", real_grid: RealGrid
 ) -> None:
     asked = client.chat.completions.with_raw_response.create(
         model=MODEL, messages=[{"role": "user", "content": QUESTION}], max_tokens=6, stream=True
@@ -72,13 +72,13 @@ def test_the_hub_knows_what_a_stream_took_though_its_client_did_not_ask(
     assert int(facts["prompt_tokens"]) > 20
 
 
-def test_what_the_engine_does_not_serve_is_a_not_found_error_that_says_so(client: openai.OpenAI) -> None:
+def test_what_the_engine_does_not_serve_is_a_not_found_error_that_says_so(client: "late.openai.OpenAI") -> None:
     """This llama.cpp runs without embeddings."""
-    with pytest.raises(openai.NotFoundError) as caught:
+    with pytest.raises(late.openai.NotFoundError) as caught:
         client.embeddings.create(model=MODEL, input="hi")
     assert caught.value.code == "endpoint_not_supported"
 
 
-def test_what_no_grid_serves_is_a_not_found_error_too(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match="does not serve POST /v1/moderations"):
+def test_what_no_grid_serves_is_a_not_found_error_too(client: "late.openai.OpenAI") -> None:
+    with pytest.raises(late.openai.NotFoundError, match="does not serve POST /v1/moderations"):
         client.moderations.create(input="hi")

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx2
-import openai
 import pytest
 
 from tests.acceptance.conftest import RealGrid
+from tests.support import late
 from tests.support.llamacpp import MODEL
 from tests.support.openai_schema import assert_is
 from tests.support.processes import until
@@ -23,7 +23,7 @@ TOOL: dict[str, Any] = {"type": "function", "function": {"name": "get_weather", 
 LONG: list[Any] = [{"role": "user", "content": "Count from 1 to 1000, one number a line."}]
 
 
-def test_a_chat_streams_token_by_token(client: openai.OpenAI) -> None:
+def test_a_chat_streams_token_by_token(client: "late.openai.OpenAI") -> None:
     chunks = [
         *client.chat.completions.create(model=MODEL, messages=QUESTION, stream=True, max_tokens=24, temperature=0)
     ]
@@ -36,7 +36,7 @@ def test_a_chat_streams_token_by_token(client: openai.OpenAI) -> None:
     assert {chunk.id for chunk in chunks} == {chunks[0].id}
 
 
-def test_a_stream_reports_usage_when_asked(client: openai.OpenAI) -> None:
+def test_a_stream_reports_usage_when_asked(client: "late.openai.OpenAI") -> None:
     stream = client.chat.completions.create(
         model=MODEL, messages=QUESTION, stream=True, max_tokens=8, stream_options={"include_usage": True}
     )
@@ -86,7 +86,7 @@ def _timeless(answer: dict[str, Any]) -> dict[str, Any]:
     return answer | {name: type(answer[name]) for name in ("id", "created", "timings")} | {"__verbose": said}
 
 
-def test_completions_stream_and_come_whole(client: openai.OpenAI) -> None:
+def test_completions_stream_and_come_whole(client: "late.openai.OpenAI") -> None:
     whole = client.completions.create(model=MODEL, prompt="Once upon a time", max_tokens=12, temperature=0)
     streamed = client.completions.create(
         model=MODEL, prompt="Once upon a time", max_tokens=12, temperature=0, stream=True
@@ -95,7 +95,7 @@ def test_completions_stream_and_come_whole(client: openai.OpenAI) -> None:
     assert "".join(chunk.choices[0].text for chunk in streamed) == whole.choices[0].text
 
 
-def test_a_grammar_passes_through_to_the_engine(client: openai.OpenAI) -> None:
+def test_a_grammar_passes_through_to_the_engine(client: "late.openai.OpenAI") -> None:
     answer = client.chat.completions.create(
         model=MODEL,
         messages=[{"role": "user", "content": "Give me a person."}],
@@ -112,15 +112,15 @@ def test_a_grammar_passes_through_to_the_engine(client: openai.OpenAI) -> None:
     assert isinstance(json.loads(answer.choices[0].message.content or "")["age"], int)
 
 
-def test_models_are_listed_and_described(client: openai.OpenAI) -> None:
+def test_models_are_listed_and_described(client: "late.openai.OpenAI") -> None:
     assert [model.id for model in client.models.list()] == [MODEL]
     assert client.models.retrieve(MODEL).object == "model"
-    with pytest.raises(openai.NotFoundError):
+    with pytest.raises(late.openai.NotFoundError):
         client.models.retrieve("nobody/has:this")
 
 
-def test_an_unknown_model_is_the_sdk_s_not_found_error(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.NotFoundError) as caught:
+def test_an_unknown_model_is_the_sdk_s_not_found_error(client: "late.openai.OpenAI") -> None:
+    with pytest.raises(late.openai.NotFoundError) as caught:
         client.chat.completions.create(model="nobody/has:this", messages=QUESTION)
     assert caught.value.code == "model_not_found"
     assert caught.value.param == "model"
@@ -131,28 +131,28 @@ def test_an_unknown_model_is_the_sdk_s_not_found_error(client: openai.OpenAI) ->
     [({"messages": "hi"}, "messages"), ({"max_tokens": "many"}, "max_tokens"), ({"messages": []}, "messages")],
 )
 def test_wrong_types_are_bad_request_errors_that_name_the_field(
-    client: openai.OpenAI, wrong: dict[str, Any], param: str
+    client: "late.openai.OpenAI", wrong: dict[str, Any], param: str
 ) -> None:
-    with pytest.raises(openai.BadRequestError) as caught:
+    with pytest.raises(late.openai.BadRequestError) as caught:
         client.chat.completions.create(model=MODEL, messages=QUESTION, extra_body=wrong)
     assert caught.value.param == param
     assert isinstance(caught.value.code, str)
 
 
-def test_what_only_the_engine_refuses_is_a_bad_request_in_openai_s_shape(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError) as caught:
+def test_what_only_the_engine_refuses_is_a_bad_request_in_openai_s_shape(client: "late.openai.OpenAI") -> None:
+    with pytest.raises(late.openai.BadRequestError) as caught:
         client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": 5}])  # type: ignore[typeddict-item,misc,list-item]
     assert isinstance(caught.value.code, str)
     assert caught.value.type == "invalid_request_error"
 
 
-def test_a_prompt_longer_than_the_context_is_refused_even_on_a_stream(client: openai.OpenAI) -> None:
+def test_a_prompt_longer_than_the_context_is_refused_even_on_a_stream(client: "late.openai.OpenAI") -> None:
     long: list[Any] = [{"role": "user", "content": "word " * 20_000}]
-    with pytest.raises(openai.BadRequestError):
+    with pytest.raises(late.openai.BadRequestError):
         client.chat.completions.create(model=MODEL, messages=long, stream=True, max_tokens=5)
 
 
-def test_headers_tell_the_request_its_node_and_its_attempt(client: openai.OpenAI) -> None:
+def test_headers_tell_the_request_its_node_and_its_attempt(client: "late.openai.OpenAI") -> None:
     raw = client.chat.completions.with_raw_response.create(model=MODEL, messages=QUESTION, max_tokens=3)
     assert len(raw.headers["x-request-id"]) == 32
     assert raw.headers["x-ghub-node"] == "llama"
@@ -161,7 +161,7 @@ def test_headers_tell_the_request_its_node_and_its_attempt(client: openai.OpenAI
 
 
 def test_closing_a_stream_frees_the_slot_within_a_second(
-    client: openai.OpenAI, real_grid: RealGrid, idle: Callable[[float], None]
+    client: "late.openai.OpenAI", real_grid: RealGrid, idle: Callable[[float], None]
 ) -> None:
     stream = client.chat.completions.create(
         model=MODEL, messages=LONG, stream=True, max_tokens=2000, extra_body={"ignore_eos": True}
@@ -173,9 +173,9 @@ def test_closing_a_stream_frees_the_slot_within_a_second(
 
 
 def test_giving_up_on_a_whole_answer_frees_the_slot_within_a_second(
-    client: openai.OpenAI, real_grid: RealGrid, idle: Callable[[float], None]
+    client: "late.openai.OpenAI", real_grid: RealGrid, idle: Callable[[float], None]
 ) -> None:
-    with pytest.raises(openai.APITimeoutError):
+    with pytest.raises(late.openai.APITimeoutError):
         client.with_options(timeout=1.0).chat.completions.create(
             model=MODEL, messages=LONG, max_tokens=2000, extra_body={"ignore_eos": True}
         )
@@ -184,13 +184,13 @@ def test_giving_up_on_a_whole_answer_frees_the_slot_within_a_second(
 
 
 def test_giving_up_on_a_whole_answer_frees_its_slot_while_another_streams(
-    client: openai.OpenAI, real_grid: RealGrid
+    client: "late.openai.OpenAI", real_grid: RealGrid
 ) -> None:
     other = client.chat.completions.create(
         model=MODEL, messages=LONG, stream=True, max_tokens=2000, extra_body={"ignore_eos": True}
     )
     next(iter(other))
-    with pytest.raises(openai.APITimeoutError):
+    with pytest.raises(late.openai.APITimeoutError):
         client.with_options(timeout=1.0).chat.completions.create(
             model=MODEL, messages=LONG, max_tokens=2000, extra_body={"ignore_eos": True}
         )
@@ -200,17 +200,17 @@ def test_giving_up_on_a_whole_answer_frees_its_slot_while_another_streams(
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_leaves_during_the_prefill_frees_the_slot(
-    stream: bool, client: openai.OpenAI, real_grid: RealGrid, idle: Callable[[float], None]
+    stream: bool, client: "late.openai.OpenAI", real_grid: RealGrid, idle: Callable[[float], None]
 ) -> None:
     long: list[Any] = [{"role": "user", "content": f"{stream} " * 6000}]
-    with pytest.raises(openai.APITimeoutError):
+    with pytest.raises(late.openai.APITimeoutError):
         client.with_options(timeout=1.0).chat.completions.create(model=MODEL, messages=long, stream=stream)
     until(lambda: real_grid.running() == 0, 1.0, "the job still runs")
     time.sleep(1.5 if stream else 0)  # llama.cpp looks up from the prefill of a stream after a second of quiet
     idle(12)  # a batch, on a slow and busy machine; to read all of it would take three times as long
 
 
-def test_the_third_of_two_slots_waits_and_is_then_served(client: openai.OpenAI, real_grid: RealGrid) -> None:
+def test_the_third_of_two_slots_waits_and_is_then_served(client: "late.openai.OpenAI", real_grid: RealGrid) -> None:
     streams = [
         client.chat.completions.create(
             model=MODEL, messages=LONG, stream=True, max_tokens=2000, extra_body={"ignore_eos": True}
@@ -226,7 +226,7 @@ def test_the_third_of_two_slots_waits_and_is_then_served(client: openai.OpenAI, 
     assert len([*third]) > 3
 
 
-def test_models_and_errors_are_of_openai_s_published_schema(client: openai.OpenAI) -> None:
+def test_models_and_errors_are_of_openai_s_published_schema(client: "late.openai.OpenAI") -> None:
     assert_is("ListModelsResponse", client.models.with_raw_response.list().http_response.json())
     error = httpx2.post(f"{client.base_url}chat/completions", json={"model": "none", "messages": QUESTION}).json()
     assert_is("ErrorResponse", error)

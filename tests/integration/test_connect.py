@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anthropic
-import ollama
-import openai
 import psutil
 import pytest
 
 from tests.doubles.process import EngineProcess
 from tests.doubles.reading import numbered
-from tests.support import leftovers
+from tests.support import late, leftovers
 from tests.support.call import Call, get, post
 from tests.support.client_keys import AUTH, TestKey, wait_for_model
 from tests.support.fronts import FrontProcess
@@ -108,39 +105,39 @@ def make_front(tmp_path: Path) -> Iterator[Callable[..., FrontProcess]]:
 
 
 def _openai_stream(url: str) -> str:
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=30) as client:
+    with late.openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=30) as client:
         chunks = client.chat.completions.create(model="tiny:1b", messages=TALK, max_tokens=TOKENS, stream=True)
         return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
 
 
 def _openai_whole(url: str) -> str:
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=30) as client:
+    with late.openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=30) as client:
         said = client.completions.create(model="tiny:1b", prompt="count", max_tokens=TOKENS)
         return said.choices[0].text
 
 
 def _openai_response(url: str) -> str:
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=30) as client:
+    with late.openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=30) as client:
         events = client.responses.create(model="tiny:1b", input="count", max_output_tokens=TOKENS, stream=True)
         return "".join(event.delta for event in events if event.type == "response.output_text.delta")
 
 
 def _anthropic_stream(url: str) -> str:
     with (
-        anthropic.Anthropic(base_url=url, api_key="unused", max_retries=0, timeout=30) as client,
+        late.anthropic.Anthropic(base_url=url, api_key="unused", max_retries=0, timeout=30) as client,
         client.messages.stream(model="tiny:1b", messages=TALK, max_tokens=TOKENS) as stream,
     ):
         return "".join(stream.text_stream)
 
 
 def _ollama_chat(url: str) -> str:
-    with ollama.Client(url, timeout=30) as client:
+    with late.ollama.Client(url, timeout=30) as client:
         lines = client.chat("tiny:1b", TALK, stream=True, options={"num_predict": TOKENS})
         return "".join(line.message.content or "" for line in lines)
 
 
 def _ollama_generate(url: str) -> str:
-    with ollama.Client(url, timeout=30) as client:
+    with late.ollama.Client(url, timeout=30) as client:
         lines = client.generate("tiny:1b", "go", stream=True, options={"num_predict": TOKENS})
         return "".join(line.response or "" for line in lines)
 
@@ -387,12 +384,12 @@ class TestHubs:
         assert (refused.status, refused.error["code"]) == (503, "no_hub")
         assert refused.headers["retry-after"] == "5"
         assert get(front.url, "/connect").status == 503
-        with ollama.Client(front.url) as client, pytest.raises(ollama.ResponseError) as native:
+        with late.ollama.Client(front.url) as client, pytest.raises(late.ollama.ResponseError) as native:
             client.chat("tiny:1b", TALK)
         assert native.value.status_code == 503
         with (
-            anthropic.Anthropic(base_url=front.url, api_key="unused", max_retries=0) as other,
-            pytest.raises(anthropic.APIStatusError) as overloaded,
+            late.anthropic.Anthropic(base_url=front.url, api_key="unused", max_retries=0) as other,
+            pytest.raises(late.anthropic.APIStatusError) as overloaded,
         ):
             other.messages.create(model="tiny:1b", messages=TALK, max_tokens=3)
         assert overloaded.value.status_code == 503

@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import openai
 import pytest
 
 from ghub.connect.entries import EntryParser
 from tests.doubles.reading import numbered
-from tests.support import leftovers
+from tests.support import late, leftovers
 from tests.support.call import Call, post
 from tests.support.client_keys import AUTH, TestKey, wait_for_model
 from tests.support.grid import Grid, chat
@@ -100,7 +99,7 @@ def test_comments_have_no_ids_and_events_keep_theirs(front: Front) -> None:
 
 
 def test_the_openai_sdk_reads_a_stream_with_ids(front: Front) -> None:
-    with openai.OpenAI(base_url=f"{front.hub}/v1", api_key="none", max_retries=0, timeout=20) as client:
+    with late.openai.OpenAI(base_url=f"{front.hub}/v1", api_key="none", max_retries=0, timeout=20) as client:
         chunks = client.chat.completions.create(
             model="tiny:1b",
             messages=[{"role": "user", "content": "hi"}],

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx2
-import openai
 import pytest
 
 from tests.doubles.models import Model
 from tests.doubles.process import EngineProcess
+from tests.support import late
 from tests.support.grid import Grid
 from tests.support.llamacpp import MODEL, real_llamacpp
 from tests.support.processes import until
@@ -48,7 +48,7 @@ def parts(module_grid: Grid, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.mark.parametrize("engine", MODELS)
 def test_one_script_runs_unchanged_whatever_engine_answers(engine: str, parts: Parts) -> None:
-    with openai.OpenAI(base_url=f"{parts.hub}/v1", api_key="unused", max_retries=0, timeout=30) as client:
+    with late.openai.OpenAI(base_url=f"{parts.hub}/v1", api_key="unused", max_retries=0, timeout=30) as client:
         _script(client, MODELS[engine])
     until(lambda: parts.busy(engine) == 0, 1.0, f"{engine} still generates for nobody")
 
@@ -62,7 +62,7 @@ def test_no_job_ever_reached_what_changes_an_engine(parts: Parts) -> None:
     assert paths <= {"/v1/chat/completions", "/v1/completions"}
 
 
-def _script(client: openai.OpenAI, model: str) -> None:
+def _script(client: "late.openai.OpenAI", model: str) -> None:
     """What a user's program does."""
     assert model in [one.id for one in client.models.list()]
     assert client.models.retrieve(model).id == model
@@ -91,10 +91,10 @@ def _script(client: openai.OpenAI, model: str) -> None:
     assert completion.choices[0].text
     assert "".join(chunk.choices[0].text for chunk in streamed if chunk.choices) == completion.choices[0].text
 
-    with pytest.raises(openai.BadRequestError) as bad:
+    with pytest.raises(late.openai.BadRequestError) as bad:
         client.chat.completions.create(model=model, messages=QUESTION, max_tokens="many")  # type: ignore[call-overload]
     assert isinstance(bad.value.code, str)
-    with pytest.raises(openai.NotFoundError):
+    with pytest.raises(late.openai.NotFoundError):
         client.chat.completions.create(model="nobody/has:this", messages=QUESTION)
 
     slowly: dict[str, Any] = {"ignore_eos": True, "double": {"delay_ms": 20}}
