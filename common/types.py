@@ -30,6 +30,13 @@ class Lane(StrEnum):
         return [*Lane].index(self)
 
 
+class AskedLane(StrEnum):
+    """A lane that clients may ask for and a key may begin with: retries are the grid's own."""
+
+    INTERACTIVE = Lane.INTERACTIVE.value
+    BATCH = Lane.BATCH.value
+
+
 class RequestStatus(StrEnum):
     """Where a request stands, as its hash shows it."""
 

@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 
 
 QUICK = "unit"
-"""The folder of many short files: they come last, so that no worker is left alone with a long one."""
+"""The folder of many short files: half of them come last, so that no worker is left alone with a long one."""
 
 SHARING = ("tests/acceptance", "tests/browser")
 ALONE = ("test_readme.py",)
@@ -70,7 +70,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for file in sorted({item.path for item in items}, key=lambda file: (-slow[file], file)):
         folders.setdefault(file.relative_to(HERE).parts[0], []).append(file)
     turns = {
-        file: (folder == QUICK) + n / len(files) for folder, files in folders.items() for n, file in enumerate(files)
+        file: n / len(files) + (0.5 if folder == QUICK else 0)
+        for folder, files in folders.items()
+        for n, file in enumerate(files)
     }
     items.sort(key=lambda item: turns[item.path])
 

@@ -1,10 +1,10 @@
 """`ghub key`: clients' API keys."""
 
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
+from common.types import AskedLane
 from ghub.client.completion import complete_keys
 from ghub.client.hub import AdminHub
 from ghub.client.options import HubUrl, Json, TokenFile
@@ -13,13 +13,6 @@ from ghub.showing.tables import confirm, listed, show_json, tell, when
 key_app = typer.Typer(help="API keys of clients.", no_args_is_help=True)
 
 Wanted = Annotated[str, typer.Argument(help="The key's name or id.", metavar="KEY", autocompletion=complete_keys)]
-
-
-class KeyLane(StrEnum):
-    """The most urgent lane that a key may use."""
-
-    INTERACTIVE = "interactive"
-    BATCH = "batch"
 
 
 @key_app.command()
@@ -35,7 +28,7 @@ def create(
     expires: Annotated[
         str | None, typer.Option(help="90m, 12h, 30d, 4w, a day, or an ISO time; by default never.", metavar="WHEN")
     ] = None,
-    lane: Annotated[KeyLane, typer.Option(help="The most urgent lane it may use.")] = KeyLane.INTERACTIVE,
+    lane: Annotated[AskedLane, typer.Option(help="The most urgent lane it may use.")] = AskedLane.INTERACTIVE,
     hub_url: HubUrl = None,
     admin_token_file: TokenFile = None,
     as_json: Json = False,

@@ -3,7 +3,6 @@
 The format: https://html.spec.whatwg.org/multipage/server-sent-events.html. Of it `id` and `retry` are passed over.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -11,8 +10,6 @@ from ghub.errors import CommandError
 
 MAX_EVENT_BYTES = 32 * 2**20
 """Far above any event of a hub: the picture of a grid of 1,000 nodes takes about 1 MiB."""
-_LINE_END = re.compile(rb"\r\n|\n|\r(?=.)", re.DOTALL)
-"""A carriage return at the very end may be half of a line's end."""
 
 
 class EventTooLong(CommandError):
@@ -62,11 +59,18 @@ def read_stream(chunks: Iterable[bytes]) -> Iterator[StreamEvent | StreamComment
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    rest = b""
+    begun = bytearray()
     for chunk in chunks:
-        *whole, rest = _LINE_END.split(rest + chunk)
-        yield from whole
-        if len(rest) > MAX_EVENT_BYTES:
+        half = b"\r" if begun.endswith(b"\r") else b""  # of a line's end, perhaps
+        del begun[len(begun) - len(half) :]
+        *whole, last = (half + chunk).splitlines(keepends=True) or [b""]
+        if last.endswith(b"\n"):
+            whole, last = [*whole, last], b""
+        for line in whole:
+            yield bytes(begun + line).rstrip(b"\r\n")
+            begun.clear()
+        begun += last
+        if len(begun) > MAX_EVENT_BYTES:
             raise EventTooLong(f"a line is longer than {MAX_EVENT_BYTES} bytes")
 
 

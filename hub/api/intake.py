@@ -3,7 +3,7 @@
 from fastapi import Request, Response
 
 from common.telemetry.port import NO_TRACING, Tracing
-from common.types import Lane, ModelId
+from common.types import AskedLane, Lane, ModelId
 from hub.access.gatekeeper import Gatekeeper
 from hub.api.bodies import check_body, read_body
 from hub.api.errors import error_response
@@ -102,8 +102,8 @@ class Intake:
 
 
 def _lane(said: str) -> Lane:
-    if said not in (Lane.INTERACTIVE, Lane.BATCH):
-        raise ValueError("expected 'interactive' or 'batch'")
+    if said not in [*AskedLane]:
+        raise ValueError(f"expected {' or '.join(f'{lane.value!r}' for lane in AskedLane)}")
     return Lane(said)
 
 

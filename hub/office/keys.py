@@ -1,7 +1,7 @@
 """Makes, shows and revokes clients' API keys."""
 
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,7 +10,7 @@ from common.broker.clock import BrokerClock
 from common.records.credentials import KEY_HEAD, ClientKey, Credentials, digest_of, new_secret
 from common.records.usage import UsageBooks, days_back
 from common.registration import ModelName
-from common.types import Lane
+from common.types import AskedLane, Lane
 from hub.access.credential_table import CredentialTable
 from hub.asking import asking_broker
 from hub.errors import InvalidRequest
@@ -38,7 +38,7 @@ class KeyWish(BaseModel):
     concurrency: Limit | None = None
     """Requests that may be with providers at once; more wait for their turn."""
     expires: Annotated[str, Field(max_length=64)] | None = Field(None, description=FORMS)
-    lane: Literal["interactive", "batch"] = "interactive"
+    lane: AskedLane = AskedLane.INTERACTIVE
     """The most urgent lane it may use, and the one it uses if a request asks for none."""
 
 

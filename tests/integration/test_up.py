@@ -159,6 +159,7 @@ def test_a_setting_of_the_hub_that_cannot_be_starts_nothing(start_up: StartUp) -
 
 
 @pytest.mark.acceptance
+@pytest.mark.slow
 def test_it_gets_ready_serves_and_ends_without_a_trace(start_up: StartUp, tmp_path: Path) -> None:
     up = start_up("--slots", "2")
     assert up.until("ready ") == f"ready {up.base_url}/v1\n"

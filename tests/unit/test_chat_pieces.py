@@ -22,7 +22,7 @@ def pieces(raw: bytes, *, size: int = 1) -> list[Piece]:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_an_answer_is_read_whole_however_it_is_cut(size: int, end: str) -> None:
     last = b'data: {"choices": [{"delta": {}, "finish_reason": "length"}], "usage": {"completion_tokens": 7}}\n\n'
     raw = (
@@ -31,6 +31,7 @@ def test_an_answer_is_read_whole_however_it_is_cut(size: int, end: str) -> None:
         + event(content="grü\u2028n")
         + last
         + DONE
+        + b"\n"  # a lone carriage return may be half of a line's end until something follows
     )
     raw = raw.replace(b"\n", end.encode())
     assert pieces(raw, size=size) == [
