@@ -14,17 +14,19 @@ from hub.settings import HubSettings
 
 MAX_WISH_BYTES = 256 * 2**10
 
+PATH = "/api/keys"
+
 
 def keys_router(gatekeeper: Gatekeeper, office: KeyOffice, settings: HubSettings) -> APIRouter:
     """Routes about keys."""
     router = admin_router(gatekeeper, "keys")
 
-    @router.get("/api/keys")
+    @router.get(PATH)
     async def list_keys() -> dict[str, Any]:
         """Every key; never its secret."""
         return {"keys": await office.shown()}
 
-    @router.post("/api/keys", status_code=201, openapi_extra=documented(KeyWish))
+    @router.post(PATH, status_code=201, openapi_extra=documented(KeyWish, PATH))
     async def create_key(request: Request) -> dict[str, Any]:
         """Make a key; `key` is its secret, told this once."""
         return await office.create(await read_checked(request, KeyWish, MAX_WISH_BYTES, settings.body_timeout_s))
