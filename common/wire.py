@@ -27,6 +27,8 @@ MAX_TOKENS = 2**31
 _NO_BODY = frozenset({204, 205, 304})
 """Statuses of answers that end with their head: a body behind one would be read as the connection's next answer."""
 _NODE_NAME = re.compile(NAME_PATTERN)
+NOT_SUPPORTED = "endpoint_not_supported"
+"""The code of a failure: this engine lacks the path. Nothing was tried there, and another one may have it."""
 CANNOT_CONTINUE = "cannot_continue"
 """The code of a failure: the answer has begun, and what came of it is not of a kind that can be gone on with."""
 RELEASED_BY_RESTART = "restarted"

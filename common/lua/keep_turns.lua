@@ -84,7 +84,7 @@ local function queue(request, urgency, order)
   add(leases, now + lease + 2 * grace, request)
 end
 
--- What a minute's allowance has grown to since it was last looked at.
+-- What a minute's allowance has grown to since it was last looked at (`common/records/limit_looks.py` tells it, too).
 local stored = redis.call('HMGET', bucket, 'requests', 'tokens', 'at')
 local levels = {requests = tonumber(stored[1]), tokens = tonumber(stored[2])}
 local passed = math.max(0, now - (tonumber(stored[3]) or now))

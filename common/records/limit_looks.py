@@ -49,7 +49,7 @@ class LimitLooks:
 
 
 def _left(limit: int | None, level: bytes | None, passed_ms: int) -> int | None:
-    """What of a minute's allowance is there again: it comes back evenly."""
+    """What of a minute's allowance is there again: it comes back evenly (as `common/lua/keep_turns.lua` gives it)."""
     if limit is None:
         return None
     return int(min(limit, (limit if level is None else float(level)) + passed_ms * limit / MINUTE_MS))

@@ -1,10 +1,8 @@
 """How often one request was tried, and what of that counts against it."""
 
-from common.wire import CANNOT_CONTINUE, RELEASED_BY_RESTART, Failure
+from common.wire import CANNOT_CONTINUE, NOT_SUPPORTED, RELEASED_BY_RESTART, Failure
 from hub.settings import HubSettings
 
-NOT_SUPPORTED = "endpoint_not_supported"
-"""What a provider says whose engine lacks the path: nothing was tried there, and another one may have it."""
 MOST_UNTRIED = 200
 """How often a request may be given back by nodes that did not try it. Nodes that close do so once each; one that only
 says so can do it two thousand times a second, and each time costs the hub and the broker a requeue."""

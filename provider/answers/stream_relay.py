@@ -8,7 +8,7 @@ from provider.answers.stall_clock import StallClock
 from provider.continuing.seam import Seam
 from provider.errors import EngineBroke, EngineFailed
 from provider.protocol.engine import EngineAnswer
-from provider.protocol.failures import broke_off, engine_error, too_large
+from provider.protocol.failures import broke_off, engine_error, may_hold_error, too_large
 from provider.protocol.framing import Framing
 from provider.protocol.lines import LineSplitter
 from provider.protocol.usage import estimate_usage
@@ -89,7 +89,7 @@ class StreamRelay:
         if self._last is not None:  # it was not
             self._reply.put(self._last)
             self._last = None
-        if b"error" in block:
+        if may_hold_error(block):
             self._raise_error(block)
         self._total_bytes += len(block)
         if self._total_bytes > self._settings.max_answer_bytes:

@@ -81,7 +81,7 @@ class _Whole:
 
     def add(self, event: bytes) -> None:
         """One event with its end; what carries no chunk is passed over."""
-        if b"error" in event and (failure := read_error_event(event)) is not None:
+        if (failure := read_error_event(event)) is not None:
             raise engine_error(failure)
         data = data_of(event).strip()
         if not data or data == b"[DONE]":

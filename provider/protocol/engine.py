@@ -7,7 +7,7 @@ from typing import Protocol
 
 from common.endpoints import ENDPOINTS, Capability
 from common.types import ModelId
-from common.wire import Failure, Job, Usage
+from common.wire import NOT_SUPPORTED, Failure, Job, Usage
 from provider.protocol.failures import too_large
 
 MAX_WHOLE_BYTES = 256 * 2**20
@@ -58,7 +58,7 @@ def refusal(endpoint: str, status: EngineStatus) -> Failure | None:
         return Failure(404, "endpoint_not_allowed", f"no engine serves {endpoint[:100]} here")
     if known.needs not in status.capabilities:
         message = f"the engine ({status.kind}) does not serve {endpoint}"
-        return Failure(501, "endpoint_not_supported", message, retryable=True)
+        return Failure(501, NOT_SUPPORTED, message, retryable=True)
     return None
 
 

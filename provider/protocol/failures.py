@@ -10,7 +10,7 @@ from provider.errors import DISCONNECTED, EngineBroke, EngineError, EngineFull, 
 
 MAX_MESSAGE_CHARS = 2000
 
-_CODES = {
+CODES = {
     400: "invalid_request",
     401: "engine_unauthorized",
     403: "engine_unauthorized",
@@ -21,6 +21,7 @@ _CODES = {
     503: "engine_unavailable",
     504: "engine_timeout",
 }
+"""What to call an error of an engine that has no code of its own, by its status."""
 
 _STATUSES = {
     "invalid_request_error": 400,
@@ -55,14 +56,14 @@ def read_failure(status: int, body: bytes) -> Failure:
     if status < 500 and status not in (408, 425, 429):
         return Failure(
             status,
-            code or _CODES.get(status, "engine_refused"),
+            code or CODES.get(status, "engine_refused"),
             message or f"the engine answered {status}",
             type=kind or "invalid_request_error",
             param=param,
         )
     return Failure(
         status if status in (429, 503, 504) else 502,
-        code or _CODES.get(status, "engine_error"),
+        code or CODES.get(status, "engine_error"),
         message or f"the engine answered {status}",
         retryable=True,
         type=kind or "server_error",
@@ -106,12 +107,19 @@ def too_large(limit_bytes: int) -> EngineBroke:
     return EngineBroke(Failure(502, "answer_too_large", f"the answer is longer than {limit_bytes} bytes"))
 
 
+def may_hold_error(block: bytes) -> bool:
+    """Whether it is worth looking closer at a piece of an answer; if not, no part of it is an error."""
+    return b"error" in block
+
+
 def read_error_event(event: bytes) -> Failure | None:
     """A stream event that is an error of the engine, or None.
 
     `data: {"error": …}` (llama.cpp, vLLM, Anthropic's form), `data: {"type": "error", …}` and `response.failed`
     (OpenAI's responses), `data: {"object": "error", …}` (vLLM until 2025).
     """
+    if not may_hold_error(event):
+        return None
     payload = b""
     for line in event.splitlines():  # an `event:` line or a comment may stand before
         if line.startswith(b"data:"):

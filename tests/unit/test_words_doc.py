@@ -7,6 +7,8 @@ import pytest
 
 from common.endpoints import ENDPOINTS
 from common.reasons import Reason
+from hub.errors import Forbidden, RequestFailed
+from provider.protocol.failures import CODES
 from provider.settings import EngineKind
 from tests.support.processes import PROJECT
 
@@ -34,9 +36,27 @@ def test_every_path_that_reaches_an_engine(page: str) -> None:
 
 
 def test_every_code_of_a_failed_attempt() -> None:
-    codes = {*codes_of_failures()}
+    codes = {*codes_of_failures(), *CODES.values()}
     assert {"engine_bad_answer", "provider_error"} <= codes
     assert missing("api.md", iter(codes)) == []
+
+
+def test_every_code_of_a_refusal() -> None:
+    codes = {*codes_of_refusals()} - {Forbidden.code}  # who raises that one says another
+    assert {"queue_full", "no_direct_node"} <= codes
+    assert {*missing("api.md", iter(codes))} & {*missing("operations.md", iter(codes))} == set()
+
+
+def codes_of_refusals() -> Iterator[str]:
+    """What a hub says itself: of a class of error, or where it is raised."""
+    classes: list[type[RequestFailed]] = [RequestFailed]
+    for error in classes:
+        yield error.code
+        classes += error.__subclasses__()
+    for path in (PROJECT / "hub").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.keyword) and node.arg == "code" and isinstance(node.value, ast.Constant):
+                yield str(node.value.value)
 
 
 def codes_of_failures() -> Iterator[str]:

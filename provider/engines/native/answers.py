@@ -84,7 +84,7 @@ class NativeAnswer:
 
     def _told(self, event: bytes) -> tuple[bytes, bool]:
         """The lines for an event, and whether they are the last."""
-        if b"error" in event and (failure := read_error_event(event)) is not None:
+        if (failure := read_error_event(event)) is not None:
             raise engine_error(failure)
         data = data_of(event).strip()
         if data == b"[DONE]":
