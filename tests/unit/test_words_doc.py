@@ -51,7 +51,8 @@ def codes_of_refusals() -> Iterator[str]:
     """What a hub says itself: of a class of error, or where it is raised."""
     classes: list[type[RequestFailed]] = [RequestFailed]
     for error in classes:
-        yield error.code
+        if error.__module__.startswith("hub."):  # others are of processes that stand before hubs
+            yield error.code
         classes += error.__subclasses__()
     for path in (PROJECT / "hub").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
