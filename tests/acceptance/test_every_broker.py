@@ -24,7 +24,6 @@ from tests.acceptance.test_openai_sdk import (
     test_giving_up_on_a_whole_answer_frees_the_slot_within_a_second,
     test_headers_tell_the_request_its_node_and_its_attempt,
     test_models_are_listed_and_described,
-    test_the_third_of_two_slots_waits_and_is_then_served,
 )
 from tests.support.broker_kinds import BROKER_KINDS
 
@@ -44,7 +43,6 @@ TESTS = (
     test_headers_tell_the_request_its_node_and_its_attempt,
     test_models_are_listed_and_described,
     test_the_hub_knows_what_a_stream_took_though_its_client_did_not_ask,
-    test_the_third_of_two_slots_waits_and_is_then_served,
 )
 """Collected here too, since this module has them, with the grid below."""
 
