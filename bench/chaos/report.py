@@ -102,7 +102,7 @@ class Row:
 
     def as_json(self) -> dict[str, object]:
         """All of it."""
-        return asdict(self) | {"unclean": self.unclean}
+        return asdict(self) | {"ends": dict(self.ends), "unclean": self.unclean}  # asdict makes no sense of a Counter
 
 
 def row_of(fault: str, courses: Sequence[Course], strikes: Sequence[Strike], left_behind: list[str]) -> Row:

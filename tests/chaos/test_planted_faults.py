@@ -1,5 +1,6 @@
 """The chaos run finds what a false hub does wrong: a proof that cannot fail would prove nothing."""
 
+import json
 from typing import Any
 
 import pytest
@@ -103,3 +104,5 @@ async def test_what_is_left_behind_is_wrong_and_told_in_the_table() -> None:
     find_wrongs(made, Demands())
     assert made.wrongs == ["left behind: one reply"]
     assert table([made]).splitlines()[-1].endswith("| 1 |")
+    told = json.loads(json.dumps(made.as_json()))
+    assert (told["ends"], told["left_behind"], told["gap"]["max_s"]) == ({"finished": 1}, ["one reply"], 0)
