@@ -45,8 +45,11 @@ class Parts:
         return self.front.url
 
     def end_one(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """End the second hub."""
-        self.grid.hubs[self.hubs[1]].signal(number)
+        """End the second hub; a killed one is gone when this returns."""
+        hub = self.grid.hubs[self.hubs[1]]
+        hub.signal(number)
+        if number is signal.SIGKILL:
+            hub.wait(5)
 
     def both_carry(self, requests: int) -> None:
         """Wait until so many requests are under way, at both hubs."""

@@ -14,6 +14,7 @@ from tests.support.ports import free_port
 from tests.support.processes import Process, python, until
 
 SIGNING_KEY = "test:0123456789abcdef"
+FORMER_ENDS_WITHIN_S = 10.0
 
 
 class Chain(NamedTuple):
@@ -62,7 +63,9 @@ class Grid:
 
         `url` is where a former one served, which is over: this one takes its place.
         """
-        self.replaced += [former] if (former := self.hubs.get(url)) else []
+        if former := self.hubs.get(url):
+            former.wait(FORMER_ENDS_WITHIN_S)  # what was killed a moment ago may still hold the port
+            self.replaced.append(former)
         url = url or f"http://127.0.0.1:{free_port()}"
         env = {"GHUB_HUB_PORT": url.rpartition(":")[2], **self._env(), **env}
         self._starts += 1
