@@ -76,8 +76,8 @@ class RequestClocks:
             raise DeadlineExceeded(f"the answer was not there within the {self._deadline_s:g} s that were given for it")
 
     def check_broker(self) -> None:
-        """Raise BrokerAway once the broker is away for too long."""
-        if self._view.age_s > self._settings.broker_grace_s:
+        """Raise BrokerAway once the broker is away for too long; what is younger may be waiting for the first look."""
+        if min(self._view.age_s, self.age_s) > self._settings.broker_grace_s:
             raise BrokerAway("the broker is away for too long", retry_after_s=self._settings.retry_after_s)
 
     def check_queue(self, job: Job, now_ms: int, *, has_begun: bool) -> None:

@@ -38,7 +38,12 @@ def test_a_chat_streams_token_by_token(client: "late.openai.OpenAI") -> None:
 
 def test_a_stream_reports_usage_when_asked(client: "late.openai.OpenAI") -> None:
     stream = client.chat.completions.create(
-        model=MODEL, messages=QUESTION, stream=True, max_tokens=8, stream_options={"include_usage": True}
+        model=MODEL,
+        messages=QUESTION,
+        stream=True,
+        max_tokens=8,
+        stream_options={"include_usage": True},
+        extra_body={"ignore_eos": True},
     )
     last = [*stream][-1]
     assert last.choices == []

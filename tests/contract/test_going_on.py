@@ -17,6 +17,7 @@ from common.wire import CANNOT_CONTINUE, LAST_WORD, EntryId, Failure, Job, Reply
 from hub.access.gatekeeper import Caller
 from hub.app import Hub
 from hub.errors import RequestFailed
+from hub.grid.registry_view import RegistryView
 from hub.relay import reader as reader_module
 from hub.requests.request import OpenRequest
 from hub.requests.wishes import Wishes
@@ -401,6 +402,28 @@ class TestHandingOn:
                 assert heir.heard == "one two three"
                 await other.dispatcher.finish_closing(5)
                 assert await raw(broker).pttl(job.reply) > 60_000
+            finally:
+                await other.stop()
+
+    async def test_one_that_is_taken_over_before_the_first_look_at_the_grid_goes_on(
+        self, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with a_stage(broker) as stage:
+            client, delivery, job = await begun(stage, is_resumable=True)
+            await stage.hub.dispatcher.drain(0)
+            await client.end()
+            monkeypatch.setattr(RegistryView, "run", lambda _: asyncio.Event().wait())
+            other = Hub(HubSettings(max_attempts=2, name="other"), broker)
+            other.start()
+            try:
+                adopted = other.dispatcher.adopt(
+                    job, delivery.ticket, wishes=Wishes(is_resumable=True), key=None, gives_up_at_ms=None
+                )
+                adopted.inbox.poke()
+                heir = Client(Stage(broker, other), adopted)
+                await heir.has_heard("one two ")
+                await stage.say(job, 3, ReplyEntry(data=b"three", end=Usage(1, 3)))
+                assert await heir.end() is None
             finally:
                 await other.stop()
 
