@@ -14,6 +14,13 @@ from tests.unit.writing_node import CLAIM, OTHER, Attempt, Node, at_work
 pytestmark = pytest.mark.usefixtures("one_clock")
 
 
+async def looks_no_more(node: Node) -> None:
+    """Whatever it was waited for, nobody asks the broker for it in five seconds."""
+    looks = len(node.shelf.looks)
+    await asyncio.sleep(5)
+    assert len(node.shelf.looks) == looks
+
+
 class TestWaitingForAHub:
     def test_a_reply_that_is_missing_is_waited_for_while_the_others_go_on(self) -> None:
         async def story(node: Node) -> None:
@@ -184,9 +191,7 @@ class TestWaitingForAHub:
                 node.shelf.refused.add("r0")
                 node.shelf.say("r0")
             assert await attempt.reply.flushed() is end
-            looks = len(node.shelf.looks)
-            await asyncio.sleep(5)
-            assert len(node.shelf.looks) == looks
+            await looks_no_more(node)
 
         at_work(story)
 
@@ -201,9 +206,7 @@ class TestWaitingForAHub:
             assert await attempt.reply.flushed() is ReplyState.LOST
             node.shelf.is_away = False
             await other.say(b"y")
-            looks = len(node.shelf.looks)
-            await asyncio.sleep(5)
-            assert len(node.shelf.looks) == looks
+            await looks_no_more(node)
 
         at_work(story)
 
@@ -219,8 +222,6 @@ class TestWaitingForAHub:
             assert await asyncio.wait_for(waiting, 0.1) is ReplyState.GONE
             dropped.reply.close()
             ended.reply.close()
-            looks = len(node.shelf.looks)
-            await asyncio.sleep(5)
-            assert len(node.shelf.looks) == looks
+            await looks_no_more(node)
 
         at_work(story)
