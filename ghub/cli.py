@@ -14,7 +14,7 @@ from common.errors import SettingsError
 from ghub.client.options import with_watch_seconds
 from ghub.errors import EXIT_FAILED, EXIT_REFUSED, CommandError
 from ghub.lazy import Later, LazyGroup, not_imported
-from ghub.showing.standard_streams import LOST, bear_any_text
+from ghub.showing.standard_streams import LOST, bear_any_text, give_up_output
 
 COMMANDS = {
     "up": Later("ghub.up.command:up", "Run the whole stack on this machine: broker, hub, provider and engine."),
@@ -104,6 +104,7 @@ def main() -> None:
     except OSError as exc:
         if exc.errno not in LOST:
             raise
+        give_up_output()
         _end(exc.strerror or exc, EXIT_FAILED)
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,10 @@ ALONE = ("test_readme.py",)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """All processes of a run share one nursery; and none looks for garbage while it collects tests."""
+    """All processes of a run share one nursery, have a user's surroundings, and leave garbage while they collect."""
+    os.environ.pop("PYTHONUNBUFFERED", None)  # with it, nobody notices that something is not flushed
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so whatever a script starts in the background begins
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput") and SHARED not in os.environ:
         os.environ[SHARED] = open_nursery()
     gc.disable()

@@ -2,6 +2,7 @@
 
 import codecs
 import errno
+import os
 import sys
 
 LOST = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF, errno.EPIPE})
@@ -13,6 +14,14 @@ def bear_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # none at all where it was closed, another one in tests
             stream.reconfigure(errors="replace")
+
+
+def give_up_output() -> None:
+    """Let what could not be written go: at its end Python would try once more, and tell of it in its own words."""
+    if sys.stdout is not None:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
 
 
 def writes_unicode() -> bool:

@@ -1,9 +1,7 @@
 """What `ghub up` says on standard output: lines for people, and one that scripts wait for."""
 
 import json
-import os
 import shlex
-import sys
 from pathlib import Path
 from typing import assert_never
 
@@ -16,6 +14,7 @@ from ghub import ports
 from ghub.processes.child import Part
 from ghub.processes.events import Died, Event, Healthy, Killed, Started
 from ghub.settings import UpSettings
+from ghub.showing.standard_streams import give_up_output
 from ghub.up.data_dir import DataDir
 from ghub.up.stack import Stack
 
@@ -149,9 +148,7 @@ class Announcer:
     def _silence(self) -> None:
         self._is_mute = True
         self._status = None
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, sys.stdout.fileno())  # so that Python's last flush finds nothing to complain about
-        os.close(nothing)
+        give_up_output()
 
 
 def _command_env(stack: Stack, data_dir: DataDir) -> str:

@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,11 +13,6 @@ from tests.support.markdown import tokens
 from tests.support.processes import until
 
 RUN_LIMIT_S, READY_LIMIT_S, END_LIMIT_S = 90.0, 90.0, 10.0
-
-_HEARS_CTRL_C = (
-    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
-)
-"""What a shell starts in the background ignores Ctrl-C, with all that it starts: so may a run of the tests."""
 
 
 @dataclass(frozen=True)
@@ -121,4 +115,4 @@ class Terminals:
 
     @staticmethod
     def _shell(text: str) -> list[str]:
-        return [sys.executable, "-c", _HEARS_CTRL_C, "bash", "-euo", "pipefail", "-c", text]
+        return ["bash", "-euo", "pipefail", "-c", text]

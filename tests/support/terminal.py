@@ -24,6 +24,8 @@ TAKE_TERMINAL = python(
 )
 """Becomes the program, with the terminal on its standard input as its own, so that Ctrl-C reaches it."""
 ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[=>78]|\][^\x07]*\x07)")
+AGAIN_S = 3.0
+"""A second Ctrl-C that comes while Python takes itself apart kills it."""
 
 
 class Terminal:
@@ -78,7 +80,7 @@ class Terminal:
         limit = time.monotonic() + within_s
         while self.process.poll() is None and time.monotonic() < limit:
             self.type("\x03")
-            pause = time.monotonic() + 0.5
+            pause = time.monotonic() + AGAIN_S
             while self._read(min(pause, limit)):
                 pass
         return self.ends()

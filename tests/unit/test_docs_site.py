@@ -25,7 +25,7 @@ BUILD_LIMIT_S = 45
 
 def build(folder: Path) -> tuple[int, str]:
     """Build the site of the copy in a folder; exit status and what was said."""
-    argv = [tool("zensical", "uv sync"), "build", "--strict"]
+    argv = [tool("zensical", "uv sync, with Python 3.11.5 or later"), "build", "--strict"]
     done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=BUILD_LIMIT_S, check=False)
     return done.returncode, re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
 
