@@ -24,7 +24,7 @@ class TestFlow:
                 began = time.perf_counter()
                 reply.put_data(b"data: %d\n\n" % n)
                 assert await heard
-                assert time.perf_counter() - began < 0.5
+                assert time.perf_counter() - began < 2
 
     async def test_what_comes_while_a_write_is_under_way_becomes_one_entry(self, broker: Broker) -> None:
         await publish(broker, "r1")

@@ -210,7 +210,7 @@ def test_a_client_that_leaves_within_its_body_leaves_nothing(untouched: Chain) -
     for leave in (Call.close, Call.drop):
         call = Call(untouched.hub, b"{" + REST, headers={"content-length": "5000"})
         leave(call)
-    until(lambda: get(untouched.hub, "/health").json["open_requests"] == 0, 2, "nothing is open")
+    until(lambda: get(untouched.hub, "/health").json["open_requests"] == 0, 5, "nothing is open")
 
 
 def test_a_hub_answers_others_while_one_body_is_slow_to_come(chain: Chain) -> None:
@@ -225,7 +225,7 @@ def test_bad_bodies_of_any_size_are_refused_quickly(untouched: Chain) -> None:
     for body in (b"[" * (5 * 2**20), _body(messages=[1] * 2**20), b'{"model": "' + b"m" * (5 * 2**20)):
         began = time.monotonic()
         assert _refused(post(untouched.hub, body))[0] == 400
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
 
 
 # What arrives

@@ -137,7 +137,7 @@ class TestTerminal:
             assert chain.engine.state()["open"] == 1
             terminal.type(CTRL_C)
             terminal.until("stopped")
-            until(lambda: chain.engine.state()["open"] == 0, 2, chain.engine.state)
+            until(lambda: chain.engine.state()["open"] == 0, 5, chain.engine.state)
             terminal.until("> ")
             chain.engine.configure()
             terminal.type("/models\n")

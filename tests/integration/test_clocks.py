@@ -127,7 +127,7 @@ def test_a_request_that_gets_no_slot_in_time_is_refused(chain: Chain, talkative_
     assert told.error["code"] == "queue_timeout"
     assert told.is_ended_once
     with module_grid.redis() as client:
-        until(lambda: leftovers.jobs(client) == SLOTS, 1, lambda: leftovers.told(client))
+        until(lambda: leftovers.jobs(client) == SLOTS, 3, lambda: leftovers.told(client))
         assert leftovers.waiting(client) == 0
     assert chain.engine.state()["started"] == SLOTS
     for call in running:

@@ -31,7 +31,7 @@ def key(module_grid: Grid, chain: Chain) -> Iterator[TestKey]:
             call.drop()
         key.until_at_rest(client, 5)
         leftovers.until_at_rest(client, 5)
-        until(lambda: chain.engine.state()["open"] == 0, 2, chain.engine.state)
+        until(lambda: chain.engine.state()["open"] == 0, 5, chain.engine.state)
 
 
 @pytest.fixture
@@ -49,15 +49,15 @@ def test_one_that_runs_ends_with_504_and_its_engine_is_freed(chain: Chain, key: 
     began = time.monotonic()
     late = post(chain.hub, chat(double={"hang": True}), headers={**key.headers, **DEADLINE})
     assert (late.status, late.error["code"], late.error["type"]) == (504, "deadline_exceeded", "timeout_error")
-    assert 0.8 <= time.monotonic() - began < 1.8
-    until(lambda: chain.engine.state()["open"] == 0, 2, chain.engine.state)
+    assert 0.8 <= time.monotonic() - began < 4
+    until(lambda: chain.engine.state()["open"] == 0, 5, chain.engine.state)
 
 
 def test_a_stream_that_never_pauses_ends_at_its_deadline_too(chain: Chain, key: TestKey) -> None:
     began = time.monotonic()
     body = chat(tokens=5000, stream=True, double={"delay_ms": 5})
     late = post(chain.hub, body, headers={**key.headers, **DEADLINE})
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 5
     assert late.status == 200
     assert late.error["code"] == "deadline_exceeded"
     assert late.is_ended_once
@@ -67,16 +67,16 @@ def test_one_that_waits_in_its_lane_is_withdrawn(chain: Chain, key: TestKey, cli
     _held_up(chain, TestKey(client))
     late = post(chain.hub, chat(), headers={**key.headers, **DEADLINE})
     assert (late.status, late.error["code"]) == (504, "deadline_exceeded")
-    until(lambda: leftovers.waiting(client) == 0, 2, lambda: leftovers.told(client))
+    until(lambda: leftovers.waiting(client) == 0, 5, lambda: leftovers.told(client))
 
 
 def test_one_that_waits_for_its_turn_leaves_the_line(chain: Chain, key: TestKey, client: redis.Redis) -> None:
     _held_up(chain, key)
-    until(lambda: "unclaimed" not in key.held(client), 2, lambda: key.held(client))  # told a moment after the claim
+    until(lambda: "unclaimed" not in key.held(client), 5, lambda: key.held(client))  # told a moment after the claim
     late = post(chain.hub, chat(stream=True), headers={**key.headers, **DEADLINE})
     assert late.text.startswith(": queued, 0 ahead\n")
     assert late.error["code"] == "deadline_exceeded"
-    until(lambda: "waiting" not in key.held(client), 2, lambda: key.held(client))
+    until(lambda: "waiting" not in key.held(client), 5, lambda: key.held(client))
 
 
 def test_one_that_is_in_time_hears_nothing_of_it(chain: Chain, key: TestKey) -> None:

@@ -90,15 +90,15 @@ def test_a_caller_that_leaves_frees_engine_and_slot(direct: Direct) -> None:
     call.wait_for("t3 ")
     assert get(direct.url, "/health").json["running"] == 1
     call.drop()
-    until(lambda: direct.pair.first.state()["open"] == 0, 1, direct.pair.first.state)
-    until(lambda: get(direct.url, "/health").json["running"] == 0, 1, "the slot is free")
+    until(lambda: direct.pair.first.state()["open"] == 0, 3, direct.pair.first.state)
+    until(lambda: get(direct.url, "/health").json["running"] == 0, 3, "the slot is free")
 
 
 def test_a_caller_that_leaves_before_the_first_word_frees_the_engine(direct: Direct) -> None:
     call = direct.call(direct.body(double={"prefill_ms": 600_000}))
-    until(lambda: direct.pair.first.state()["open"] == 1, 3, direct.pair.first.state)
+    until(lambda: direct.pair.first.state()["open"] == 1, 5, direct.pair.first.state)
     call.drop()
-    until(lambda: direct.pair.first.state()["open"] == 0, 1, direct.pair.first.state)
+    until(lambda: direct.pair.first.state()["open"] == 0, 3, direct.pair.first.state)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_where_no_hmac_is_required_a_given_one_still_counts(make_pair: Callable[
 def test_a_busy_gpu_is_503_at_once_and_costs_no_hmac(make_pair: Callable[..., Pair], hub: str, gpu: StubNvml) -> None:
     direct = Direct(make_pair(GHUB_PROVIDER_TOKEN=TOKEN, GHUB_PROVIDER_HUB_URL=hub, **gpu.env))
     gpu.set(StubGpu(utilization_pct=85, processes={os.getpid(): 85}))
-    until(lambda: get(direct.url, "/busy").json["busy"], 3, lambda: get(direct.url, "/busy").text)
+    until(lambda: get(direct.url, "/busy").json["busy"], 5, lambda: get(direct.url, "/busy").text)
     body = direct.body()
     hmac = direct.signed(body)
     answer = direct.ask(body, hmac)
@@ -168,7 +168,7 @@ def test_a_busy_gpu_is_503_at_once_and_costs_no_hmac(make_pair: Callable[..., Pa
     assert "gpu-busy" in answer.error["message"]
     assert int(answer.headers["retry-after"]) >= 1
     gpu.set(StubGpu())
-    until(lambda: not get(direct.url, "/busy").json["busy"], 3, lambda: get(direct.url, "/busy").text)
+    until(lambda: not get(direct.url, "/busy").json["busy"], 5, lambda: get(direct.url, "/busy").text)
     assert direct.ask(body, hmac).status == 200
 
 
@@ -194,7 +194,7 @@ def test_a_caller_that_does_not_read_a_whole_answer_holds_no_slot(direct: Direct
     headers = {"x-inferoute-hmac": direct.signed(body), "content-length": str(len(body))}
     with Call(direct.url, [body], headers=headers, receive_buffer_bytes=4096) as call:
         assert call.status == 200
-        until(lambda: get(direct.url, "/health").json["running"] == 0, 3, "the slot is free")
+        until(lambda: get(direct.url, "/health").json["running"] == 0, 5, "the slot is free")
         assert call.finish().said == numbered(0, 1_000_000)
 
 
@@ -205,7 +205,7 @@ def test_an_owner_who_comes_in_mid_answer_ends_it_with_an_error_event(
     call = direct.call(direct.body(tokens=10_000, stream=True, double=SLOW))
     call.wait_for("t3 ")
     gpu.set(StubGpu(utilization_pct=90, processes={os.getpid(): 90}))
-    until(lambda: direct.pair.first.state()["open"] == 0, 2, direct.pair.first.state)
+    until(lambda: direct.pair.first.state()["open"] == 0, 5, direct.pair.first.state)
     answer = call.finish()
     assert answer.error["code"] == "provider_busy"
     assert answer.is_ended_once

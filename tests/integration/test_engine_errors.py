@@ -193,7 +193,7 @@ def test_usage_comes_before_the_end_and_into_the_requests_hash(chain: Chain, mod
     assert answer.is_ended_once
     key = f"ghub:request:{answer.headers['x-request-id']}"
     with module_grid.redis() as client:
-        until(lambda: client.hget(key, "status") == "done", 2, lambda: client.hgetall(key))
+        until(lambda: client.hget(key, "status") == "done", 5, lambda: client.hgetall(key))
         assert client.hmget(key, "prompt_tokens", "completion_tokens", "attempt") == ["3", "9", "1"]
 
 

@@ -13,14 +13,14 @@ from tests.support.processes import until
 
 def test_an_engine_that_dies_pauses_its_node_and_jobs_wait_for_it(pair: Pair) -> None:
     pair.first.kill()
-    until(lambda: pair.reasons() == ["engine-down"], 3, pair.reasons)
+    until(lambda: pair.reasons() == ["engine-down"], 5, pair.reasons)
     with pair.call(stream=True) as call, pair.grid.redis() as client:
         call.wait_for(": queued, 0 ahead")
         assert leftovers.jobs(client, pair.model) == 1
         assert leftovers.pending(client, pair.model) == 0
         pair.first.start()
         assert call.finish().said == numbered(0, 5)
-    until(lambda: pair.reasons() == [], 1, pair.reasons)
+    until(lambda: pair.reasons() == [], 3, pair.reasons)
 
 
 def test_an_engine_that_dies_under_its_jobs_costs_only_what_was_begun(make_pair: Callable[..., Pair]) -> None:
@@ -32,7 +32,7 @@ def test_an_engine_that_dies_under_its_jobs_costs_only_what_was_begun(make_pair:
     told = begun.finish()
     assert told.error["code"] == "engine_disconnected"
     assert told.is_ended_once
-    until(lambda: pair.reasons() == ["engine-down"], 3, pair.reasons)
+    until(lambda: pair.reasons() == ["engine-down"], 5, pair.reasons)
     with pair.call(stream=True) as waiting:
         waiting.wait_for(": queued, 0 ahead")
         pair.start_second()

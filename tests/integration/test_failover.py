@@ -109,7 +109,7 @@ def test_while_no_master_is_there_requests_are_refused_at_once(grid: Grid, broke
     answer = post(hub, chat(stream=True))
     assert (answer.status, answer.error["code"]) == (503, "broker_unavailable")
     assert "retry-after" in answer.headers
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
 
 
 async def test_a_stack_of_its_own_is_told_where_the_master_is_and_what_can_be_lost(sentinel: SentinelBroker) -> None:

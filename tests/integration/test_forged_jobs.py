@@ -99,7 +99,7 @@ def test_a_job_signed_as_documented_runs(chain: Chain, module_grid: Grid) -> Non
     job = _job().signed(KEYS)
     with module_grid.redis() as client:
         _add(client, job.to_fields())
-        until(lambda: "end" in _answer(client, job), 3, lambda: _answer(client, job))
+        until(lambda: "end" in _answer(client, job), 5, lambda: _answer(client, job))
         assert numbered(0, 5) in _answer(client, job)["data"]
         assert _dead(client) == []
     assert chain.engine.state()["started"] == 1
@@ -135,13 +135,13 @@ def test_a_forged_job_never_reaches_the_engine(
     forged = forge(job.to_fields())
     with module_grid.redis() as client:
         _add(client, forged)
-        until(lambda: _dead(client), 3, lambda: leftovers.told(client))
+        until(lambda: _dead(client), 5, lambda: leftovers.told(client))
         (buried,) = _dead(client)
         assert buried["reason"]
         assert not {"body", "sig"} & set(buried)
         assert SECRET_PROMPT not in str(buried)
         leftovers.until_at_rest(client, 3)
-        until(lambda: client.ttl(DEAD) > 0, 3, "a hub says how long it lives")
+        until(lambda: client.ttl(DEAD) > 0, 5, "a hub says how long it lives")
         assert _answer(client, job) in ({"open": "1"}, {}), "who forges gets no answer"
     assert chain.engine.state()["requests"] == []
     log = module_grid.providers[chain.node].tail()
@@ -166,7 +166,7 @@ def test_no_field_of_a_job_can_be_altered(chain: Chain, module_grid: Grid, forge
     with module_grid.redis() as client:
         for count, name in enumerate(_two_jobs()[0], start=1):
             _add(client, FORGERIES[forgery](*_two_jobs(), name))
-            until(lambda count=count: len(_dead(client)) == count, 3, f"{name.decode()} {forgery} is refused")
+            until(lambda count=count: len(_dead(client)) == count, 5, f"{name.decode()} {forgery} is refused")
         leftovers.until_at_rest(client, 3)
     assert chain.engine.state()["requests"] == []
 
@@ -184,7 +184,7 @@ def test_a_recorded_job_that_is_played_again_after_its_deadline_is_not_run(chain
         deadline_ms = _now_ms(client) + 1500
         job = _job(deadline_ms=deadline_ms).signed(KEYS)
         _add(client, job.to_fields())
-        until(lambda: "end" in _answer(client, job), 3, lambda: _answer(client, job))
+        until(lambda: "end" in _answer(client, job), 5, lambda: _answer(client, job))
         until(lambda: _now_ms(client) > deadline_ms, 5, "its deadline passes")
         client.delete(job.reply)
         _add(client, job.to_fields())
@@ -197,7 +197,7 @@ def test_a_job_in_the_lane_of_another_model_is_refused(chain: Chain, module_grid
     """So that who may publish for one model cannot have another one run."""
     with module_grid.redis() as client:
         _add(client, _job(model="other:1b").signed(KEYS).to_fields(), model="tiny:1b")
-        until(lambda: _dead(client), 3, lambda: leftovers.told(client))
+        until(lambda: _dead(client), 5, lambda: leftovers.told(client))
     assert chain.engine.state()["requests"] == []
 
 
@@ -220,9 +220,9 @@ def test_a_recorded_job_that_is_played_again_is_not_run_twice(
     recorded: list[Fields] = []
     with module_grid.redis() as client, redis.Redis(port=module_grid.broker.port, protocol=2) as raw:
         holders = [Call(chain.hub, chat(tokens=500, stream=True, double={"delay_ms": 30})) for _ in range(4)]
-        until(lambda: chain.engine.state()["open"] == 4, 3, chain.engine.state)
+        until(lambda: chain.engine.state()["open"] == 4, 5, chain.engine.state)
         call = Call(chain.hub, chat(tokens=40, stream=True, double=double))
-        until(lambda: leftovers.jobs(client) == 5, 3, lambda: leftovers.told(client))
+        until(lambda: leftovers.jobs(client) == 5, 5, lambda: leftovers.told(client))
         for _, fields in raw.xrevrange(LANE + "tiny:1b", count=1):
             recorded.append(fields)
         for holder in holders:
@@ -297,7 +297,7 @@ def test_a_path_that_generates_nothing_is_refused_though_well_signed(
     job = _job(model="walled:1b", endpoint=endpoint).signed(KEYS)
     with module_grid.redis() as client:
         _add(client, job.to_fields(), model="walled:1b")
-        until(lambda: "error" in _answer(client, job), 3, lambda: _answer(client, job))
+        until(lambda: "error" in _answer(client, job), 5, lambda: _answer(client, job))
         error = orjson.loads(_answer(client, job)["error"])
         assert (error["status"], error["code"], error["retryable"]) == (404, "endpoint_not_allowed", False)
         leftovers.until_at_rest(client, 3)
@@ -309,5 +309,5 @@ def test_a_path_that_generates_reaches_the_same_engine(chain: Chain, module_grid
     job = _job(model="walled:1b").signed(KEYS)
     with module_grid.redis() as client:
         _add(client, job.to_fields(), model="walled:1b")
-        until(lambda: "end" in _answer(client, job), 3, lambda: _answer(client, job))
+        until(lambda: "end" in _answer(client, job), 5, lambda: _answer(client, job))
     assert walled.count(f"POST {CHAT}") == 1

@@ -66,7 +66,7 @@ def test_requests_without_an_answer_by_the_limit_hear_a_true_status(module_grid:
     _wait_open(engine, SLOTS)
     queued = [Call(hub, chat(stream=stream)) for stream in (True, False)]
     with module_grid.redis() as client:
-        until(lambda: leftovers.jobs(client) == SLOTS + 2, 3, lambda: leftovers.told(client))
+        until(lambda: leftovers.jobs(client) == SLOTS + 2, 5, lambda: leftovers.told(client))
     process.signal(signal.SIGTERM)
     for call in running + queued:
         answer = call.finish()
@@ -99,7 +99,7 @@ def test_what_a_killed_hub_leaves_stands_in_nobodys_way(module_grid: Grid, engin
     _wait_open(engine, SLOTS)
     waits = Call(hub, chat(stream=True))
     with module_grid.redis() as client:
-        until(lambda: leftovers.jobs(client) == SLOTS + 1, 3, lambda: leftovers.told(client))
+        until(lambda: leftovers.jobs(client) == SLOTS + 1, 5, lambda: leftovers.told(client))
         process.kill()
         with Call(other, chat(tokens=5, stream=True)) as neighbour:
             neighbour.wait_for(": queued, 1 ahead")

@@ -36,7 +36,7 @@ def chain(_chain: Chain, module_grid: Grid) -> Iterator[Chain]:
     module_grid.wait_for_model(hub, "tiny:1b")
     yield Chain(hub, _chain.node, _chain.engine)
     module_grid.hubs.pop(hub).kill()
-    until(lambda: _chain.engine.state()["open"] == 0, 2, _chain.engine.state)
+    until(lambda: _chain.engine.state()["open"] == 0, 5, _chain.engine.state)
     with module_grid.redis() as client:
         leftovers.until_at_rest(client, 2)
 
@@ -124,7 +124,7 @@ def test_what_is_open_at_the_limit_ends_with_an_error_and_frees_its_slots(chain:
     _wait_open(chain, SLOTS)
     queued = Call(chain.hub, chat(stream=True))
     with module_grid.redis() as client:
-        until(lambda: leftovers.jobs(client) == SLOTS + 1, 2, lambda: leftovers.told(client))
+        until(lambda: leftovers.jobs(client) == SLOTS + 1, 5, lambda: leftovers.told(client))
         began = time.monotonic()
         process = _end(module_grid, chain.hub)
         told = stream.finish()

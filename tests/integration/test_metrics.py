@@ -29,7 +29,7 @@ def test_the_figures_are_those_that_a_client_counts(make_pair: Callable[..., Pai
         call.wait_for("t3 ")
         running = figures(pair.hub)
         assert total(running, "ghub_model_nodes", **mine) == 1
-        until(lambda: total(figures(pair.hub), "ghub_node_running", node=pair.first_node) == 1, 3, "it runs")
+        until(lambda: total(figures(pair.hub), "ghub_node_running", node=pair.first_node) == 1, 5, "it runs")
         assert total(figures(pair.hub), "ghub_lane_jobs", **mine, state="running") == 1
     until(
         lambda: total(figures(pair.hub), "ghub_requests_total", **mine) == 6, 3, lambda: get(pair.hub, "/metrics").text

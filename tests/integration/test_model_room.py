@@ -40,7 +40,7 @@ def test_a_model_without_room_waits_while_one_in_memory_is_served(
         assert post(hub, chat(model=small, tokens=5)).said == numbered(0, 5)
         assert reasons(module_grid, node) == []
         with module_grid.redis() as client:
-            until(lambda: leftovers.pending(client) == 0, 2, lambda: leftovers.told(client))
+            until(lambda: leftovers.pending(client) == 0, 5, lambda: leftovers.told(client))
         gpu.set(ROOMY)
         assert call.finish().said == numbered(0, 5)
 

@@ -39,7 +39,7 @@ def _newest_entry(client: redis.Redis, reply: str) -> str | None:
 
 
 def _gone(client: redis.Redis) -> float:
-    return until(lambda: leftovers.jobs(client) == 0, 3, lambda: leftovers.told(client))
+    return until(lambda: leftovers.jobs(client) == 0, 5, lambda: leftovers.told(client))
 
 
 def test_nonsense_in_the_broker_stops_neither_hub_nor_provider(chain: Chain, module_grid: Grid) -> None:
@@ -63,7 +63,7 @@ def test_nonsense_in_the_broker_stops_neither_hub_nor_provider(chain: Chain, mod
             client.zadd("ghub:nodes", {f"odd-{number}": time.time() * 1000})
         client.zadd("ghub:nodes", {b"\xff": time.time() * 1000})
         _gone(client)
-        shown = until(lambda: get(chain.hub, "/health").status == 200, 3, "the hub has its picture of the grid")
+        shown = until(lambda: get(chain.hub, "/health").status == 200, 5, "the hub has its picture of the grid")
         for _ in range(3):
             assert post(chain.hub, chat(tokens=3, stream=True)).said == numbered(0, 3)
         assert shown < 3
@@ -100,7 +100,7 @@ def test_a_nonsensical_reply_ends_its_request_and_no_other(
 ) -> None:
     """The provider hangs; someone else writes to the reply of its job."""
     with module_grid.redis() as client, Call(chain.hub, chat(stream=True, double={"hang": True})) as call:
-        until(lambda: chain.engine.state()["open"] == 1, 3, chain.engine.state)
+        until(lambda: chain.engine.state()["open"] == 1, 5, chain.engine.state)
         (reply,) = [key for key in leftovers.replies(client) if _newest_entry(client, key) == "1-0"]
         client.xadd(reply, {**fields}, id="1-7")
         if "claim" not in fields:
@@ -108,8 +108,8 @@ def test_a_nonsensical_reply_ends_its_request_and_no_other(
             assert call.status in {200, 500, 502, 503, 504}
         assert post(chain.hub, chat(tokens=3)).said == numbered(0, 3)
         call.drop()
-    until(lambda: chain.engine.state()["open"] == 0, 3, chain.engine.state)
+    until(lambda: chain.engine.state()["open"] == 0, 5, chain.engine.state)
     with module_grid.redis() as client:
         key = f"ghub:request:{reply.rpartition(':')[2]}"
         final = {"done", "failed", "cancelled"}
-        until(lambda: client.hget(key, "status") in final, 3, lambda: client.hgetall(key))
+        until(lambda: client.hget(key, "status") in final, 5, lambda: client.hgetall(key))

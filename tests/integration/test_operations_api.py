@@ -174,8 +174,8 @@ class TestRequests:
             ended = call.finish()
         assert ended.error["code"] == "cancelled_by_operator"
         assert ended.is_ended_once
-        until(lambda: chain.engine.state()["open"] == 0, 3, chain.engine.state)
-        until(lambda: told(other_hub, "GET", f"/api/requests/{request}")["ended_at"], 3, "it is over")
+        until(lambda: chain.engine.state()["open"] == 0, 5, chain.engine.state)
+        until(lambda: told(other_hub, "GET", f"/api/requests/{request}")["ended_at"], 5, "it is over")
         again = ask(other_hub, "DELETE", f"/api/requests/{request}")
         assert (again.status, again.error["code"]) == (409, "request_is_over")
         assert self.ids(other_hub) == []
@@ -196,7 +196,7 @@ class TestRequests:
                 told(chain.hub if at_its_own_hub else other_hub, "DELETE", f"/api/requests/{request}", status=202)
                 answer = waiting.finish()
                 assert (answer.status, answer.error["code"]) == (410, "cancelled_by_operator")
-                until(lambda: self.ids(other_hub, "?status=queued") == [], 3, "nothing waits")
+                until(lambda: self.ids(other_hub, "?status=queued") == [], 5, "nothing waits")
         assert chain.engine.state()["started"] == 2
 
     @pytest.mark.parametrize("at_its_own_hub", [True, False])
@@ -214,7 +214,7 @@ class TestRequests:
                 answer = waiting.finish()
                 assert (answer.status, answer.error["code"]) == (410, "cancelled_by_operator")
             status = told(chain.hub, "GET", f"/api/requests/{request}")["status"]
-            until(lambda: told(chain.hub, "GET", f"/api/requests/{request}")["status"] == "cancelled", 3, status)
+            until(lambda: told(chain.hub, "GET", f"/api/requests/{request}")["status"] == "cancelled", 5, status)
         assert chain.engine.state()["started"] == 1
 
     @pytest.mark.parametrize("name", ["0" * 32, "nonsense", "%2e%2e", "*", "a" * 300, "%ff"])
@@ -239,7 +239,7 @@ class TestDeadJobs:
         self, chain: Chain, other_hub: str
     ) -> None:
         assert post(chain.hub, self.FAILS).status >= 500
-        until(lambda: len(self.dead(chain.hub)) == 1, 3, "the job is buried")
+        until(lambda: len(self.dead(chain.hub)) == 1, 5, "the job is buried")
         (letter,) = self.dead(other_hub)
         assert (letter["model"], letter["attempt"], letter["is_retryable"]) == ("tiny:1b", 2, True)
         assert "broken" in str(letter["reason"])
@@ -249,7 +249,7 @@ class TestDeadJobs:
         assert retried["request"] != letter["request"]
         until(lambda: told(chain.hub, "GET", f"/api/requests/{retried['request']}")["ended_at"], 5, "it ends")
         assert chain.engine.state()["started"] == started + 2
-        until(lambda: [one["request"] for one in self.dead(chain.hub)] == [retried["request"]], 3, "it is buried anew")
+        until(lambda: [one["request"] for one in self.dead(chain.hub)] == [retried["request"]], 5, "it is buried anew")
         (again,) = self.dead(chain.hub)
         told(chain.hub, "DELETE", f"/api/dead/{again['id']}")
         assert self.dead(chain.hub) == []
@@ -281,7 +281,7 @@ class TestDeadJobs:
     def test_a_retry_that_is_not_admitted_leaves_the_letter(self, module_grid: Grid) -> None:
         hub = module_grid.hub(GHUB_HUB_MAX_ATTEMPTS="1", GHUB_HUB_MAX_OPEN_REQUESTS="1", **ADMIN)
         assert post(hub, self.FAILS).status >= 500
-        until(lambda: len(self.dead(hub)) == 1, 3, "the job is buried")
+        until(lambda: len(self.dead(hub)) == 1, 5, "the job is buried")
         with Call(hub, chat(tokens=10_000, stream=True, double=SLOW)) as call:
             call.wait_for("t3 ")
             answer = ask(hub, "POST", f"/api/dead/{self.dead(hub)[0]['id']}/retry")
@@ -292,7 +292,7 @@ class TestDeadJobs:
     def test_bodies_are_not_kept_where_that_is_turned_off(self, module_grid: Grid) -> None:
         hub = module_grid.hub(GHUB_HUB_MAX_ATTEMPTS="1", GHUB_HUB_KEEP_DEAD_BODIES="false", **ADMIN)
         assert post(hub, self.FAILS).status >= 500
-        until(lambda: len(self.dead(hub)) == 1, 3, "the job is buried")
+        until(lambda: len(self.dead(hub)) == 1, 5, "the job is buried")
         (letter,) = self.dead(hub)
         assert (letter["is_retryable"], letter["body_bytes"]) == (False, 0)
         assert ask(hub, "POST", f"/api/dead/{letter['id']}/retry").status == 409

@@ -55,7 +55,7 @@ def test_a_request_that_runs_is_shown_with_its_pace(pair: Pair) -> None:
             one: dict[str, Any] = overview(pair)["running"].get(call.request, {})
             return one
 
-        until(lambda: shown().get("tokens", 0) > 30, 3, shown)
+        until(lambda: shown().get("tokens", 0) > 30, 5, shown)
         one = shown()
         assert (one["node"], one["model"], one["lane"]) == (pair.first_node, pair.model, "interactive")
         assert (one["status"], one["attempt"]) == ("streaming", 1)
@@ -66,7 +66,7 @@ def test_a_request_that_runs_is_shown_with_its_pace(pair: Pair) -> None:
         assert told["nodes"][pair.first_node]["running"] == 1
         assert told["models"][pair.model]["running"] == 1
         assert told["totals"]["tokens_per_s"] >= one["tokens_per_s"] - 10
-    until(lambda: call.request not in overview(pair)["running"], 3, "it is over")
+    until(lambda: call.request not in overview(pair)["running"], 5, "it is over")
 
 
 def test_what_waits_is_shown_with_its_place(make_pair: Callable[..., Pair]) -> None:

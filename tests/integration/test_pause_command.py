@@ -17,10 +17,10 @@ def test_the_owner_s_word_pauses_and_resumes_the_machine(make_pair: Callable[...
     port = pair.grid.provider_urls[pair.first_node].rpartition(":")[2]
     paused = ghub("pause", GHUB_PROVIDER_SERVER__PORT=port)
     assert (paused.returncode, paused.stdout) == (0, "the provider takes no work: paused\n")
-    until(lambda: pair.reasons() == ["paused"], 2, pair.reasons)
+    until(lambda: pair.reasons() == ["paused"], 5, pair.reasons)
     resumed = ghub("resume", GHUB_PROVIDER_SERVER__PORT=port)
     assert (resumed.returncode, resumed.stdout) == (0, "the provider takes work\n")
-    until(lambda: pair.reasons() == [], 2, pair.reasons)
+    until(lambda: pair.reasons() == [], 5, pair.reasons)
 
 
 def test_the_control_token_is_taken_from_the_settings(make_pair: Callable[..., Pair]) -> None:

@@ -94,7 +94,7 @@ def test_busy_says_why_and_how_busy(provider: tuple[Pair, str], told: StubNvml) 
     _, url = provider
     assert get(url, "/busy").json == {"busy": False, "reasons": [], "utilization_pct": 7}
     told.set(StubGpu(utilization_pct=85))
-    until(lambda: get(url, "/busy").json["busy"], 2, lambda: get(url, "/busy").text)
+    until(lambda: get(url, "/busy").json["busy"], 5, lambda: get(url, "/busy").text)
     assert get(url, "/busy").json == {"busy": True, "reasons": ["gpu-busy"], "utilization_pct": 85}
 
 
@@ -105,7 +105,7 @@ def test_busy_tells_when_every_slot_is_taken(make_pair: Callable[..., Pair]) -> 
     assert get(url, "/busy").json == {"busy": True, "reasons": ["no-free-slot"], "utilization_pct": None}
     assert get(url, "/health").json["running"] == 1
     call.close()
-    until(lambda: not get(url, "/busy").json["busy"], 2, lambda: get(url, "/busy").text)
+    until(lambda: not get(url, "/busy").json["busy"], 5, lambda: get(url, "/busy").text)
     pair.is_at_rest()
 
 
@@ -170,7 +170,7 @@ def test_the_owner_pauses_and_resumes_by_http(make_pair: Callable[..., Pair]) ->
     url = pair.grid.provider_urls[pair.first_node]
     answer = control(url, "/pause", CONTROL)
     assert (answer.status, answer.json) == (200, {"state": "paused", "reasons": ["paused"]})
-    until(lambda: pair.reasons() == ["paused"], 2, pair.reasons)
+    until(lambda: pair.reasons() == ["paused"], 5, pair.reasons)
     with pair.call(stream=True) as call:
         call.wait_for(": queued, 0 ahead")
         assert pair.first.state()["requests"] == []

@@ -51,7 +51,7 @@ def chain(_chain: Chain, module_grid: Grid) -> Iterator[Chain]:
         call.drop()
     with module_grid.redis() as client:
         leftovers.until_at_rest(client, 5)
-    until(lambda: _chain.engine.state()["open"] == 0, 2, _chain.engine.state)
+    until(lambda: _chain.engine.state()["open"] == 0, 5, _chain.engine.state)
 
 
 def _taken(chain: Chain, slots: int = SLOTS) -> list[Call]:
@@ -101,7 +101,7 @@ def test_a_place_that_comes_free_is_given_again(chain: Chain, module_grid: Grid)
     assert post(chain.hub, chat()).status == 429
     queue[2].drop()
     with module_grid.redis() as client:
-        until(lambda: leftovers.waiting(client) == MAX_QUEUE - 1, 2, lambda: leftovers.told(client))
+        until(lambda: leftovers.waiting(client) == MAX_QUEUE - 1, 5, lambda: leftovers.told(client))
     late = Call(chain.hub, chat(tokens=3, stream=True))
     late.wait_for(": queued, 4 ahead")
     running[0].drop()

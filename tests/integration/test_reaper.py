@@ -45,7 +45,7 @@ def _wait_open(engine: EngineProcess, n: int, within_s: float = 5.0) -> float:
 def _nothing_is_left(client: redis.Redis) -> None:
     """No job, no reply, and nothing that a hub looks after."""
     leftovers.until_at_rest(client, 3)
-    until(lambda: not (_open_sets(client) or leftovers.replies(client)), 3, lambda: leftovers.told(client))
+    until(lambda: not (_open_sets(client) or leftovers.replies(client)), 5, lambda: leftovers.told(client))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ class TestAKilledHub:
             _wait_open(engine, SLOTS)
             for stream in (True, False):
                 calls.enter_context(Call(hub, chat(model="early:1b", stream=stream)))
-            until(lambda: leftovers.jobs(client) == SLOTS + 2, 3, lambda: leftovers.told(client))
+            until(lambda: leftovers.jobs(client) == SLOTS + 2, 5, lambda: leftovers.told(client))
             process.kill()
             if is_replaced:  # that it takes a while to start is not the reaper's doing
                 _hub(module_grid)

@@ -149,8 +149,8 @@ def assert_whole(entries: Entries, tokens: int, attempt: int = 1) -> None:
 
 def is_idle(grid: Grid, node: str, engine: EngineProcess) -> None:
     """Wait until engine and slots are free, and no job is left."""
-    until(lambda: engine.state()["open"] == 0, 3, engine.state)
-    until(lambda: get(grid.provider_urls[node], "/health").json["running"] == 0, 3, grid.providers[node].tail)
+    until(lambda: engine.state()["open"] == 0, 5, engine.state)
+    until(lambda: get(grid.provider_urls[node], "/health").json["running"] == 0, 5, grid.providers[node].tail)
     with grid.redis() as client:
         leftovers.until_at_rest(client, 3)
 
@@ -243,7 +243,7 @@ async def test_a_node_that_wakes_late_says_no_more_and_takes_work_again(
         before = await hub.entries()
     finally:
         process.signal(signal.SIGCONT)
-    until(lambda: engine.state()["open"] == 0, 3, engine.state)
+    until(lambda: engine.state()["open"] == 0, 5, engine.state)
     mortal_grid.wait_for_node(node, 3)
     assert await hub.entries() == before
     with mortal_grid.redis() as client:
@@ -274,7 +274,7 @@ async def test_a_request_that_an_earlier_attempt_has_ended_is_not_asked_again(
     await hub.second_attempt_after([ReplyEntry(start=Start(200, "text/event-stream", OTHER), data=b"x"), last])
     node = mortal_grid.provider(engine.url, **QUICK)
     is_idle(mortal_grid, node, engine)
-    until(lambda: "outcome=over" in mortal_grid.providers[node].tail(), 3, mortal_grid.providers[node].tail)
+    until(lambda: "outcome=over" in mortal_grid.providers[node].tail(), 5, mortal_grid.providers[node].tail)
     assert [str(entry_id) for entry_id, _ in await hub.entries()] == ["1-0", "1-1", "1-2", "2-0"]
     assert engine.state()["started"] == 0
 
@@ -310,7 +310,7 @@ async def test_a_job_given_back_mid_stream_has_said_all_that_its_engine_had(
     said = text_of(entries)
     assert said == numbered(0, said.count(" "))
     assert mortal_grid.providers[node].wait(3) == 0
-    until(lambda: engine.state()["open"] == 0, 3, engine.state)
+    until(lambda: engine.state()["open"] == 0, 5, engine.state)
 
 
 @pytest.mark.parametrize("fault", [{"cut_after": 20}, {"exit_after": 20}], ids=["cut", "dead"])
@@ -323,7 +323,7 @@ async def test_a_stream_that_its_engine_broke_off_ends_with_an_error_to_try_agai
     assert error is not None
     assert error.retryable
     assert text_of(entries) == numbered(0, 20)
-    until(lambda: get(mortal_grid.provider_urls[node], "/health").json["running"] == 0, 3, "its slot is free")
+    until(lambda: get(mortal_grid.provider_urls[node], "/health").json["running"] == 0, 5, "its slot is free")
 
 
 async def test_a_job_of_a_model_that_the_engine_lost_with_the_process_is_given_back(

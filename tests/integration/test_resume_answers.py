@@ -77,7 +77,7 @@ def test_an_event_that_never_was_is_refused(last: str, front: Front) -> None:
 def test_an_answer_that_is_no_longer_kept_is_gone(front: Front) -> None:
     request = front.ask(front.hub, 2).finish().headers["x-request-id"]
     with front.grid.redis() as client:
-        until(lambda: client.hget(f"ghub:request:{request}", "status") == "done", 2, "done")
+        until(lambda: client.hget(f"ghub:request:{request}", "status") == "done", 5, "done")
         client.delete(str(client.hget(f"ghub:request:{request}", "reply")))
     gone = resume(front.hub, request)
     assert (gone.status, gone.error["code"]) == (410, "request_gone")

@@ -172,7 +172,7 @@ def test_the_end_that_a_dead_hub_did_not_hear_of_is_told_by_another(parts: Parts
     hub = parts.hub()
     whole = parts.ask(hub, 5).finish()
     request = whole.headers["x-request-id"]
-    until(lambda: get(hub, f"/v1/requests/{request}").json["status"] == "done", 3, "done")
+    until(lambda: get(hub, f"/v1/requests/{request}").json["status"] == "done", 5, "done")
     parts.left_by_a_ghost(request)
     until(lambda: get(hub, f"/v1/requests/{request}").json["status"] == "done", 5, "done again")
     assert parts.looked_after_by(request) != GHOST
@@ -184,7 +184,7 @@ def test_the_end_that_a_dead_hub_did_not_hear_of_is_told_by_another(parts: Parts
 def test_what_nobody_can_go_on_with_is_said_to_be_lost(parts: Parts) -> None:
     hub = parts.hub()
     request = parts.ask(hub, 5).finish().headers["x-request-id"]
-    until(lambda: get(hub, f"/v1/requests/{request}").json["status"] == "done", 3, "done")
+    until(lambda: get(hub, f"/v1/requests/{request}").json["status"] == "done", 5, "done")
     parts.left_by_a_ghost(request, reply="")
     until(lambda: get(hub, f"/v1/requests/{request}").json["status"] == "failed", 5, "failed")
     lost = resume(hub, request)
@@ -195,7 +195,7 @@ def test_nobody_waits_for_ever_for_the_end_of_one_that_the_broker_lost(parts: Pa
     """The last things that were written, as when it was killed; the hub lives, and has forgotten the request."""
     hub = parts.hub()
     request = parts.ask(hub, 5).finish().headers["x-request-id"]
-    until(lambda: get(hub, f"/v1/requests/{request}").json["status"] == "done", 3, "done")
+    until(lambda: get(hub, f"/v1/requests/{request}").json["status"] == "done", 5, "done")
     with parts.grid.redis() as client:
         reply = client.hget(f"ghub:request:{request}", "reply")
         (newest, _), *_ = client.xrevrange(reply, count=1)

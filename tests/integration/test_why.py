@@ -54,7 +54,7 @@ def test_all_that_serve_it_are_busy(make_pair: Callable[..., Pair]) -> None:
     assert codes(pair, pair.model) == ["ready"]
     assert codes(pair, pair.first_node) == ["nothing-waits"]
     with pair.ask_first(stream=True, double=FOREVER):
-        until(lambda: codes(pair, pair.model) == ["all-busy"], 3, lambda: codes(pair, pair.model))
+        until(lambda: codes(pair, pair.model) == ["all-busy"], 5, lambda: codes(pair, pair.model))
         assert codes(pair, pair.first_node) == ["no-free-slot"]
         first, request = waiting_request(pair)
         second, later = waiting_request(pair)
@@ -63,7 +63,7 @@ def test_all_that_serve_it_are_busy(make_pair: Callable[..., Pair]) -> None:
             assert "next in line" in text(pair, request)
             assert codes(pair, later) == ["in-queue", "all-busy"]
             assert "1 job of its model go" in text(pair, later).replace("goes", "go")
-    until(lambda: "was cancelled" in text(pair, request), 3, lambda: why(pair, request))
+    until(lambda: "was cancelled" in text(pair, request), 5, lambda: why(pair, request))
     assert codes(pair, request) == ["took"]
 
 
@@ -80,7 +80,7 @@ def test_its_owner_uses_the_gpu(make_pair: Callable[..., Pair], gpu: StubNvml) -
         assert "to its owner, who uses it" in text(pair, request)
         gpu.set(StubGpu())
         call.finish()
-    until(lambda: "was answered" in text(pair, request), 3, lambda: why(pair, request))
+    until(lambda: "was answered" in text(pair, request), 5, lambda: why(pair, request))
     assert pair.first_node in text(pair, request)
     assert codes(pair, request) == ["took", "used"]
 
@@ -138,10 +138,10 @@ def test_a_request_that_runs_and_one_that_failed_say_so(pair: Pair) -> None:
     with pair.ask_first(tokens=10_000, stream=True, double={"delay_ms": 20}) as call:
         call.wait_for("t3 ")
         request = call.request
-        until(lambda: codes(pair, request) == ["streaming"], 3, lambda: why(pair, request))
+        until(lambda: codes(pair, request) == ["streaming"], 5, lambda: why(pair, request))
     refused = pair.call(double={"status": 400, "error_body": "broken"}).finish()
     request = refused.headers["x-request-id"]
-    until(lambda: "failed" in text(pair, request), 3, lambda: why(pair, request))
+    until(lambda: "failed" in text(pair, request), 5, lambda: why(pair, request))
     assert codes(pair, request) == ["invalid_request", "took"]
 
 
